@@ -1,0 +1,121 @@
+"""The bundle's layout and manifest: written by the spine, run by the runtime.
+
+    bundle/
+        manifest.json            this module's ``Manifest``
+        checksums.json           file -> SHA-256 of every other file
+        config.yaml              the resolved configuration that made it
+        training_groups.npy      (T,) uint64, sorted: ``group_hashes`` of every group the procedure has seen
+        ensemble.json            the combiner and the calibrator, as ``ehrbench.ensemble`` writes them
+        members/<model>/<k>/     member.json, featurizer.npz, and model.onnx, model.txt or model.npz
+
+A model's probability is the mean over its members k; the ensemble combines the models, then calibrates.
+No pickle anywhere: a bundle can be read, diffed and checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ehrbench.core.errors import BundleError
+from ehrbench.core.target import Target
+from ehrbench.core.types import IntArray
+
+FORMAT = 1
+MANIFEST, CHECKSUMS, CONFIG = "manifest.json", "checksums.json", "config.yaml"
+TRAINING_GROUPS, ENSEMBLE, MEMBERS = "training_groups.npy", "ensemble.json", "members"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    task: import path of the class under ``ehrbench.tasks``, and its settings.
+    models: model name -> folders of its members, relative to the bundle.
+    thresholds: (C,) decision thresholds, one a class; threshold_rule says how they were chosen.
+    metrics: metric -> {"value", "interval", "interval_procedure", ...} as ``summary.json`` has them for the
+        ensemble under the search's protocol.
+    reference: one raw record's expected probability, a self-test of the installed bundle:
+        {"probability": [[...]]} for ``Task.example``.
+    """
+
+    study_name: str
+    task: str
+    task_settings: dict[str, Any]
+    target: Target
+    models: dict[str, list[str]]
+    thresholds: list[float]
+    threshold_rule: str
+    cohort: str
+    data_digest: str
+    data_sets: list[str]
+    protocol: str
+    salt: str
+    git_commit: str
+    created: str  # ISO 8601, UTC
+    seed: int
+    metrics: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    reference: dict[str, Any] = field(default_factory=dict)
+    format: int = FORMAT
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False)
+
+    @staticmethod
+    def from_json(text: str) -> Manifest:
+        """Raises BundleError for another format or missing keys."""
+        try:
+            raw = json.loads(text)
+            if raw.get("format") != FORMAT:
+                raise BundleError(
+                    f"{MANIFEST}: format {raw.get('format')} is not {FORMAT} — export again with this version"
+                )
+            raw["target"] = Target(raw["target"]["kind"], tuple(raw["target"]["classes"]))
+            return Manifest(**raw)
+        except (json.JSONDecodeError, TypeError, KeyError) as error:
+            raise BundleError(f"{MANIFEST}: cannot be read ({error}) — export the bundle again") from error
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_checksums(directory: Path) -> None:
+    """List every file of the bundle with its SHA-256; called last."""
+    files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != CHECKSUMS)
+    sums = {p.relative_to(directory).as_posix(): file_digest(p) for p in files}
+    (directory / CHECKSUMS).write_text(json.dumps(sums, indent=2))
+
+
+def check_checksums(directory: Path) -> None:
+    """Raise BundleError naming the first missing, altered or unlisted file."""
+    try:
+        sums: Mapping[str, str] = json.loads((directory / CHECKSUMS).read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise BundleError(f"{directory / CHECKSUMS}: cannot be read — is {directory} a bundle?") from error
+    for name, expected in sums.items():
+        path = directory / name
+        if not path.is_file():
+            raise BundleError(f"{path}: missing — copy the bundle again, whole")
+        if file_digest(path) != expected:
+            raise BundleError(f"{path}: altered since export — copy the bundle again, or export it again")
+    present = {p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()} - {CHECKSUMS}
+    if extra := sorted(present - set(sums)):
+        raise BundleError(f"{directory / extra[0]}: not part of the bundle — remove it")
+
+
+def group_hashes(salt: str, groups: Iterable[str]) -> IntArray:
+    """(N,) uint64: first 8 bytes of SHA-256(salt + group). Tells whether a group is known, not who it is."""
+    return np.array(
+        [int.from_bytes(hashlib.sha256(f"{salt}{group}".encode()).digest()[:8], "big") for group in groups],
+        dtype=np.uint64,
+    )

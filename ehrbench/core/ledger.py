@@ -1,0 +1,173 @@
+"""Ledger: the one truth of what a search has done.
+
+It counts tickets (the exact budget), leases them to workers, and keeps one row for each Fit with its
+out-of-fold predictions. Optuna's rows and MLflow's runs are projections of it.
+
+Tickets
+-------
+A study of ``n_trials`` has tickets 0 … n_trials-1. A worker claims one in a single transaction *before* it
+asks Optuna for a trial; the claim carries a lease that a thread renews, and a fencing token that grows with
+each claim of the same ticket. Every write for a ticket checks the token inside its transaction and raises
+``LeaseLost`` when another worker has claimed it since. A ticket ends ``complete``, ``pruned`` or ``failed``;
+a failure below the retry limit frees it to be claimed again, with its parameters and finished Fits.
+
+Thread safety: all methods may be called from several threads.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+TicketState = Literal["claimed", "free", "complete", "pruned", "failed"]
+SPENT: frozenset[str] = frozenset({"complete", "pruned", "failed"})
+
+
+@dataclass(frozen=True)
+class StudyKey:
+    """One study: a model searched within one outer fold (``None``: over all records, for the bundle)."""
+
+    study_name: str
+    task: str
+    model: str
+    outer_fold: int | None
+
+    def __str__(self) -> str:
+        fold = "all" if self.outer_fold is None else f"fold{self.outer_fold}"
+        return f"{self.study_name}/{self.task}/{self.model}/{fold}"
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """The right to spend one trial of a study, as its worker holds it."""
+
+    study: StudyKey
+    number: int
+    token: int
+    worker: str
+    attempt: int
+    trial_number: int | None = None  # Optuna's, once asked
+    params: Mapping[str, Any] | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One (trial, inner fold), finished. ``predictions`` and ``model`` are artifact digests."""
+
+    fold: int
+    seed: int
+    score: float
+    best_step: int
+    duration_s: float
+    predictions: str
+    model: str | None
+    fold_digest: str
+    curve: tuple[tuple[int, dict[str, float]], ...] = ()
+
+
+@dataclass(frozen=True)
+class TicketRow:
+    """A ticket as anybody may read it."""
+
+    study: StudyKey
+    number: int
+    state: TicketState
+    attempt: int
+    worker: str | None
+    trial_number: int | None
+    params: Mapping[str, Any] | None
+    seed: int | None
+    value: float | None
+    error: str | None
+    started: float | None  # seconds since the epoch
+    finished: float | None
+    fits: Sequence[Fit] = field(default=())
+
+
+class ArtifactStore(ABC):
+    """Content-addressed files: written whole or not at all, verified on read."""
+
+    @abstractmethod
+    def put(self, content: bytes) -> str:
+        """Store and return the SHA-256 of the content. Storing it again changes nothing."""
+
+    @abstractmethod
+    def get(self, digest: str) -> bytes:
+        """The content; StorageError when missing or altered."""
+
+    @abstractmethod
+    def put_folder(self, folder: Path) -> str:
+        """Store a flat folder's files under one digest."""
+
+    @abstractmethod
+    def get_folder(self, digest: str, into: Path) -> None: ...
+
+    @abstractmethod
+    def drop(self, digest: str) -> None:
+        """Forget the content; nothing happens when it is not there."""
+
+
+class Ledger(ABC):
+    """Storage of tickets, leases and fits. See the module's text for what they mean."""
+
+    artifacts: ArtifactStore
+
+    @abstractmethod
+    def open_study(self, key: StudyKey, digest: str, facts: Mapping[str, Any]) -> None:
+        """Make the study, or check that it exists with the same digest; else raise StudyMismatch.
+
+        ``facts`` (JSON-like) are what the digest was made of, so that a mismatch can name what differs.
+        """
+
+    @abstractmethod
+    def claim(self, key: StudyKey, n_trials: int, worker: str) -> Ticket | None:
+        """A free, expired or new ticket, lowest number first; None when none can be had now.
+
+        None either because all ``n_trials`` are spent or because live workers hold the rest: see ``spent``.
+        Raises ConfigError when the study already has more than ``n_trials`` tickets.
+        """
+
+    @abstractmethod
+    def start(self, ticket: Ticket, trial_number: int, params: Mapping[str, Any], seed: int) -> Ticket:
+        """Record what the ticket is spent on, before any fit."""
+
+    @abstractmethod
+    def renew(self, ticket: Ticket) -> None:
+        """Prolong the lease; LeaseLost when it was taken over."""
+
+    @abstractmethod
+    def record_fit(self, ticket: Ticket, fit: Fit) -> None:
+        """Fenced; recording the same fold again for the ticket keeps the first."""
+
+    @abstractmethod
+    def finish(self, ticket: Ticket, state: Literal["complete", "pruned"], value: float | None) -> None: ...
+
+    @abstractmethod
+    def fail(self, ticket: Ticket, error: str, *, retry: bool) -> TicketState:
+        """Free the ticket for another attempt, or spend it as failed; returns which (free or failed)."""
+
+    @abstractmethod
+    def release(self, ticket: Ticket) -> None:
+        """Give a ticket back unspent (Ctrl-C): its fits stay, its attempt does not count."""
+
+    @abstractmethod
+    def tickets(self, key: StudyKey) -> list[TicketRow]:
+        """All tickets with their fits, by number."""
+
+    @abstractmethod
+    def studies(self, study_name: str | None = None) -> list[StudyKey]: ...
+
+    @abstractmethod
+    def put_result(self, study_name: str, name: str, content: bytes) -> None:
+        """Keep a finished step of the search (an outer fold's result) under a name; the first one stays."""
+
+    @abstractmethod
+    def result(self, study_name: str, name: str) -> bytes | None: ...
+
+    def spent(self, key: StudyKey) -> int:
+        """Tickets that are complete, pruned or failed."""
+        return sum(t.state in SPENT for t in self.tickets(key))

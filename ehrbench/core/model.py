@@ -1,0 +1,146 @@
+"""Model: fits on records, predicts probabilities by unit, saves and exports itself.
+
+A model is one file under ``ehrbench/models`` and one YAML under ``conf/model`` with two keys: ``build``
+(``_target_`` and defaults) and ``space``. Its featurizer lives inside it, so it cannot see a record it was
+not given. Nothing in the spine knows which model it holds.
+
+Contract
+--------
+- ``fit`` may use ``valid`` for early stopping and nothing else; it leaves the best state restored.
+- ``fit`` is a function of (settings, train, valid, seed): the same bits again on one CPU model, thread count
+  and set of package versions.
+- ``predict`` sees no labels, keeps record order, and gives finite probabilities.
+- ``save``/``restore`` are quick and exact (``restore`` on an unfitted model of the same settings);
+  ``export`` writes the form that a bundle runs without this package's training code.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ehrbench.core.records import Records
+from ehrbench.core.target import Target
+from ehrbench.core.types import FloatArray
+
+
+class Watch(Protocol):
+    """Told of each training step (an epoch, a block of trees); may raise to stop the fit."""
+
+    def __call__(self, step: int, total: int, values: dict[str, float]) -> None: ...
+
+
+def silent(step: int, total: int, values: dict[str, float]) -> None:
+    """A Watch that does nothing."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit says of itself.
+
+    best_step: epochs or trees of the restored state (from 1); what ``refit=full`` takes the median of.
+    curve: (step, values) as the watch was told, for the ledger.
+    """
+
+    best_step: int
+    curve: tuple[tuple[int, dict[str, float]], ...] = field(default=())
+
+
+class Model(ABC):
+    """Built as ``Model(target=..., **settings)``; cheap to build, holds no data."""
+
+    target: Target
+
+    @abstractmethod
+    def fit(
+        self,
+        train: Records,
+        valid: Records | None,
+        *,
+        seed: int,
+        steps: int | None = None,
+        watch: Watch = silent,
+    ) -> FitResult:
+        """Fit on ``train``; stop early on ``valid``, or run exactly ``steps`` where there is no ``valid``.
+
+        Raises FitError for a NaN loss or labels nothing can be learned from, naming the cause.
+        """
+
+    @abstractmethod
+    def predict(self, records: Records) -> FloatArray:
+        """(U, C) float64 probabilities of the records' units, in order."""
+
+    @abstractmethod
+    def save(self, directory: Path) -> None:
+        """Write the fitted state into an existing empty directory; no pickle."""
+
+    @abstractmethod
+    def restore(self, directory: Path) -> None:
+        """Take the state that ``save`` of an equally built model wrote."""
+
+    @abstractmethod
+    def export(self, directory: Path) -> Member:
+        """Write the run-time form into an existing empty directory and describe it."""
+
+    def fit_many(
+        self,
+        others: Sequence[Model],
+        folds: Sequence[tuple[Records, Records | None]],
+        *,
+        seeds: Sequence[int],
+        watch: Watch = silent,
+    ) -> list[FitResult]:
+        """Fit ``[self, *others]``, one on each fold. Networks may train them all at once on a GPU."""
+        models = [self, *others]
+        return [
+            model.fit(train, valid, seed=seed, watch=watch)
+            for model, (train, valid), seed in zip(models, folds, seeds, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One exported model, as ``member.json`` of a bundle describes it.
+
+    runner: ``onnx`` (``model.onnx``: inputs named as the view's arrays, one output ``scores`` (U, C)),
+        ``lightgbm`` (``model.txt``: LightGBM's own text, raw scores), or ``linear`` (``model.npz``:
+        ``coefficient`` (F, C) and ``intercept`` (C,), scores = values @ coefficient + intercept).
+    featurizer: import path of the class under ``ehrbench.features``, its settings; state in
+        ``featurizer.npz``.
+    Scores become probabilities by ``Target.probabilities``.
+    """
+
+    runner: str
+    featurizer: str
+    settings: dict[str, Any]
+
+
+class Builder(Protocol):
+    """Makes an unfitted model from the parameters of one trial; knows the model's other settings."""
+
+    name: str
+
+    def __call__(self, params: dict[str, Any]) -> Model: ...
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that shapes the model besides a trial's parameters, for the study digest."""
+        ...
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write named arrays as .npz without pickle."""
+    for name, array in arrays.items():
+        if array.dtype == object:
+            raise TypeError(f"array {name} holds Python objects; only plain arrays are saved")
+    np.savez(path, **arrays)  # type: ignore[arg-type]
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read what ``save_arrays`` wrote."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}

@@ -1,0 +1,124 @@
+"""Task: everything that is particular to one prediction problem and its publisher's files.
+
+A task is one file under ``ehrbench/tasks`` and one YAML under ``conf/task``. ``read`` (training, evaluation)
+and the server both go through ``parse``, so a posted record and a training record cannot differ.
+
+Thread safety: ``parse`` may be called from several threads at once; it keeps no state.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ehrbench.core.digest import digest
+from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.records import Records
+from ehrbench.core.target import Target
+
+#: Offline, bad rows are skipped and listed; a larger share of them stops the run.
+MOST_BAD_ROWS = 0.001
+
+
+@dataclass(frozen=True)
+class RawInput:
+    """One raw record: the publisher's file as bytes, or its JSON form as a mapping."""
+
+    name: str
+    body: bytes | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One row or file left out of the records, and why."""
+
+    file: str
+    record: str
+    field: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What ``Task.parse`` returns: records without labels, and what was skipped of ``n_rows`` rows."""
+
+    records: Records
+    skipped: tuple[Skipped, ...] = ()
+    n_rows: int = 0
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Labelled records as a study sees them, and where they come from.
+
+    label: ``"publisher"`` or ``"simulated"``; stands on every run and figure made from it.
+    flow: what came in and what was dropped, in order, for the report's data flow: name -> count.
+    """
+
+    records: Records
+    sets: tuple[str, ...]
+    label: str = "publisher"
+    skipped: tuple[Skipped, ...] = ()
+    flow: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Identifies ids, groups, payloads and labels of all records, in order."""
+        r = self.records
+        target = np.zeros(0) if r.target is None else r.target
+        return digest(r.ids.astype(str), r.groups.astype(str), r.payload.digests(), r.n_units, target)
+
+
+class Task(ABC):
+    """One prediction problem. Construction reads nothing; configuration arrives as keyword arguments."""
+
+    name: ClassVar[str]
+    target: Target
+    #: Metric searched by default, and all that are reported, by their file names under ``ehrbench/metrics``.
+    metric: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
+        """Labelled records of the named sets under the data folder ``root`` (publisher's layout).
+
+        Raises DataError naming file, record and field when data are missing, truncated, malformed, or when
+        more than ``MOST_BAD_ROWS`` of the rows had to be skipped.
+        """
+
+    @abstractmethod
+    def read_unlabelled(self, path: Path, progress: Progress = SILENT) -> Parsed:
+        """Records of a raw file, an archive or a folder of raw files that has no labels (batch inference)."""
+
+    @abstractmethod
+    def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:
+        """Raw inputs to records without labels, in order.
+
+        ``strict`` (the server): the first bad field raises DataError naming it. Otherwise bad rows are
+        skipped, counted and listed.
+        """
+
+    @abstractmethod
+    def raw_schema(self) -> dict[str, Any]:
+        """JSON schema of the JSON form of one raw record, with an example that ``parse`` accepts."""
+
+    @abstractmethod
+    def example(self) -> RawInput:
+        """One raw record in the publisher's own text format, that ``parse`` accepts."""
+
+    @abstractmethod
+    def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
+        """Fetch the publisher's files into ``root``: resumable, checked; ``source`` is another base URL."""
+
+    @abstractmethod
+    def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
+        """Write a simulated cohort in the publisher's own format, marked so that ``read`` labels it."""
+
+    @abstractmethod
+    def default_sets(self) -> tuple[str, ...]:
+        """The sets that ``read`` takes when none are named."""

@@ -1,0 +1,62 @@
+"""Tracker: a copy of what the ledger holds, for people to look at (MLflow).
+
+Nothing waits for a tracker and nothing is read back from one: an outage never stops a fit, and the copy
+catches up. Every call names its run by a key that is the same after a restart, so that calls may be
+repeated without making doubles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+
+class Tracker(Protocol):
+    """All calls return at once and never raise for an outage."""
+
+    def run(
+        self, key: str, *, name: str, parent: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> None:
+        """Open (or find again) the run ``key``, a child of the run ``parent``."""
+        ...
+
+    def params(self, key: str, params: Mapping[str, object]) -> None: ...
+
+    def metrics(self, key: str, values: Mapping[str, float], step: int = 0) -> None: ...
+
+    def artifact(self, key: str, path: Path, folder: str = "") -> None:
+        """Copy a file or a directory's content to the run, under ``folder``."""
+        ...
+
+    def end(self, key: str, state: str = "FINISHED") -> None:
+        """``state``: FINISHED, FAILED or KILLED."""
+        ...
+
+    def close(self, timeout_s: float = 30.0) -> int:
+        """Wait for what is queued; the number of calls that stay spooled for the next run."""
+        ...
+
+
+class NoTracker:
+    """Tracks nothing."""
+
+    def run(
+        self, key: str, *, name: str, parent: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> None:
+        pass
+
+    def params(self, key: str, params: Mapping[str, object]) -> None:
+        pass
+
+    def metrics(self, key: str, values: Mapping[str, float], step: int = 0) -> None:
+        pass
+
+    def artifact(self, key: str, path: Path, folder: str = "") -> None:
+        pass
+
+    def end(self, key: str, state: str = "FINISHED") -> None:
+        pass
+
+    def close(self, timeout_s: float = 30.0) -> int:
+        return 0
