@@ -8,6 +8,7 @@ probabilities (U, C). Where it is defined on one column, it is the unweighted me
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +25,8 @@ class Metric(ABC):
     #: For display: "AUROC", "Brier score".
     title: ClassVar[str]
     greater_is_better: ClassVar[bool] = True
+    #: The best value where it lies between (a calibration slope's 1): closeness to it is then what counts.
+    ideal: ClassVar[float | None] = None
     #: Needs the bundle's decision threshold (C,); others ignore it.
     needs_threshold: ClassVar[bool] = False
 
@@ -52,6 +55,29 @@ class Metric(ABC):
         if self.needs_threshold and threshold is None:
             raise UndefinedMetric(f"{self.name}: needs a decision threshold and none was chosen")
         return self.value(y, p, target=target, weight=weight, threshold=threshold)
+
+    def gain(self, value: float) -> float:
+        """The value as a search compares it: greater is better, for every metric."""
+        if self.ideal is not None:
+            return -abs(value - self.ideal)
+        return value if self.greater_is_better else -value
+
+    def weighted(
+        self, y: FloatArray, p: FloatArray, *, target: Target, threshold: FloatArray | None = None
+    ) -> Callable[[FloatArray], FloatArray]:
+        """A function from many weights (R, U) to values (R,), NaN where undefined: the bootstrap's way in.
+
+        Takes what ``__call__`` takes, on checked float64 arrays. Whatever depends on labels and predictions
+        alone (their order, say) may be computed once, here; this default computes everything again.
+        """
+
+        def value(weight: FloatArray) -> float:
+            try:
+                return self.value(y, p, target=target, weight=weight, threshold=threshold)
+            except UndefinedMetric:
+                return float("nan")
+
+        return lambda weights: np.array([value(weight) for weight in weights])
 
     @abstractmethod
     def value(

@@ -1,0 +1,35 @@
+"""Metrics of the four counts at a decision threshold; a unit is called positive where p ≥ threshold."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from ehrbench.core.types import FloatArray
+from ehrbench.metrics._column import SumsMetric
+
+
+class ConfusionMetric(SumsMetric):
+    """A function of true and false positives and negatives. Several classes: each against the rest."""
+
+    needs_threshold: ClassVar[bool] = True
+
+    @abstractmethod
+    def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
+        """Values (R,) of counts (R,), NaN where undefined."""
+
+    def terms(self, y: FloatArray, p: FloatArray, threshold: float) -> FloatArray:
+        called = p >= threshold
+        positive = y == 1
+        cells = [positive & called, ~positive & called, positive & ~called, ~positive & ~called]
+        return np.stack(cells, axis=1).astype(np.float64)  # (n, 4)
+
+    def of_sums(self, sums: FloatArray, threshold: float) -> FloatArray:
+        return self.of_counts(*sums.T)
+
+    def problem(self, y: FloatArray, p: FloatArray, threshold: float) -> str:
+        if len(y) == 0:
+            return "there is no unit with a known label"
+        return f"0/0 ({int(y.sum())} of {len(y)} positive, {int((p >= threshold).sum())} reach {threshold:g})"

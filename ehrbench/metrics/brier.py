@@ -1,0 +1,22 @@
+"""Brier score: mean squared distance of probability and outcome (Brier 1950).
+
+Binary and multi-label: (p − y)², macro over labels. Multi-class: summed over the classes, as Brier has it, so
+in [0, 2]; the same numbers as scikit-learn's ``brier_score_loss``.
+"""
+
+from __future__ import annotations
+
+from ehrbench.core.target import Target
+from ehrbench.core.types import FloatArray
+from ehrbench.metrics._column import UnitMean
+
+
+class Brier(UnitMean):
+    """Lower is better."""
+
+    name = "brier"
+    title = "Brier score"
+
+    def loss(self, y: FloatArray, p: FloatArray, target: Target) -> FloatArray:
+        squared = (p - y) ** 2
+        return squared.sum(axis=1, keepdims=True) if target.kind == "multiclass" else squared

@@ -1,0 +1,33 @@
+"""Calibration slope: b of logit P(y = 1) = a + b · logit(p) (Cox 1958; Van Calster et al. 2016).
+
+1 is ideal; below 1 the risks are too extreme (over-fitted), above 1 too timid. Several classes: macro.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from ehrbench.core.types import FloatArray
+from ehrbench.metrics._column import ColumnMetric, Weighted, one_class
+from ehrbench.metrics._recalibration import logits, maximum_likelihood
+
+
+class CalibrationSlope(ColumnMetric):
+    """Undefined with one class, or where a cut of p parts the outcomes (the slope is then infinite)."""
+
+    name = "calibration_slope"
+    title = "Calibration slope"
+    ideal: ClassVar[float | None] = 1.0
+
+    def column(self, y: FloatArray, p: FloatArray, threshold: float) -> Weighted:
+        x = logits(p)
+        return maximum_likelihood(y, np.stack([np.ones_like(x), x], axis=1), np.zeros_like(x))
+
+    def problem(self, y: FloatArray, p: FloatArray, threshold: float) -> str:
+        if len(np.unique(y)) < 2:
+            return one_class(y)
+        if len(np.unique(p)) < 2:
+            return f"all {len(p)} units have the same prediction"
+        return "a cut of the predictions parts positives from negatives, so that the slope is infinite"

@@ -1,0 +1,17 @@
+"""F1: the harmonic mean of sensitivity and positive predictive value, 2 TP / (2 TP + FP + FN)."""
+
+from __future__ import annotations
+
+from ehrbench.core.types import FloatArray
+from ehrbench.metrics._column import ratio
+from ehrbench.metrics._confusion import ConfusionMetric
+
+
+class F1(ConfusionMetric):
+    """In [0, 1], at the decision threshold; undefined when nothing is positive and nothing called so."""
+
+    name = "f1"
+    title = "F1"
+
+    def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
+        return ratio(2 * tp, 2 * tp + fp + fn)

@@ -1,0 +1,34 @@
+"""Net benefit at the decision threshold t: TP/n − FP/n · t/(1 − t) (Vickers & Elkin 2006, eq. 1).
+
+In true positives a unit: what acting at risk t is worth when a false alarm costs t/(1 − t) of a hit. Over a
+range of thresholds it is the decision curve.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ehrbench.core.types import FloatArray
+from ehrbench.metrics._column import ratio
+from ehrbench.metrics._confusion import ConfusionMetric
+
+
+class NetBenefit(ConfusionMetric):
+    """At most the prevalence; 0 for treating nobody. Undefined for a threshold outside [0, 1)."""
+
+    name = "net_benefit"
+    title = "Net benefit"
+
+    def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
+        raise NotImplementedError("net benefit needs the threshold besides the counts")
+
+    def of_sums(self, sums: FloatArray, threshold: float) -> FloatArray:
+        if not 0 <= threshold < 1:
+            return np.full(len(sums), np.nan)
+        tp, fp = sums[:, 0], sums[:, 1]
+        return ratio(tp - fp * threshold / (1 - threshold), sums.sum(axis=1))
+
+    def problem(self, y: FloatArray, p: FloatArray, threshold: float) -> str:
+        if not 0 <= threshold < 1:
+            return f"the threshold {threshold:g} is not a risk in [0, 1)"
+        return "there is no unit with a known label"

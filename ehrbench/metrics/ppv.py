@@ -1,0 +1,17 @@
+"""Positive predictive value (precision): the share of positives among those that reach the threshold."""
+
+from __future__ import annotations
+
+from ehrbench.core.types import FloatArray
+from ehrbench.metrics._column import ratio
+from ehrbench.metrics._confusion import ConfusionMetric
+
+
+class PPV(ConfusionMetric):
+    """In [0, 1]; undefined when no unit reaches the threshold (scikit-learn says 0 there)."""
+
+    name = "ppv"
+    title = "PPV"
+
+    def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
+        return ratio(tp, tp + fp)
