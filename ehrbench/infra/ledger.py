@@ -1,0 +1,316 @@
+"""SqlLedger: tickets, leases and fits in SQLite or MySQL. What they mean stands in ``ehrbench.core.ledger``.
+
+How it keeps its word
+---------------------
+- A claim locks the study's row (``SELECT … FOR UPDATE``; in SQLite ``BEGIN IMMEDIATE`` locks the file), so
+  that claims of one study are serial, and two workers cannot take one ticket.
+- Each later write begins with an UPDATE of the ticket ``WHERE token = …``: it is the fence, it locks the row
+  until commit, and it prolongs the lease, in one statement.
+- Every write may be repeated after a commit whose answer was lost: a claim has a name by which it is found
+  again, and a ticket that already stands as it should be is left alone.
+- Leases run by the database's clock, so that the workers' clocks do not matter.
+- A worker that dies spends an attempt only when it dies again and again without finishing a fold: after
+  ``max_attempts`` such deaths in a row the ticket is spent as failed, because its trial kills its workers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, literal, literal_column, or_, select
+from sqlalchemy.dialects import mysql, sqlite
+
+from ehrbench.core.errors import ConfigError, LeaseLost
+from ehrbench.core.ledger import SPENT, ArtifactStore, Fit, Ledger, StudyKey, Ticket, TicketRow, TicketState
+from ehrbench.infra import schema
+from ehrbench.infra.database import read, write
+from ehrbench.infra.ledger_rows import check_facts, check_key, fit_of, row_of, study_of
+from ehrbench.infra.schema import fits, results, studies, tickets
+
+_DATABASE_CLOCK = {
+    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
+    "mysql": "UNIX_TIMESTAMP(NOW(6))",
+    "mariadb": "UNIX_TIMESTAMP(NOW(6))",
+}
+
+
+class SqlLedger(Ledger):
+    """The ledger over an engine of ``ehrbench.infra.database``.
+
+    lease_s: how long a claim lasts without renewal.
+    max_attempts: failures (or deaths in a row) after which a ticket is spent as failed.
+    clock: seconds since the epoch; the database's own clock unless a test gives another.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        artifacts: ArtifactStore,
+        lease_s: float = 60.0,
+        max_attempts: int = 3,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
+        if lease_s <= 0 or max_attempts < 1:
+            raise ConfigError("storage.lease_s, storage.max_attempts", "must be positive", "correct them")
+        schema.ensure(engine)
+        self.engine, self.artifacts = engine, artifacts
+        self.lease_s, self.max_attempts = lease_s, max_attempts
+        self._clock = clock
+        self._ids: dict[StudyKey, int] = {}
+
+    # --- studies -----------------------------------------------------------------------------------------
+
+    def open_study(self, key: StudyKey, digest: str, facts: Mapping[str, Any]) -> None:
+        check_key(key)
+        text = json.dumps(facts, sort_keys=True)
+        row = {**_columns(key), "digest": digest, "facts": text}
+
+        def work(connection: Connection) -> tuple[str, str]:
+            found = connection.execute(
+                select(studies.c.digest, studies.c.facts).where(*_is(key))
+            ).one_or_none()
+            if found is None:
+                connection.execute(self._insert_or_keep(studies, row))
+                found = connection.execute(select(studies.c.digest, studies.c.facts).where(*_is(key))).one()
+            return found.digest, found.facts
+
+        stored_digest, stored_facts = write(self.engine, work)
+        if stored_digest != digest:
+            check_facts(key, json.loads(stored_facts), json.loads(text))
+
+    def studies(self, study_name: str | None = None) -> list[StudyKey]:
+        query = select(studies).order_by(studies.c.id)
+        if study_name is not None:
+            query = query.where(studies.c.study_name == study_name)
+        return [study_of(row) for row in read(self.engine, lambda c: c.execute(query).all())]
+
+    # --- claims ------------------------------------------------------------------------------------------
+
+    def claim(self, key: StudyKey, n_trials: int, worker: str) -> Ticket | None:
+        if n_trials < 1:
+            raise ConfigError("n_trials", f"{n_trials} is not positive", "ask for at least one trial")
+        study_id, name = self._study_id(key), uuid.uuid4().hex
+        worker = worker[: schema.WORKER_LENGTH]
+        return write(self.engine, lambda c: self._claim(c, key, study_id, n_trials, worker, name))
+
+    def _claim(
+        self, connection: Connection, key: StudyKey, study_id: int, n_trials: int, worker: str, name: str
+    ) -> Ticket | None:
+        connection.execute(select(studies.c.id).where(studies.c.id == study_id).with_for_update())
+        n_tickets = connection.execute(
+            select(func.count()).select_from(tickets).where(tickets.c.study_id == study_id)
+        ).scalar_one()
+        if n_tickets > n_trials:
+            raise ConfigError(
+                "n_trials",
+                f"{n_trials} is fewer than the {n_tickets} trials that study {key} already has",
+                f"ask for at least {n_tickets}, or take another study_name",
+            )
+        lease = {"state": "claimed", "claim": name, "worker": worker, "lease_until": self._now + self.lease_s}
+        while (row := connection.execute(self._claimable(study_id, name)).one_or_none()) is not None:
+            here = and_(tickets.c.study_id == study_id, tickets.c.number == row.number)
+            if row.claim == name:  # the answer to our own commit was lost
+                return _ticket(key, row, worker)
+            deaths = row.deaths + (row.state == "claimed")
+            if deaths >= self.max_attempts:
+                error = (
+                    f"its workers died {deaths} times in a row without finishing a fold, last {row.worker}"
+                )
+                spent = {"state": "failed", "deaths": deaths, "error": error, "finished": self._now}
+                connection.execute(tickets.update().where(here).values(**spent))
+                continue
+            new = {"token": row.token + 1, "attempt": row.attempt + 1, "deaths": deaths}
+            connection.execute(tickets.update().where(here).values(**lease, **new))
+            return replace(_ticket(key, row, worker), token=row.token + 1, attempt=row.attempt + 1)
+        if n_tickets == n_trials:
+            return None
+        first = {"token": 1, "attempt": 1, "failures": 0, "deaths": 0, "started": self._now}
+        connection.execute(tickets.insert().values(study_id=study_id, number=n_tickets, **lease, **first))
+        return Ticket(key, n_tickets, 1, worker, 1)
+
+    def _claimable(self, study_id: int, name: str) -> Any:
+        """The lowest ticket that is free or expired, or the one this very claim has taken already."""
+        claimed = tickets.c.state == "claimed"
+        expired = and_(claimed, tickets.c.lease_until < self._now)
+        ours = and_(claimed, tickets.c.claim == name)
+        return (
+            select(tickets)
+            .where(tickets.c.study_id == study_id, or_(tickets.c.state == "free", expired, ours))
+            .order_by((tickets.c.claim == name).desc(), tickets.c.number)
+            .limit(1)
+        )
+
+    # --- fenced writes -----------------------------------------------------------------------------------
+
+    def start(self, ticket: Ticket, trial_number: int, params: Mapping[str, Any], seed: int) -> Ticket:
+        text = json.dumps(dict(params), sort_keys=True)
+        values = {"trial_number": trial_number, "params": text, "seed": seed}
+        self._fenced(ticket, "claimed", values)
+        return replace(ticket, trial_number=trial_number, params=dict(params), seed=seed)
+
+    def renew(self, ticket: Ticket) -> None:
+        self._fenced(ticket, "claimed", {})
+
+    def record_fit(self, ticket: Ticket, fit: Fit) -> None:
+        row = {
+            "study_id": self._study_id(ticket.study),
+            "number": ticket.number,
+            "token": ticket.token,
+            "fold": fit.fold,
+            "seed": fit.seed,
+            "score": None if math.isnan(fit.score) else fit.score,
+            "best_step": fit.best_step,
+            "duration_s": fit.duration_s,
+            "predictions": fit.predictions,
+            "model": fit.model,
+            "fold_digest": fit.fold_digest,
+            "curve": json.dumps(fit.curve),
+            "recorded": self._now,
+        }
+        insert = self._insert_or_keep(fits, row)
+        self._fenced(ticket, "claimed", {"deaths": 0}, then=lambda connection: connection.execute(insert))
+
+    def finish(self, ticket: Ticket, state: Literal["complete", "pruned"], value: float | None) -> None:
+        if value is not None and not math.isfinite(value):
+            raise ValueError(f"ticket {ticket.number}: {value} is no value to finish with")
+        self._fenced(ticket, state, {"value": value, "error": None, "finished": self._now})
+
+    def fail(self, ticket: Ticket, error: str, *, retry: bool) -> TicketState:
+        here = self._here(ticket)
+
+        def work(connection: Connection) -> TicketState:
+            row = connection.execute(select(tickets).where(here).with_for_update()).one_or_none()
+            if row is None or row.token != ticket.token or row.state not in ("claimed", "free", "failed"):
+                raise _lost(ticket, row)
+            if row.state != "claimed":  # the answer to our own commit was lost
+                return "free" if row.state == "free" else "failed"
+            failures = row.failures + 1
+            state: TicketState = "free" if retry and failures < self.max_attempts else "failed"
+            values = {"state": state, "failures": failures, "error": error[: schema.ERROR_LENGTH]}
+            finished = {"finished": self._now} if state == "failed" else {}
+            connection.execute(tickets.update().where(here).values(**values, **finished))
+            return state
+
+        return write(self.engine, work)
+
+    def release(self, ticket: Ticket) -> None:
+        self._fenced(ticket, "free", {"attempt": tickets.c.attempt - 1})
+
+    def _fenced(
+        self,
+        ticket: Ticket,
+        state: TicketState,
+        values: Mapping[str, Any],
+        then: Callable[[Connection], Any] | None = None,
+    ) -> None:
+        """Set the ticket's state and values, and do ``then``, if this claim is still the ticket's last."""
+        here = self._here(ticket)
+        lease = {"lease_until": self._now + self.lease_s} if state == "claimed" else {}
+        update = (
+            tickets.update()
+            .where(here, tickets.c.token == ticket.token, tickets.c.state == "claimed")
+            .values(state=state, **lease, **values)
+        )
+
+        def work(connection: Connection) -> None:
+            if connection.execute(update).rowcount != 1:
+                row = connection.execute(select(tickets).where(here)).one_or_none()
+                # the answer to our own commit may have been lost: then it stands as we wanted it
+                if row is None or row.token != ticket.token or row.state != state:
+                    raise _lost(ticket, row)
+            elif then is not None:
+                then(connection)
+
+        write(self.engine, work)
+
+    # --- reading -----------------------------------------------------------------------------------------
+
+    def tickets(self, key: StudyKey) -> list[TicketRow]:
+        study_id = self._study_id(key)
+        all_tickets = select(tickets).where(tickets.c.study_id == study_id).order_by(tickets.c.number)
+        all_fits = select(fits).where(fits.c.study_id == study_id).order_by(fits.c.number, fits.c.fold)
+        rows, fit_rows = read(
+            self.engine, lambda c: (c.execute(all_tickets).all(), c.execute(all_fits).all())
+        )
+        by_number: dict[int, list[Fit]] = {}
+        for row in fit_rows:
+            by_number.setdefault(row.number, []).append(fit_of(row))
+        return [row_of(key, row, by_number.get(row.number, ())) for row in rows]
+
+    def spent(self, key: StudyKey) -> int:
+        query = (
+            select(func.count())
+            .select_from(tickets)
+            .where(tickets.c.study_id == self._study_id(key), tickets.c.state.in_(sorted(SPENT)))
+        )
+        return read(self.engine, lambda c: c.execute(query).scalar_one())
+
+    # --- results -----------------------------------------------------------------------------------------
+
+    def put_result(self, study_name: str, name: str, content: bytes) -> None:
+        row = {"study_name": study_name, "name": name, "content": self.artifacts.put(content)}
+        write(self.engine, lambda c: c.execute(self._insert_or_keep(results, row)))
+
+    def result(self, study_name: str, name: str) -> bytes | None:
+        query = select(results.c.content).where(results.c.study_name == study_name, results.c.name == name)
+        digest = read(self.engine, lambda c: c.execute(query).scalar())
+        return None if digest is None else self.artifacts.get(digest)
+
+    # --- small parts -------------------------------------------------------------------------------------
+
+    @property
+    def _now(self) -> ColumnElement[float]:
+        if self._clock is not None:
+            return literal(self._clock())
+        return literal_column(_DATABASE_CLOCK[self.engine.dialect.name])
+
+    def _study_id(self, key: StudyKey) -> int:
+        if key not in self._ids:
+            found = read(self.engine, lambda c: c.execute(select(studies.c.id).where(*_is(key))).scalar())
+            if found is None:
+                raise ConfigError(
+                    "study_name", f"no study {key}", "`ehrbench study status` lists what there is"
+                )
+            self._ids[key] = found
+        return self._ids[key]
+
+    def _here(self, ticket: Ticket) -> ColumnElement[bool]:
+        return and_(tickets.c.study_id == self._study_id(ticket.study), tickets.c.number == ticket.number)
+
+    def _insert_or_keep(self, table: Any, row: Mapping[str, Any]) -> Any:
+        """An INSERT that leaves a row of the same key as it is."""
+        if self.engine.dialect.name == "sqlite":
+            return sqlite.insert(table).values(**row).on_conflict_do_nothing()
+        first = next(iter(table.primary_key.columns)).name
+        return mysql.insert(table).values(**row).on_duplicate_key_update({first: table.c[first]})
+
+
+def _columns(key: StudyKey) -> dict[str, Any]:
+    return {
+        "study_name": key.study_name,
+        "task": key.task,
+        "model": key.model,
+        "outer_fold": -1 if key.outer_fold is None else key.outer_fold,
+    }
+
+
+def _is(key: StudyKey) -> list[ColumnElement[bool]]:
+    return [studies.c[name] == value for name, value in _columns(key).items()]
+
+
+def _ticket(key: StudyKey, row: Any, worker: str) -> Ticket:
+    params = None if row.params is None else json.loads(row.params)
+    return Ticket(key, row.number, row.token, worker, row.attempt, row.trial_number, params, row.seed)
+
+
+def _lost(ticket: Ticket, row: Any) -> LeaseLost:
+    holder = "nobody knows" if row is None else f"{row.worker} ({row.state}, claim {row.token})"
+    return LeaseLost(
+        f"{ticket.study} ticket {ticket.number}: claim {ticket.token} of {ticket.worker} is over, now it is "
+        f"with {holder} — nothing more is written for it"
+    )

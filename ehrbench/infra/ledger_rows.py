@@ -1,0 +1,86 @@
+"""Between the ledger's rows and the words of ``ehrbench.core.ledger``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ehrbench.core.errors import ConfigError, StudyMismatch
+from ehrbench.core.ledger import Fit, StudyKey, TicketRow
+from ehrbench.infra.schema import NAME_LENGTH
+
+_ABSENT = "absent"
+
+
+def study_of(row: Any) -> StudyKey:
+    return StudyKey(row.study_name, row.task, row.model, None if row.outer_fold < 0 else row.outer_fold)
+
+
+def fit_of(row: Any) -> Fit:
+    return Fit(
+        fold=row.fold,
+        seed=row.seed,
+        score=float("nan") if row.score is None else row.score,
+        best_step=row.best_step,
+        duration_s=row.duration_s,
+        predictions=row.predictions,
+        model=row.model,
+        fold_digest=row.fold_digest,
+        curve=tuple((step, values) for step, values in json.loads(row.curve)),
+    )
+
+
+def row_of(key: StudyKey, row: Any, fits: Sequence[Fit]) -> TicketRow:
+    return TicketRow(
+        study=key,
+        number=row.number,
+        state=row.state,
+        attempt=row.attempt,
+        worker=row.worker,
+        trial_number=row.trial_number,
+        params=None if row.params is None else json.loads(row.params),
+        seed=row.seed,
+        value=row.value,
+        error=row.error,
+        started=row.started,
+        finished=row.finished,
+        fits=tuple(fits),
+    )
+
+
+def check_key(key: StudyKey) -> None:
+    """Raise ConfigError for names that do not fit the tables' keys: printable ASCII, at most 120 letters."""
+    for name, text in (("study_name", key.study_name), ("task", key.task), ("model", key.model)):
+        if not text or len(text) > NAME_LENGTH or not text.isascii() or not text.isprintable():
+            raise ConfigError(
+                name,
+                f"{text!r} is not usable",
+                f"take 1 to {NAME_LENGTH} printable ASCII letters, digits, signs",
+            )
+
+
+def check_facts(key: StudyKey, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    """Raise StudyMismatch naming up to five facts that differ between the stored study and the given one."""
+    before, after = dict(_leaves(stored)), dict(_leaves(given))
+    names = sorted(n for n in before.keys() | after.keys() if before.get(n, _ABSENT) != after.get(n, _ABSENT))
+    shown = [f"{n} was {_short(before, n)}, now {_short(after, n)}" for n in names[:5]]
+    if len(names) > 5:
+        shown.append(f"and {len(names) - 5} more")
+    raise StudyMismatch(
+        f"study {key} exists with other facts: {'; '.join(shown) or 'something they do not name'} — "
+        f"take another study_name, or restore what has changed"
+    )
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, value
+
+
+def _short(leaves: Mapping[str, Any], name: str) -> str:
+    text = json.dumps(leaves[name]) if name in leaves else _ABSENT
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,210 @@
+"""Schema: the ledger's tables, and how the first worker makes them while others start too.
+
+Tables carry the prefix ``ehrbench_`` because Optuna's live in the same database. Keys are ASCII with explicit
+lengths, so that MySQL compares them byte by byte and indexes them whole; everything long (predictions,
+models, results) is an artifact, and the row holds its digest. Times are seconds since the epoch by the
+database's clock.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Double,
+    Engine,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    inspect,
+    select,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.types import TypeEngine
+
+from ehrbench.core.errors import StorageError
+from ehrbench.infra.database import PATIENCE_S, patiently, read, write
+from ehrbench.infra.faults import DATABASE_FAULTS
+
+#: Raised with every change of the tables below.
+VERSION = 1
+NAME_LENGTH, WORKER_LENGTH, ERROR_LENGTH = 120, 120, 2000
+
+metadata = MetaData()
+
+
+def _key(length: int) -> TypeEngine[str]:
+    return String(length).with_variant(
+        mysql.VARCHAR(length, charset="ascii", collation="ascii_bin"), "mysql", "mariadb"
+    )
+
+
+def _text() -> TypeEngine[str]:
+    return Text().with_variant(mysql.MEDIUMTEXT(charset="utf8mb4"), "mysql", "mariadb")
+
+
+version = Table(
+    "ehrbench_version",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("version", Integer, nullable=False),
+)
+
+studies = Table(
+    "ehrbench_studies",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_name", _key(NAME_LENGTH), nullable=False),
+    Column("task", _key(NAME_LENGTH), nullable=False),
+    Column("model", _key(NAME_LENGTH), nullable=False),
+    Column("outer_fold", Integer, nullable=False),  # -1: over all records
+    Column("digest", _key(64), nullable=False),
+    Column("facts", _text(), nullable=False),  # JSON
+    UniqueConstraint("study_name", "task", "model", "outer_fold", name="ehrbench_studies_key"),
+)
+
+tickets = Table(
+    "ehrbench_tickets",
+    metadata,
+    Column("study_id", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("state", _key(10), nullable=False),
+    Column("token", Integer, nullable=False),  # the fence: grows with each claim
+    Column("claim", _key(32), nullable=False),  # names the claim, to find it again after a lost answer
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("deaths", Integer, nullable=False),  # workers lost in a row without a new Fit
+    Column("worker", String(WORKER_LENGTH)),
+    Column("lease_until", Double),
+    Column("trial_number", Integer),
+    Column("params", _text()),  # JSON
+    Column("seed", BigInteger),
+    Column("value", Double),
+    Column("error", _text()),
+    Column("started", Double),
+    Column("finished", Double),
+    PrimaryKeyConstraint("study_id", "number"),
+    Index("ehrbench_tickets_state", "study_id", "state"),
+)
+
+fits = Table(
+    "ehrbench_fits",
+    metadata,
+    Column("study_id", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("fold", Integer, nullable=False),
+    Column("token", Integer, nullable=False),  # of the claim that trained it
+    Column("seed", BigInteger, nullable=False),
+    Column("score", Double),  # NULL: not a number
+    Column("best_step", Integer, nullable=False),
+    Column("duration_s", Double, nullable=False),
+    Column("predictions", _key(64), nullable=False),
+    Column("model", _key(64)),
+    Column("fold_digest", _key(64), nullable=False),
+    Column("curve", _text(), nullable=False),  # JSON
+    Column("recorded", Double, nullable=False),
+    PrimaryKeyConstraint("study_id", "number", "fold"),
+)
+
+results = Table(
+    "ehrbench_results",
+    metadata,
+    Column("study_name", _key(NAME_LENGTH), nullable=False),
+    Column("name", _key(NAME_LENGTH), nullable=False),
+    Column("content", _key(64), nullable=False),  # artifact digest
+    PrimaryKeyConstraint("study_name", "name"),
+)
+
+
+def ensure(engine: Engine) -> None:
+    """Make the tables unless they exist; any number of workers may do this at once.
+
+    Raises StorageError for a database made by another version.
+    """
+    if _found(engine) is None:
+        with setup_lock(engine):
+            if _found(engine) is None:
+                if engine.dialect.name == "sqlite":
+                    _write_ahead(engine)
+                write(engine, _make)
+    if (found := _found(engine)) != VERSION:
+        raise StorageError(
+            f"{engine.url.host or engine.url.database}: tables are of version {found}, not {VERSION} — use "
+            f"the ehrbench that made them, or another database"
+        )
+
+
+def _make(connection: Connection) -> None:
+    metadata.create_all(connection)
+    if connection.execute(select(version.c.version)).scalar() is None:
+        connection.execute(version.insert().values(id=1, version=VERSION))
+
+
+def _found(engine: Engine) -> int | None:
+    """The version that the tables say they have; None before they are whole (the row is written last)."""
+    if not patiently(
+        lambda: inspect(engine).has_table(version.name),
+        patience_s=5.0,
+        where=engine.url,
+        faults=DATABASE_FAULTS,
+    ):
+        return None
+    return read(engine, lambda connection: connection.execute(select(version.c.version)).scalar())
+
+
+@contextmanager
+def setup_lock(engine: Engine) -> Iterator[None]:
+    """Held by one worker at a time, over all machines; freed by the system when its holder dies.
+
+    MySQL's named lock, or, since SQLite's own lock would shut out the tables' maker, a second small file.
+    """
+    if engine.dialect.name == "sqlite":
+        path = Path(f"{engine.url.database}-setup")
+        connection = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)
+        try:
+            _begin_exclusive(connection, path)
+            yield
+        finally:
+            connection.close()
+        return
+    name = f"ehrbench.{engine.url.database}"[:64]
+    with engine.connect() as held:
+        got = held.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (name, int(PATIENCE_S))).scalar()
+        if got != 1:
+            raise StorageError(
+                f"{engine.url.host}: lock {name} is taken for minutes — end the worker that hangs"
+            )
+        try:
+            yield
+        finally:
+            held.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (name,))
+
+
+def _begin_exclusive(connection: sqlite3.Connection, path: Path) -> None:
+    """Take the whole file's lock; StorageError when its folder cannot be written."""
+    try:
+        connection.execute("BEGIN EXCLUSIVE")
+    except sqlite3.OperationalError as error:
+        raise StorageError(
+            f"{path}: cannot be locked ({error}) — check the permissions of its folder"
+        ) from error
+
+
+def _write_ahead(engine: Engine) -> None:
+    """WAL is a property of the file: set once, by the one worker that holds the set-up lock."""
+    connection = sqlite3.connect(str(engine.url.database), timeout=60.0)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    finally:
+        connection.close()

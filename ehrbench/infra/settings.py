@@ -1,0 +1,105 @@
+"""Settings: where the services are, from the environment and a ``.env`` file.
+
+Read when asked, never at import; a variable of the environment wins over the file. Secrets are ``Secret``
+values that do not print, so they reach no log, traceback, MLflow run or bundle by accident.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from ehrbench.core.errors import ConfigError
+
+
+class Secret:
+    """A string that prints as asterisks; ``reveal`` gives it to the one call that needs it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        return self._text
+
+    def __repr__(self) -> str:
+        return "'***'" if self._text else "''"
+
+    __str__ = __repr__
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("a secret is never pickled")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One field a variable, named by it in lower case; ``docs/storage.md`` says what each is for.
+
+    An empty variable counts as unset.
+    """
+
+    optuna_host: str = ""
+    optuna_port: int = 3306
+    optuna_user: str = ""
+    optuna_password: Secret = Secret("")  # noqa: RUF009 — never mutated
+    optuna_database: str = ""
+    optuna_tls_ca: str = ""
+    artifacts_url: str = ""
+    checkpoints_dir: str = ""
+    logs_dir: str = ""
+    aws_access_key_id: str = ""
+    aws_secret_access_key: Secret = Secret("")  # noqa: RUF009
+    aws_default_region: str = ""
+    aws_endpoint_url: str = ""
+    mlflow_tracking_uri: str = ""
+    ehrbench_data: str = ""
+
+    @staticmethod
+    def read(env_file: Path | None = Path(".env"), environ: Mapping[str, str] | None = None) -> Settings:
+        """Settings of the process's environment (or ``environ``) over those of ``env_file``, if it exists.
+
+        Raises ConfigError naming the variable that cannot be used.
+        """
+        file = dotenv_values(env_file, interpolate=False) if env_file and env_file.is_file() else {}
+        found: dict[str, object] = {}
+        for field in fields(Settings):
+            name = field.name.upper()
+            text = (environ if environ is not None else os.environ).get(name) or file.get(name) or ""
+            if not text:
+                continue
+            if field.name == "optuna_port":
+                found[field.name] = _port(name, text)
+            elif isinstance(field.default, Secret):
+                found[field.name] = Secret(text)
+            else:
+                found[field.name] = text
+        return Settings(**found)  # type: ignore[arg-type]
+
+    def require(self, *names: str) -> None:
+        """Raise ConfigError naming the first of these fields that is not set."""
+        for name in names:
+            if not getattr(self, name):
+                raise ConfigError(name.upper(), "is not set", "set it in the environment or in .env")
+
+    def object_store_options(self) -> dict[str, object]:
+        """Keyword arguments for fsspec's S3 file system: empty ones are left to its own look-up."""
+        options: dict[str, object] = {}
+        if self.aws_access_key_id:
+            options |= {"key": self.aws_access_key_id, "secret": self.aws_secret_access_key.reveal()}
+        if self.aws_endpoint_url:
+            options["endpoint_url"] = self.aws_endpoint_url
+        if self.aws_default_region:
+            options["client_kwargs"] = {"region_name": self.aws_default_region}
+        return options
+
+
+def _port(name: str, text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise ConfigError(name, f"{text!r} is not a port", "give a number from 1 to 65535")
+    return int(text)
