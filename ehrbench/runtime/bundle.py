@@ -1,0 +1,180 @@
+"""Bundle: a directory that predicts on its own, opened.
+
+What a file must hold is in ``ehrbench.core.bundle``. Opening checks every file against its checksum, imports
+nothing outside ``ehrbench.tasks`` and ``ehrbench.features``, unpickles nothing, and keeps no path open, so a
+bundle may be copied, moved and read from any working directory. It does not judge: whether a bundle is good
+enough to serve is the gate's business.
+
+Thread safety: ``predict`` may be called from several threads at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ehrbench.core.bundle import (
+    CHECKSUMS,
+    ENSEMBLE,
+    MANIFEST,
+    TRAINING_GROUPS,
+    Manifest,
+    file_digest,
+    group_hashes,
+)
+from ehrbench.core.errors import BundleError
+from ehrbench.core.records import Records
+from ehrbench.core.task import Task
+from ehrbench.core.types import BoolArray, FloatArray, IntArray
+from ehrbench.ensemble import Ensemble
+from ehrbench.runtime.member import LoadedMember, load_member
+from ehrbench.runtime.opening import build, check_files, read_file
+from ehrbench.runtime.runners import Device
+
+#: Units predicted at once: bounds the memory of the views, whatever the size of the input.
+BATCH_UNITS = 4096
+#: How far an installed bundle's probability may lie from the exporting machine's.
+SELF_TEST_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Probabilities (U, C) of the records' units, in order.
+
+    probabilities: of the calibrated ensemble; uncalibrated: before the calibrator.
+    by_model: model name -> mean over its members, not calibrated.
+    """
+
+    probabilities: FloatArray  # (U, C)
+    uncalibrated: FloatArray  # (U, C)
+    by_model: Mapping[str, FloatArray]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Opened by ``Bundle.load``; immutable."""
+
+    directory: Path
+    digest: str
+    manifest: Manifest
+    task: Task
+    models: Mapping[str, tuple[LoadedMember, ...]]
+    ensemble: Ensemble
+    training_groups: IntArray  # (T,) uint64, sorted
+
+    @staticmethod
+    def load(directory: str | Path, threads: int = 1, device: Device = "cpu") -> Bundle:
+        """Open the bundle in ``directory``.
+
+        threads: cores one prediction may use. device: where networks run; ``cuda`` falls back to the CPU,
+        with a warning, where onnxruntime has no CUDA.
+        Raises BundleError naming the first file that is missing, altered, or not readable here.
+        """
+        root = Path(directory).expanduser().resolve()
+        check_files(root)
+        manifest = read_file(root / MANIFEST, _manifest)
+        task: Task = build(root / MANIFEST, manifest.task, manifest.task_settings, "ehrbench.tasks", Task)
+        if task.target != manifest.target:
+            raise BundleError(
+                f"{root / MANIFEST}: target {manifest.target} is not that of {manifest.task}, {task.target}"
+                " — use the version of ehrbench that exported it"
+            )
+        if len(manifest.thresholds) != manifest.target.n_classes:
+            raise BundleError(
+                f"{root / MANIFEST}: {len(manifest.thresholds)} thresholds for"
+                f" {manifest.target.n_classes} classes"
+            )
+        models = {
+            name: tuple(load_member(root, folder, manifest.target, threads, device) for folder in folders)
+            for name, folders in manifest.models.items()
+        }
+        if not models or not all(models.values()):
+            raise BundleError(f"{root / MANIFEST}: names no models, or one without members")
+        return Bundle(
+            directory=root,
+            digest=file_digest(root / CHECKSUMS),  # the checksums stand for every other file
+            manifest=manifest,
+            task=task,
+            models=models,
+            ensemble=read_file(
+                root / ENSEMBLE, lambda path: Ensemble.from_json(json.loads(path.read_text()))
+            ),
+            training_groups=read_file(root / TRAINING_GROUPS, lambda path: np.load(path, allow_pickle=False)),
+        )
+
+    @cached_property
+    def threshold(self) -> FloatArray:
+        """(C,) decision thresholds: a unit is called positive for a class at or above its threshold."""
+        return np.asarray(self.manifest.thresholds, dtype=np.float64)
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the bundle was fitted on a simulated cohort."""
+        return self.manifest.cohort == "simulated"
+
+    def predict(self, records: Records) -> Prediction:
+        """Probabilities of the records' units; large inputs go through in batches of whole records."""
+        if records.total_units == 0:
+            empty = np.zeros((0, self.manifest.target.n_classes))
+            return Prediction(empty, empty, dict.fromkeys(self.models, empty))
+        parts = [self._predict(batch) for batch in _batches(records)]
+        return Prediction(
+            np.concatenate([part.probabilities for part in parts]),
+            np.concatenate([part.uncalibrated for part in parts]),
+            {name: np.concatenate([part.by_model[name] for part in parts]) for name in self.models},
+        )
+
+    def _predict(self, records: Records) -> Prediction:
+        by_model = {
+            name: np.mean([member.predict(records) for member in members], axis=0)
+            for name, members in self.models.items()
+        }
+        scores = {name: self.manifest.target.scores(p) for name, p in by_model.items()}
+        uncalibrated = self.ensemble.combine(scores)
+        return Prediction(self.ensemble.predict(scores), uncalibrated, by_model)
+
+    def seen(self, records: Records) -> BoolArray:
+        """(N,) whether a record's group was among those the procedure was fitted or selected on."""
+        return np.isin(group_hashes(self.manifest.salt, records.groups.tolist()), self.training_groups)
+
+    def self_test(self) -> float:
+        """Predict the task's example and compare with what the exporting machine got.
+
+        Returns the largest absolute difference; BundleError above ``SELF_TEST_TOLERANCE``, or when the
+        manifest holds no reference.
+        """
+        path = self.directory / MANIFEST
+        if "probability" not in self.manifest.reference:
+            raise BundleError(f"{path}: no reference probability to test against — export the bundle again")
+        expected = np.asarray(self.manifest.reference["probability"], dtype=np.float64)
+        got = self.predict(self.task.parse([self.task.example()], strict=True).records).probabilities
+        if expected.shape != got.shape:
+            raise BundleError(f"{path}: reference of shape {expected.shape}, prediction of {got.shape}")
+        difference = float(np.abs(expected - got).max())
+        if not difference <= SELF_TEST_TOLERANCE:
+            raise BundleError(
+                f"{path}: the example's probability differs by {difference:.2g} from the exporting machine's"
+                " — install the package versions it names"
+            )
+        return difference
+
+
+def _batches(records: Records) -> list[Records]:
+    """Whole records, about ``BATCH_UNITS`` units a batch, each with a memo of its own rows."""
+    if records.total_units <= BATCH_UNITS:
+        return [records]
+    number = (np.cumsum(records.n_units) - records.n_units) // BATCH_UNITS
+    # _rows=None: a batch that shared the whole cohort's memo would compute the whole cohort's view
+    return [replace(records.take(np.flatnonzero(number == k)), _rows=None) for k in np.unique(number)]
+
+
+def _manifest(path: Path) -> Manifest:
+    try:
+        return Manifest.from_json(path.read_text())
+    except BundleError as error:
+        raise BundleError(f"{path.parent}/{error}") from error

@@ -1,0 +1,146 @@
+"""Runners: a view's arrays to scores (U, C), one class for each form that ``Model.export`` writes.
+
+Thread safety: ``scores`` keeps no state and may be called from several threads at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from ehrbench.core.errors import BundleError
+from ehrbench.core.model import load_arrays
+from ehrbench.core.types import FloatArray
+
+Device = Literal["cpu", "cuda"]
+
+#: Units given to a network at once: enough to fill a core's vector units, little enough for any memory.
+ONNX_BATCH = 256
+
+_DTYPES = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(int64)": np.int64,
+    "tensor(int32)": np.int32,
+}
+
+
+class Runner(Protocol):
+    """Scores become probabilities by ``Target.probabilities``."""
+
+    def scores(self, arrays: Mapping[str, np.ndarray]) -> FloatArray:
+        """(U, C) scores of a view's named arrays, first axis U."""
+        ...
+
+
+class OnnxRunner:
+    """``model.onnx``: a network whose inputs are named as the view's arrays."""
+
+    def __init__(self, directory: Path, threads: int, device: Device) -> None:
+        import onnxruntime as ort
+
+        self._path = directory / "model.onnx"
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn
+        try:
+            self._session = ort.InferenceSession(
+                str(self._path.resolve()),
+                options,
+                providers=_providers(device, ort.get_available_providers()),
+            )
+        except Exception as error:  # onnxruntime raises a type of its own for each status
+            raise BundleError(f"{self._path}: onnxruntime cannot load it ({_brief(error)})") from error
+        self._inputs: dict[str, type[Any]] = {}
+        for node in self._session.get_inputs():
+            if node.type not in _DTYPES:
+                raise BundleError(f"{self._path}: input {node.name} is a {node.type}, which no view holds")
+            self._inputs[node.name] = _DTYPES[node.type]
+        outputs = [node.name for node in self._session.get_outputs()]
+        if outputs != ["scores"]:
+            raise BundleError(f"{self._path}: outputs are {', '.join(outputs)}, not the single output scores")
+
+    def scores(self, arrays: Mapping[str, np.ndarray]) -> FloatArray:
+        if missing := self._inputs.keys() - arrays.keys():
+            raise BundleError(
+                f"{self._path}: wants an input {min(missing)}; the view has {', '.join(arrays)}"
+            )
+        feeds = {name: np.ascontiguousarray(arrays[name], dtype) for name, dtype in self._inputs.items()}
+        n_units = len(next(iter(arrays.values())))
+        batches = [
+            self._run({name: array[start : start + ONNX_BATCH] for name, array in feeds.items()})
+            for start in range(0, max(n_units, 1), ONNX_BATCH)
+        ]
+        return np.concatenate(batches).astype(np.float64)
+
+    def _run(self, feeds: dict[str, np.ndarray]) -> FloatArray:
+        try:
+            return np.asarray(self._session.run(["scores"], feeds)[0])
+        except Exception as error:
+            raise BundleError(f"{self._path}: onnxruntime failed on it ({_brief(error)})") from error
+
+
+class LightGBMRunner:
+    """``model.txt``, or ``model_0.txt`` … ``model_{C-1}.txt`` where each label has trees of its own."""
+
+    def __init__(self, directory: Path, threads: int, device: Device) -> None:
+        from ehrbench.runtime.trees import Trees
+
+        del device  # trees are walked on the CPU everywhere
+        single = directory / "model.txt"
+        numbered = sorted(
+            directory.glob("model_*.txt"), key=lambda path: int(path.stem.removeprefix("model_"))
+        )
+        if not single.is_file() and not numbered:
+            raise BundleError(f"{single}: missing — copy the bundle again, whole")
+        self._boosters = [Trees(path, threads) for path in ([single] if single.is_file() else numbered)]
+
+    def scores(self, arrays: Mapping[str, np.ndarray]) -> FloatArray:
+        return np.concatenate([booster.scores(arrays["values"]) for booster in self._boosters], axis=1)
+
+
+class LinearRunner:
+    """``model.npz``: scores = values @ coefficient + intercept."""
+
+    def __init__(self, directory: Path, threads: int, device: Device) -> None:
+        del threads, device
+        path = directory / "model.npz"
+        arrays = load_arrays(path)
+        try:
+            self._coefficient, self._intercept = arrays["coefficient"], arrays["intercept"]  # (F, C), (C,)
+        except KeyError as error:
+            raise BundleError(f"{path}: holds no array {error} — export the bundle again") from error
+
+    def scores(self, arrays: Mapping[str, np.ndarray]) -> FloatArray:
+        return np.asarray(arrays["values"].astype(np.float64) @ self._coefficient + self._intercept)
+
+
+_RUNNERS: dict[str, Callable[[Path, int, Device], Runner]] = {
+    "onnx": OnnxRunner,
+    "lightgbm": LightGBMRunner,
+    "linear": LinearRunner,
+}
+
+
+def open_runner(name: str, directory: Path, *, threads: int, device: Device) -> Runner:
+    """The runner ``name`` on the files of ``directory``; BundleError for a name or file it cannot use."""
+    if name not in _RUNNERS:
+        raise BundleError(f"{directory}: runner {name!r} is none of {', '.join(_RUNNERS)}")
+    return _RUNNERS[name](directory, threads, device)
+
+
+def _providers(device: Device, available: list[str]) -> list[str]:
+    if device == "cuda" and "CUDAExecutionProvider" not in available:
+        logging.getLogger(__name__).warning("onnxruntime here has no CUDA provider; networks run on the CPU")
+    wanted = ["CUDAExecutionProvider"] * (device == "cuda") + ["CPUExecutionProvider"]
+    return [provider for provider in wanted if provider in available]
+
+
+def _brief(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

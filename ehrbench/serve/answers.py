@@ -1,0 +1,142 @@
+"""Answers: the shapes of what the server says, and how a prediction becomes one."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from ehrbench.core.records import Records
+from ehrbench.runtime import Bundle, Prediction
+
+INTENDED_USE = (
+    "Research: comparing prediction models on retrospective data. Not a medical device; not for decisions"
+    " about anybody's care."
+)
+SIMULATED = (
+    "Fitted on a SIMULATED cohort: these figures say nothing about real patients and only show that the"
+    " program runs."
+)
+State = Literal["loading", "ok", "failed", "draining"]
+
+
+class UnitAnswer(BaseModel):
+    """One predicted unit of a record."""
+
+    record: str = Field(description="The record's id")
+    unit: int = Field(description="Number of the unit within its record, from 0")
+    probability: dict[str, float] = Field(description="Class to calibrated probability")
+    decision: dict[str, bool] = Field(description="Class to whether its probability reaches the threshold")
+    flags: list[str] = Field(description="What a reader should know of the record, such as no_measurements")
+    members: dict[str, dict[str, float]] | None = Field(
+        None, description="Model to class to its own uncalibrated probability; with ?explain=members"
+    )
+
+
+class ModelName(BaseModel):
+    """Which bundle answered."""
+
+    version: str = Field(description="Digest of the bundle")
+    study_name: str
+    task: str
+    cohort: str = Field(description="publisher, or simulated")
+    warning: str | None = None
+
+
+class PredictAnswer(BaseModel):
+    """Predictions of the posted records' units, in order."""
+
+    predictions: list[UnitAnswer]
+    model: ModelName
+    request_id: str
+
+
+class HealthAnswer(BaseModel):
+    """Whether the server predicts, and predicts what the exporting machine did."""
+
+    status: State
+    self_test_difference: float | None = Field(
+        None, description="Largest difference from the exporting machine's probabilities for the example"
+    )
+    problem: str | None = None
+    version: str | None = None
+
+
+class ModelAnswer(ModelName):
+    """What the bundle's manifest says of it."""
+
+    intended_use: str
+    description: str
+    target: dict[str, Any]
+    thresholds: dict[str, float]
+    threshold_rule: str
+    metrics: dict[str, Any] = Field(description="Metric to value and 95 % intervals under the protocol")
+    protocol: str
+    data_digest: str
+    data_sets: list[str]
+    models: dict[str, int] = Field(description="Model to number of members averaged")
+    git_commit: str
+    created: str
+    seed: int
+    versions: dict[str, str]
+    record_schema: dict[str, Any] = Field(description="JSON schema of one raw record")
+
+
+def model_name(bundle: Bundle) -> dict[str, Any]:
+    """The fields of ``ModelName``."""
+    return {
+        "version": bundle.digest,
+        "study_name": bundle.manifest.study_name,
+        "task": bundle.task.name,
+        "cohort": bundle.manifest.cohort,
+        "warning": SIMULATED if bundle.simulated else None,
+    }
+
+
+def predict_answer(
+    bundle: Bundle, records: Records, prediction: Prediction, request_id: str, *, members: bool
+) -> PredictAnswer:
+    """One row a unit; ``members`` adds each model's own probability."""
+    classes = bundle.manifest.target.classes
+    decisions = prediction.probabilities >= bundle.threshold
+    flags = [[name for name, marked in records.flags.items() if marked[n]] for n in range(len(records))]
+    rows = [
+        UnitAnswer(
+            record=str(records.ids[n]),
+            unit=int(unit),
+            probability=dict(zip(classes, prediction.probabilities[u].tolist(), strict=True)),
+            decision=dict(zip(classes, decisions[u].tolist(), strict=True)),
+            flags=flags[n],
+            members={
+                name: dict(zip(classes, p[u].tolist(), strict=True))
+                for name, p in prediction.by_model.items()
+            }
+            if members
+            else None,
+        )
+        for u, (n, unit) in enumerate(zip(records.unit_record, records.unit_number, strict=True))
+    ]
+    return PredictAnswer(predictions=rows, model=ModelName(**model_name(bundle)), request_id=request_id)
+
+
+def model_answer(bundle: Bundle) -> ModelAnswer:
+    """The manifest's facts, for people and programs that must know what they talk to."""
+    manifest = bundle.manifest
+    return ModelAnswer(
+        **model_name(bundle),
+        intended_use=INTENDED_USE,
+        description=(type(bundle.task).__doc__ or "").strip().split("\n\n")[0],
+        target={"kind": manifest.target.kind, "classes": list(manifest.target.classes)},
+        thresholds=dict(zip(manifest.target.classes, manifest.thresholds, strict=True)),
+        threshold_rule=manifest.threshold_rule,
+        metrics=manifest.metrics,
+        protocol=manifest.protocol,
+        data_digest=manifest.data_digest,
+        data_sets=manifest.data_sets,
+        models={name: len(folders) for name, folders in manifest.models.items()},
+        git_commit=manifest.git_commit,
+        created=manifest.created,
+        seed=manifest.seed,
+        versions=manifest.versions,
+        record_schema=bundle.task.raw_schema(),
+    )

@@ -1,0 +1,133 @@
+"""Inputs: one request's body to raw inputs, strictly and within limits.
+
+What a record may hold is the task's business (``Task.parse``); here only the envelope is read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from ehrbench.core.task import RawInput
+from ehrbench.serve.problems import Problem
+from ehrbench.serve.settings import ServeSettings
+
+BODY = "request"  # what a record is called that came without a file name
+
+
+async def read_inputs(request: Request, settings: ServeSettings) -> list[RawInput]:
+    """The raw inputs of a posted body.
+
+    Raises Problem 400 (not JSON, no body, broken form), 413 (too large, too many), 415 (another content
+    type), 422 (JSON of another shape).
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if not (
+        kind in ("application/json", "multipart/form-data", "application/octet-stream") or kind[:5] == "text/"
+    ):
+        raise Problem(
+            415,
+            f"content type {kind or 'missing'} is not read here",
+            remedy="post application/json, text/plain (the publisher's file) or multipart/form-data",
+        )
+    body = await _read_body(request, settings.max_body_bytes)
+    if not body.strip():
+        raise Problem(400, "the body is empty", remedy="post one record, see /docs for an example")
+    if kind == "application/json":
+        inputs = _json_inputs(body)
+    elif kind == "multipart/form-data":
+        inputs = await _form_inputs(request, body)
+    else:
+        inputs = [RawInput(BODY, body)]
+    if len(inputs) > settings.max_records:
+        raise Problem(
+            413, f"{len(inputs)} records in one request", remedy=f"post at most {settings.max_records}"
+        )
+    return inputs
+
+
+async def _read_body(request: Request, most: int) -> bytes:
+    """The whole body; Problem 413 as soon as it is known to be larger than ``most`` bytes."""
+    too_large = Problem(413, f"the body is larger than {most} bytes", remedy="post fewer records at once")
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > most:
+        raise too_large
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise too_large
+    return bytes(body)
+
+
+def _json_inputs(body: bytes) -> list[RawInput]:
+    try:
+        content = json.loads(
+            body.decode("utf-8-sig"),
+            object_pairs_hook=_unique_keys,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
+    except RecursionError as error:
+        raise Problem(400, "not JSON a record could be: nested too deeply") from error
+    except (
+        ValueError
+    ) as error:  # of the decoder, of the hooks, of integers too long, of bytes that are no text
+        raise Problem(400, f"not JSON: {error}", remedy="see /docs for an example") from error
+    if not isinstance(content, dict):
+        raise Problem(
+            422, f"a JSON {type(content).__name__}, not an object", remedy="see /docs for an example"
+        )
+    if content.keys() != {"records"}:
+        return [RawInput(BODY, content)]
+    records = content["records"]
+    if not isinstance(records, list) or not records:
+        raise Problem(422, "not a list of one or more records", field="records")
+    for k, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise Problem(422, f"a {type(record).__name__}, not an object", field=f"records[{k}]")
+    return [RawInput(f"records[{k}]", record) for k, record in enumerate(records)]
+
+
+async def _form_inputs(request: Request, body: bytes) -> list[RawInput]:
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        form = await MultiPartParser(request.headers, stream()).parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        raise Problem(
+            400, "the multipart form cannot be read", remedy="post each record as a file"
+        ) from error
+    inputs = []
+    for name, part in form.multi_items():
+        if not isinstance(part, UploadFile):
+            raise Problem(422, "a form field, not a file", field=name, remedy="post each record as a file")
+        inputs.append(RawInput(part.filename or BODY, await part.read()))
+        await part.close()
+    if not inputs:
+        raise Problem(422, "the form holds no file", remedy="post each record as a file")
+    return inputs
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+    return content
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    if (number := float(text)) in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number

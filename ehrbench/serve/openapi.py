@@ -1,0 +1,70 @@
+"""OpenAPI: the description of ``POST /predict`` from the loaded task, with examples that really work."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ehrbench.core.task import Task
+
+RAW_RECORD = "RawRecord"
+
+
+def example_text(task: Task) -> str:
+    """The task's example in the publisher's own format."""
+    body = task.example().body
+    return body.decode() if isinstance(body, bytes) else json.dumps(body, indent=2)
+
+
+def example_json(task: Task) -> Any:
+    """The example that the task's JSON schema holds."""
+    schema = task.raw_schema()
+    return schema["example"] if "example" in schema else schema["examples"][0]
+
+
+def describe_predict(description: dict[str, Any], task: Task) -> dict[str, Any]:
+    """``description`` (of the app) with the task's request body added to ``POST /predict``; changes it."""
+    components = description.setdefault("components", {}).setdefault("schemas", {})
+    components[RAW_RECORD] = _moved(task.raw_schema(), f"#/components/schemas/{RAW_RECORD}")
+    record = {"$ref": f"#/components/schemas/{RAW_RECORD}"}
+    several = {
+        "type": "object",
+        "properties": {"records": {"type": "array", "items": record, "minItems": 1}},
+        "required": ["records"],
+        "additionalProperties": False,
+    }
+    files = {"type": "array", "items": {"type": "string", "format": "binary"}}
+    one = example_json(task)
+    description["paths"]["/predict"]["post"]["requestBody"] = {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"oneOf": [record, several]},
+                "examples": {
+                    "one": {"summary": "One record", "value": one},
+                    "several": {"summary": "Several records", "value": {"records": [one, one]}},
+                },
+            },
+            "text/plain": {
+                "schema": {"type": "string"},
+                "examples": {"file": {"summary": "The publisher's file", "value": example_text(task)}},
+            },
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"file": files}, "required": ["file"]}
+            },
+        },
+    }
+    return description
+
+
+def _moved(schema: Any, root: str) -> Any:
+    """``schema`` with its own references (``#/…``) made relative to ``root``, where it is put."""
+    if isinstance(schema, dict):
+        return {
+            key: root + value[1:]
+            if key == "$ref" and isinstance(value, str) and value[:2] == "#/"
+            else _moved(value, root)
+            for key, value in schema.items()
+            if key != "$schema"
+        }
+    return [_moved(item, root) for item in schema] if isinstance(schema, list) else schema

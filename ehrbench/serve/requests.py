@@ -1,0 +1,98 @@
+"""Requests: each gets an id, one log line without patient data, and an answer whatever happens inside."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+import traceback
+import uuid
+from datetime import UTC, datetime
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ehrbench.serve.problems import Problem, problem_response
+
+log = logging.getLogger("ehrbench.serve")
+HEADER = "X-Request-ID"
+_SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+#: Pages load nothing from elsewhere and are not framed: a patient's file stays between browser and server.
+_SECURITY = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
+    " img-src 'self' data:; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+class RequestMiddleware:
+    """Outermost of the app's own middleware.
+
+    A log line holds method, path, status, duration and counts: no body, no query, no record id, no message of
+    an exception (it may quote a value).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 0
+        given = dict(scope["headers"]).get(HEADER.lower().encode(), b"").decode("latin-1")
+        request_id = given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[HEADER] = request_id
+                for name, value in _SECURITY.items():
+                    headers[name] = value
+            await send(message)
+
+        failure: dict[str, object] = {}
+        try:
+            await self.app(scope, receive, answer)
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)[-4:]
+            failure = {
+                "error": type(error).__name__,
+                "at": [f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in frames],
+            }
+            if not status:
+                problem = Problem(500, "the server failed on this request", remedy="report the request id")
+                await problem_response(request_id, problem)(scope, receive, answer)
+        fields = {
+            "request_id": request_id,
+            "method": scope["method"],
+            "path": scope["path"] if scope.get("route") or status < 400 else "(unknown)",
+            "status": status,
+            "duration_ms": round(1000 * (time.perf_counter() - started), 1),
+            **{name: state[name] for name in ("n_records", "n_units") if name in state},
+            **failure,
+        }
+        log.log(logging.ERROR if failure else logging.INFO, "request", extra={"fields": fields})
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time (UTC), level, event, and the record's fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)

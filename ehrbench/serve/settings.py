@@ -1,0 +1,34 @@
+"""Limits of a server, with defaults for one bundle on a small machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ehrbench.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """What one server may use.
+
+    threads: cores one prediction may use; device: where networks run, ``cpu`` or ``cuda``.
+    concurrency: predictions at once; max_waiting: requests that may wait for their turn, more are told to
+        come back (503).
+    max_body_bytes, max_records: of one request; more is refused (413).
+    """
+
+    threads: int = 1
+    device: str = "cpu"
+    concurrency: int = 2
+    max_waiting: int = 64
+    max_body_bytes: int = 8 * 1024 * 1024
+    max_records: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "concurrency", "max_body_bytes", "max_records"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"serve.{name}", f"{getattr(self, name)} is less than 1", "give 1 or more")
+        if self.max_waiting < 0:
+            raise ConfigError("serve.max_waiting", f"{self.max_waiting} is negative", "give 0 or more")
+        if self.device not in ("cpu", "cuda"):
+            raise ConfigError("serve.device", f"{self.device!r} is unknown", "give cpu or cuda")
