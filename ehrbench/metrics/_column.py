@@ -75,7 +75,7 @@ class ColumnMetric(Metric):
 
 
 class SumsMetric(ColumnMetric):
-    """A column's metric that is a function of weighted sums over units: one matrix product for all weights."""
+    """A column's metric that is a function of weighted sums over units: one matrix product a call."""
 
     @abstractmethod
     def terms(self, y: FloatArray, p: FloatArray, threshold: float) -> FloatArray:
@@ -131,7 +131,7 @@ class UnitMean(Metric):
 def ratio(a: FloatArray, b: FloatArray) -> FloatArray:
     """a / b, NaN where b is 0."""
     a, b = np.broadcast_arrays(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64))
-    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b != 0)
+    return np.asarray(np.divide(a, b, out=np.full(a.shape, np.nan), where=b != 0))
 
 
 def one_class(y: FloatArray) -> str:

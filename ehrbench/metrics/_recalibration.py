@@ -1,7 +1,7 @@
 """Logistic recalibration: logit P(y = 1) = a + b · logit(p), by maximum likelihood (Cox 1958).
 
-Newton's method. For many weight vectors it starts from the fit of their sum: the first step is then a matrix
-product, and two or three more reach the last digits. Rows that do not get there are fitted one by one with
+Newton's method. For many weight vectors it starts from the fit of all units once: the first step is then a matrix
+product, and one or two more reach the last digits. Rows that do not get there are fitted one by one with
 step halving, and those have no fit where a cut of p parts the outcomes.
 
 Logits are those of ``Target.scores``: probabilities are held 1e-7 from 0 and 1.
@@ -17,6 +17,8 @@ from ehrbench.core.types import BoolArray, FloatArray
 from ehrbench.metrics._column import Weighted
 
 _MOST_STEPS, _TOLERANCE = 100, 1e-10
+#: A Newton step as small as this leaves an error of its square.
+_NEAR = 1e-6
 
 
 def logits(p: FloatArray) -> FloatArray:
@@ -36,13 +38,14 @@ def maximum_likelihood(y: FloatArray, design: FloatArray, offset: FloatArray) ->
     design: (n, K) columns whose coefficients are fitted; offset: (n,) added to the linear predictor.
     """
 
+    classes = np.stack([y == 1, y == 0], axis=1).astype(np.float64)
+    start = _fit(y, design, offset, np.ones_like(y)) if classes.any(axis=0).all() else np.array([np.nan])
+
     def values(weights: FloatArray) -> FloatArray:
         out = np.full(len(weights), np.nan)
-        rows = np.flatnonzero((weights @ (y == 1) > 0) & (weights @ (y == 0) > 0))
-        if len(rows):
-            start = _fit(y, design, offset, weights[rows].sum(axis=0))
-            if np.isfinite(start).all():  # else no subset of the units has a fit either
-                out[rows] = _fit_many(y, design, offset, weights[rows], start)[:, -1]
+        rows = np.flatnonzero((weights @ classes > 0).all(axis=1))
+        if len(rows) and np.isfinite(start).all():  # else no subset of the units has a fit either
+            out[rows] = _fit_many(y, design, offset, weights[rows], start)[:, -1]
         return out
 
     return values
@@ -89,13 +92,15 @@ def _fit_many(
     for _ in range(12):
         step, ok = _solve(hessian.reshape(-1, k, k), gradient)
         beta[still] += step
-        arrived = ok & (np.abs(step).max(axis=1) <= _TOLERANCE * (1 + np.abs(beta[still]).max(axis=1)))
+        arrived = ok & (np.abs(step).max(axis=1) <= _NEAR * (1 + np.abs(beta[still]).max(axis=1)))
         still = still[~arrived]
         if len(still) == 0:
             return beta
         beta[still[~np.isfinite(beta[still]).all(axis=1)]] = start
         w = weights if len(still) == len(weights) else weights[still]
-        risk = expit(beta[still] @ design.T + offset)  # (R', n)
+        risk = 1 / (
+            1 + np.exp(-(beta[still] @ design.T + offset))
+        )  # (R', n); no overflow: |logit| < 17 · slope
         gradient = (w * (y - risk)) @ design
         hessian = (w * (risk * (1 - risk))) @ products
     for r in still:

@@ -13,7 +13,7 @@ from ehrbench.metrics._confusion import ConfusionMetric
 
 
 class Event1(ConfusionMetric):
-    """In [0, 1]; 0 when nothing is called positive, since sensitivity is then 0; undefined without positives."""
+    """In [0, 1]; 0 when nothing is called positive (sensitivity is then 0); undefined without positives."""
 
     name = "event1"
     title = "Event 1"

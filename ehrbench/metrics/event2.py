@@ -1,7 +1,7 @@
 """Event 2 of the PhysioNet/CinC Challenge 2012: the range-normalised Hosmer–Lemeshow statistic.
 
-Units sorted by risk, ten bins of M = ⌊N/10⌋ from the lowest risk upwards (the N mod 10 highest are left out, as
-in the challenge's own scorer), p̄ the mean risk of a bin:
+Units sorted by risk, ten bins of M = ⌊N/10⌋ from the lowest risk upwards (the N mod 10 highest are left out,
+as in the challenge's own scorer), p̄ the mean risk of a bin:
 
     H = Σ (observed − expected)² / (M p̄ (1 − p̄) + 0.001),    event2 = H / (p̄₁₀ − p̄₁)
 
@@ -11,12 +11,13 @@ the tie's outcomes, so that the value does not depend on the order of the file.
 
 from __future__ import annotations
 
+import itertools
 from typing import ClassVar
 
 import numpy as np
 
 from ehrbench.core.types import FloatArray
-from ehrbench.metrics._column import ColumnMetric, Weighted, ratio
+from ehrbench.metrics._column import ColumnMetric, Weighted
 
 N_BINS = 10
 
@@ -30,22 +31,20 @@ class Event2(ColumnMetric):
 
     def column(self, y: FloatArray, p: FloatArray, threshold: float) -> Weighted:
         order = np.argsort(p, kind="stable")
-        sorted_p, sorted_y = p[order], y[order]
-        starts = np.flatnonzero(np.r_[True, np.diff(sorted_p) > 0]) if len(p) else np.zeros(0, dtype=np.int64)
+        risk, outcome = p[order], y[order]
+        starts = np.flatnonzero(np.r_[True, np.diff(risk) > 0]) if len(p) else np.zeros(0, dtype=np.int64)
         tied = len(starts) < len(p)
-        risk = sorted_p[starts]  # (B,) distinct risks
 
-        def values(weights: FloatArray) -> FloatArray:
-            if len(risk) == 0:
-                return np.full(len(weights), np.nan)
-            weight = np.take(weights, order, axis=1)  # (R, n)
-            events = weight * sorted_y
-            if tied:
-                weight = np.add.reduceat(weight, starts, axis=1)  # (R, B)
-                events = np.add.reduceat(events, starts, axis=1)
-            return _statistic(weight, events, risk)
+        def value(weight: FloatArray) -> float:
+            weight = weight[order]
+            if not tied:
+                return _statistic(weight, outcome, risk)
+            merged = np.add.reduceat(weight, starts)  # (B,) units at each distinct risk
+            events = np.add.reduceat(weight * outcome, starts)
+            rate = np.divide(events, merged, out=np.zeros_like(merged), where=merged > 0)
+            return _statistic(merged, rate, risk[starts])
 
-        return values
+        return lambda weights: np.array([value(w) for w in weights] if len(p) else [np.nan] * len(weights))
 
     def problem(self, y: FloatArray, p: FloatArray, threshold: float) -> str:
         if len(y) and len(np.unique(p)) == 1:
@@ -53,23 +52,22 @@ class Event2(ColumnMetric):
         return f"{len(y)} units do not fill ten bins of different mean risk"
 
 
-def _statistic(weight: FloatArray, events: FloatArray, risk: FloatArray) -> FloatArray:
-    """Event 2 (R,) of weights and events (R, B) at ascending distinct risks (B,)."""
-    upto = np.cumsum(weight, axis=1)  # (R, B) units up to and with each risk
-    m = np.floor(upto[:, -1] / N_BINS)  # (R,) units in a bin
-    edges = m[:, None] * np.arange(N_BINS + 1)  # (R, 11)
-    at = np.stack([np.searchsorted(u, e, "left") for u, e in zip(upto, edges, strict=True)])
-    at = np.minimum(at, len(risk) - 1)
-    inside = np.take_along_axis(weight, at, axis=1)
-    left = edges - (np.take_along_axis(upto, at, axis=1) - inside)  # how far the edge reaches into its tie
-    share = np.divide(left, inside, out=np.zeros_like(left), where=inside > 0)
+def _statistic(weight: FloatArray, outcome: FloatArray, risk: FloatArray) -> float:
+    """Event 2 of weights and outcome rates (B,) at ascending distinct risks (B,); NaN where undefined."""
+    upto = np.cumsum(weight)  # (B,) units up to and with each risk
+    m = float(np.floor(upto[-1] / N_BINS))  # units in a bin
+    if m == 0:
+        return float("nan")
+    edges = m * np.arange(N_BINS + 1)
+    at = np.minimum(np.searchsorted(upto, edges, "left"), len(risk) - 1)  # where each edge falls
+    reach = edges - (upto[at] - weight[at])  # and how many units of that risk lie below it
 
     def by_bin(amount: FloatArray) -> FloatArray:
-        running, here = np.cumsum(amount, axis=1), np.take_along_axis(amount, at, axis=1)
-        return np.diff(np.take_along_axis(running, at, axis=1) - here + share * here, axis=1)  # (R, 10)
+        whole = [weight[a:b] @ amount[a:b] for a, b in itertools.pairwise(at)]
+        return np.asarray(whole + np.diff(reach * amount[at]))  # (10,)
 
-    observed, expected = by_bin(events), by_bin(weight * risk)
-    mean = ratio(expected, m[:, None])
-    h = ((observed - expected) ** 2 / (expected * (1 - mean) + 0.001)).sum(axis=1)
-    spread = mean[:, -1] - mean[:, 0]
-    return ratio(h, np.where(spread > 1e-12, spread, 0))
+    observed, expected = by_bin(outcome), by_bin(risk)
+    mean = expected / m
+    h = float(((observed - expected) ** 2 / (expected * (1 - mean) + 0.001)).sum())
+    spread = float(mean[-1] - mean[0])
+    return h / spread if spread > 1e-12 else float("nan")

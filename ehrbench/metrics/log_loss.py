@@ -1,7 +1,7 @@
 """Log loss: mean negative log likelihood of the outcome, in nats.
 
-Binary and multi-label: −y log p − (1 − y) log(1 − p), macro over labels. Multi-class: −log p of the true class.
-Probabilities are held 2.2e-16 (float64's epsilon) from 0 and 1, as scikit-learn does, so that a certain and
+Binary and multi-label: −y log p − (1 − y) log(1 − p), macro over labels. Multi-class: −log p of the true
+class. Probabilities are held 2.2e-16 (float64's epsilon) from 0 and 1, as scikit-learn does, so that a certain and
 wrong prediction costs 36 nats and not everything.
 """
 
@@ -25,5 +25,6 @@ class LogLoss(UnitMean):
     def loss(self, y: FloatArray, p: FloatArray, target: Target) -> FloatArray:
         p = np.clip(p, _EPS, 1 - _EPS)
         if target.kind == "multiclass":
-            return -(y * np.log(p)).sum(axis=1, keepdims=True)
-        return -np.where(np.isnan(y), np.nan, np.where(y == 1, np.log(p), np.log1p(-p)))
+            return np.asarray(-(y * np.log(p)).sum(axis=1, keepdims=True))
+        loss = -np.where(y == 1, np.log(p), np.log1p(-p))
+        return np.where(np.isnan(y), np.nan, loss)
