@@ -1,8 +1,8 @@
 """Logistic recalibration: logit P(y = 1) = a + b · logit(p), by maximum likelihood (Cox 1958).
 
-Newton's method. For many weight vectors it starts from the fit of all units once: the first step is then a matrix
-product, and one or two more reach the last digits. Rows that do not get there are fitted one by one with
-step halving, and those have no fit where a cut of p parts the outcomes.
+Newton's method. For many weight vectors it starts from the fit of all units once: the first step is then a
+matrix product, and one or two more reach the last digits. Rows that do not get there are fitted one by one
+with step halving, and those have no fit where a cut of p parts the outcomes.
 
 Logits are those of ``Target.scores``: probabilities are held 1e-7 from 0 and 1.
 """
@@ -74,7 +74,7 @@ def _fit(y: FloatArray, design: FloatArray, offset: FloatArray, weight: FloatArr
             step = step / 2
         beta, best = beta + step, min(now, best)
         if np.abs(step).max() <= _TOLERANCE * (1 + np.abs(beta).max()):
-            return beta
+            return np.asarray(beta)
     return np.full(design.shape[1], np.nan)
 
 

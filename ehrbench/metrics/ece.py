@@ -1,4 +1,4 @@
-"""Expected calibration error over 15 equal-width bins: Σ_b n_b/n · |mean y − mean p| (Guo et al. 2017, eq. 3).
+"""Expected calibration error over 15 equal-width bins: Σ_b n_b/n · |mean y − mean p| (Guo et al. 2017).
 
 The bins are [0, 1/15), [1/15, 2/15), … [14/15, 1] of the predicted probability of the class itself, not of
 the most probable one; several classes: macro. It depends on its bins, and is biased upwards in small samples.
