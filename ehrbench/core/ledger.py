@@ -18,9 +18,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 TicketState = Literal["claimed", "free", "complete", "pruned", "failed"]
 SPENT: frozenset[str] = frozenset({"complete", "pruned", "failed"})
@@ -109,6 +110,20 @@ class ArtifactStore(ABC):
     @abstractmethod
     def drop(self, digest: str) -> None:
         """Forget the content; nothing happens when it is not there."""
+
+
+class Lease(Protocol):
+    """A ticket's lease, renewed behind the training's back while its context is open."""
+
+    def check(self) -> None:
+        """Raise LeaseLost when another worker has taken the ticket over. Cheap: asks nobody."""
+        ...
+
+
+class HoldLease(Protocol):
+    """Opens the lease of a ticket."""
+
+    def __call__(self, ticket: Ticket) -> AbstractContextManager[Lease]: ...
 
 
 class Ledger(ABC):

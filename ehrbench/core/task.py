@@ -20,6 +20,7 @@ from ehrbench.core.digest import digest
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
+from ehrbench.core.types import StrArray
 
 #: Offline, bad rows are skipped and listed; a larger share of them stops the run.
 MOST_BAD_ROWS = 0.001
@@ -58,6 +59,7 @@ class Cohort:
 
     label: ``"publisher"`` or ``"simulated"``; stands on every run and figure made from it.
     flow: what came in and what was dropped, in order, for the report's data flow: name -> count.
+    set_of: (N,) the set each record came from; may be left out where there is one set.
     """
 
     records: Records
@@ -65,6 +67,13 @@ class Cohort:
     label: str = "publisher"
     skipped: tuple[Skipped, ...] = ()
     flow: Mapping[str, int] = field(default_factory=dict)
+    set_of: StrArray = field(default_factory=lambda: np.zeros(0, dtype=np.str_))  # (N,)
+
+    def __post_init__(self) -> None:
+        if len(self.sets) == 1 and not len(self.set_of):
+            object.__setattr__(self, "set_of", np.full(len(self.records), self.sets[0]))
+        if len(self.set_of) != len(self.records):
+            raise ValueError(f"set_of has {len(self.set_of)} entries for {len(self.records)} records")
 
     @property
     def digest(self) -> str:

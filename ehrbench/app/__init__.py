@@ -1,0 +1,1 @@
+"""The app: the only place that wires floors together. Hydra composition and the command line."""

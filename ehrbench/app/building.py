@@ -1,0 +1,105 @@
+"""Building: configuration to objects. ``_target_`` is only ever allowed under ``ehrbench.``."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from ehrbench.core.errors import ConfigError
+from ehrbench.core.featurizer import Featurizer
+from ehrbench.core.model import Model
+from ehrbench.core.target import Target
+from ehrbench.core.task import Task
+
+#: Settings of a model that change where it runs, not what it computes.
+NOT_SHAPING = frozenset({"accelerator", "threads"})
+
+
+def build(config: Mapping[str, Any], key: str, **more: Any) -> Any:
+    """An object of ``_target_`` with the other entries as keyword arguments, nested objects first.
+
+    Raises ConfigError naming the key for a target outside ehrbench, one that does not exist, or an unknown,
+    missing or refused argument.
+    """
+    target, arguments = _target(config, key)
+    built = {name: _build_value(value, f"{key}.{name}") for name, value in arguments.items()} | more
+    accepted = inspect.signature(target).parameters
+    if unknown := sorted(set(built) - set(accepted)):
+        raise ConfigError(
+            f"{key}.{unknown[0]}", f"unknown setting of {target.__name__}", f"it takes {', '.join(accepted)}"
+        )
+    missing = [
+        n for n, p in accepted.items() if p.default is p.empty and p.kind is p.KEYWORD_ONLY and n not in built
+    ]
+    if missing:
+        raise ConfigError(f"{key}.{missing[0]}", f"{target.__name__} needs a value")
+    try:
+        return target(**built)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(key, str(error)) from error
+
+
+def _build_value(value: Any, key: str) -> Any:
+    if isinstance(value, Mapping) and "_target_" in value:
+        return build(value, key)
+    return value
+
+
+def _target(config: Mapping[str, Any], key: str) -> tuple[Any, dict[str, Any]]:
+    arguments = dict(config)
+    path = str(arguments.pop("_target_", ""))
+    if not path.startswith("ehrbench."):
+        raise ConfigError(
+            f"{key}._target_", f"{path!r} is not under ehrbench.", "only ehrbench's own classes are built"
+        )
+    return _import(path, f"{key}._target_"), arguments
+
+
+@functools.cache
+def _import(path: str, key: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(key, f"cannot import {path} ({error})") from error
+
+
+def build_task(config: Mapping[str, Any]) -> Task:
+    task = build(config["build"], "task.build")
+    assert isinstance(task, Task)
+    return task
+
+
+class ModelBuilder:
+    """Makes models of one configuration; a trial's parameters override its settings.
+
+    A parameter ``featurizer.x`` goes to the featurizer, which is the task's for the model's view.
+    """
+
+    def __init__(
+        self, name: str, config: Mapping[str, Any], views: Mapping[str, Any], target: Target
+    ) -> None:
+        self.name, self._config, self._target = name, dict(config["build"]), target
+        view = str(config.get("view"))
+        if view not in views:
+            raise ConfigError(
+                f"model.{name}.view", f"the task has no view {view!r}", f"it has {', '.join(views)}"
+            )
+        self._view, self._featurizer = view, dict(views[view])
+
+    def __call__(self, params: dict[str, Any]) -> Model:
+        own = {k: v for k, v in params.items() if not k.startswith("featurizer.")}
+        its = {k.removeprefix("featurizer."): v for k, v in params.items() if k.startswith("featurizer.")}
+        featurizer = build(self._featurizer | its, f"task.views.{self._view}")
+        assert isinstance(featurizer, Featurizer)
+        key = f"model.{self.name}.build"
+        model = build(self._config | own, key, target=self._target, featurizer=featurizer)
+        assert isinstance(model, Model)
+        return model
+
+    def settings(self) -> dict[str, Any]:
+        shaping = {k: v for k, v in self._config.items() if k not in NOT_SHAPING}
+        return {"build": shaping, "featurizer": self._featurizer}

@@ -1,0 +1,121 @@
+"""Checks a composed configuration before anything runs: unknown keys are Hydra's, values are ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ehrbench.core.errors import ConfigError
+
+Folds = Annotated[int, Field(ge=2, le=20)]
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Nested(_Block):
+    name: str
+    kind: Literal["nested"]
+    outer_folds: Folds
+    inner_folds: Folds
+
+
+class Holdout(_Block):
+    name: str
+    kind: Literal["holdout"]
+    inner_folds: Folds
+
+
+class External(_Block):
+    name: str
+    kind: Literal["file"]
+    path: str
+    inner_folds: Folds
+    inner: Literal["pooled", "valid"]
+    duplicates: Literal["refuse", "allow"]
+
+
+class Data(_Block):
+    root: str
+    sets: list[str] = Field(min_length=1)
+    train_sets: list[str]
+    test_sets: list[str]
+    limit: Annotated[int, Field(ge=20)] | None
+
+
+class Trainer(_Block):
+    accelerator: Literal["auto", "cpu", "gpu"]
+    threads: Annotated[int, Field(ge=1, le=256)]
+
+
+class Report(_Block):
+    n_bootstrap: Annotated[int, Field(ge=100, le=100_000)]
+
+
+class Sampler(_Block):
+    name: Literal["tpe", "gp", "cmaes", "random"]
+    n_startup_trials: Annotated[int, Field(ge=1)] = 8
+    multivariate: bool = True
+    group: bool = True
+    constant_liar: bool = True
+
+
+class Pruner(_Block):
+    name: Literal["wilcoxon", "none"]
+    p_threshold: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    n_startup_steps: Annotated[int, Field(ge=2)] = 6
+    blocks: Annotated[int, Field(ge=1, le=50)] = 4
+
+
+class Storage(_Block):
+    kind: Literal["sqlite", "mysql"]
+    path: str = ""
+    artifacts: str
+    lease_s: Annotated[float, Field(ge=5)]
+    max_attempts: Annotated[int, Field(ge=1, le=100)]
+
+
+class Tracking(_Block):
+    kind: Literal["mlflow", "none"]
+    uri: str = ""
+    experiment: str = ""
+    spool: str = ""
+
+
+class Settings(BaseModel):
+    """The blocks that every entry point of a search shares."""
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+    n_trials: Annotated[int, Field(ge=1, le=100_000)]
+    metric: str
+    study_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None
+    runs_dir: str
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    refit: Literal["inner", "full"]
+    workers: Annotated[int, Field(ge=1, le=256)]
+    data: Data
+    trainer: Trainer
+    report: Report
+    sampler: Sampler
+    pruner: Pruner
+    storage: Storage
+    tracker: Tracking
+    protocol: Annotated[Nested | Holdout | External, Field(discriminator="kind")]
+
+
+def check(config: Mapping[str, Any]) -> Settings:
+    """The checked blocks; ConfigError names the key, its value and what is allowed."""
+    try:
+        return Settings.model_validate(dict(config))
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        if path[0] == "protocol" and len(path) > 1 and path[1] in ("nested", "holdout", "file"):
+            del path[1]
+        got = first["input"]
+        shown = "" if isinstance(got, Mapping) else f" (got {got!r})"
+        raise ConfigError(".".join(path), first["msg"][0].lower() + first["msg"][1:] + shown) from None

@@ -1,0 +1,127 @@
+"""The terminal: progress bars where there is one, plain lines where there is none (logs, CI)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichBars
+from rich.table import Table
+
+from ehrbench.core.progress import Progress, Step
+
+#: A plain log repeats a step's remark at most this often, in seconds.
+QUIET_S = 30.0
+
+
+class _Bar:
+    def __init__(self, bars: RichBars, task: TaskID) -> None:
+        self._bars, self._task = bars, task
+
+    def advance(self, amount: float = 1) -> None:
+        self._bars.advance(self._task, amount)
+
+    def note(self, text: str) -> None:
+        self._bars.update(self._task, note=text)
+
+
+class Bars:
+    """Progress as live bars; finished steps leave one line."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("[dim]{task.fields[note]}"),
+        )
+        self._bars = RichBars(*columns, console=console, transient=True)
+        self._depth = 0
+
+    @contextmanager
+    def step(self, label: str, total: float | None = None) -> Iterator[Step]:
+        if self._depth == 0:
+            self._bars.start()
+        self._depth += 1
+        task = self._bars.add_task(label, total=total, note="")
+        began = time.monotonic()
+        try:
+            yield _Bar(self._bars, task)
+            if time.monotonic() - began > 1:
+                self._console.print(f"[green]✓[/] {label} [dim]{time.monotonic() - began:.1f} s")
+        finally:
+            self._bars.remove_task(task)
+            self._depth -= 1
+            if self._depth == 0:
+                self._bars.stop()
+
+
+class _Lines:
+    def __init__(self, label: str, total: float | None) -> None:
+        self._label, self._total, self._done, self._said = label, total, 0.0, time.monotonic()
+
+    def advance(self, amount: float = 1) -> None:
+        self._done += amount
+
+    def note(self, text: str) -> None:
+        if time.monotonic() - self._said > QUIET_S:
+            self._said = time.monotonic()
+            of = "" if self._total is None else f" {self._done:g}/{self._total:g}"
+            print(f"  {self._label}{of}  {text}", file=sys.stderr, flush=True)
+
+
+class Lines:
+    """Progress as plain lines."""
+
+    @contextmanager
+    def step(self, label: str, total: float | None = None) -> Iterator[Step]:
+        began = time.monotonic()
+        yield _Lines(label, total)
+        if time.monotonic() - began > 1:
+            print(f"✓ {label} {time.monotonic() - began:.1f} s", file=sys.stderr, flush=True)
+
+
+def terminal() -> tuple[Console, Progress]:
+    """The console on standard error, and the progress display it can carry."""
+    console = Console(stderr=True, highlight=False)
+    return console, Bars(console) if console.is_terminal else Lines()
+
+
+def leaderboard(
+    console: Console,
+    title: str,
+    rows: Sequence[tuple[str, Mapping[str, Mapping[str, object]]]],
+    metrics: Sequence[str],
+) -> None:
+    """A table of models (best first) by metrics, each as mean and 95 % interval."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("model")
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for name, results in rows:
+        table.add_row(name, *(_cell(results.get(metric, {})) for metric in metrics))
+    console.print(table)
+
+
+def _cell(result: Mapping[str, object]) -> str:
+    if "mean" not in result:
+        return "–"
+    interval = result.get("interval")
+    bounds = ""
+    if isinstance(interval, Mapping) and interval.get("low") is not None:
+        bounds = f" [dim]({interval['low']:.4f}–{interval['high']:.4f})[/]"
+    return f"{result['mean']:.4f}{bounds}"

@@ -1,0 +1,51 @@
+"""Entry: what every Hydra script shares. A user's fault ends in one line, a fault of ours in a traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ehrbench.core.errors import ConfigError, EhrbenchError
+
+#: Exit status after Ctrl-C, as shells have it.
+INTERRUPTED = 130
+
+
+def spell_out(arguments: list[str]) -> list[str]:
+    """``models=[a,b]`` and ``model=a`` to Hydra's ``model=[a,b]`` and ``model=[a]``, since a search has several."""
+    spelled = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if equals and name in ("models", "model") and not value.startswith("$"):
+            value = value if value.startswith("[") else f"[{value}]"
+            argument = f"model={value}"
+        spelled.append(argument)
+    return spelled
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """The configuration with every interpolation filled in; ConfigError names what is missing."""
+    try:
+        content = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        key = str(getattr(error, "full_key", "") or "configuration")
+        raise ConfigError(
+            key, str(error).splitlines()[0], f"give it on the command line: {key}=..."
+        ) from error
+    assert isinstance(content, dict)
+    return {str(k): v for k, v in content.items()}
+
+
+def guarded(run: Callable[[Mapping[str, Any]], float | None], config: DictConfig) -> float | None:
+    """``run`` on the resolved configuration; errors of the user's end the process with one line."""
+    try:
+        return run(resolved(config))
+    except EhrbenchError as error:
+        print(f"ehrbench: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None

@@ -1,0 +1,251 @@
+"""Outputs of a search: summary.json, predictions, bundle, under ``<runs_dir>/<study_name>/``.
+
+Schema of ``summary.json`` (schema 1)
+-------------------------------------
+study_name, task, protocol, cohort ("publisher" or "simulated"), metric, seed, refit, created;
+data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step: count}, skipped: count};
+budget: {model: trials of each of its studies};
+models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, high, level, method,
+    n_replicates, ...}, interval_procedure: {...} where there are several folds} or {undefined: why}}};
+selected: {model: {inner: mean inner value of the chosen trials, outer: mean outer value}} (the optimism);
+folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds}}], "all" being the bundle's;
+studies: {key: {complete, pruned, failed, seconds}};
+code: {git_commit, versions}.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from ehrbench import __version__, metrics
+from ehrbench.app.wiring import Wired
+from ehrbench.core.bundle import Manifest
+from ehrbench.core.digest import digest
+from ehrbench.core.errors import StorageError
+from ehrbench.core.ledger import StudyKey
+from ehrbench.core.metric import Metric
+from ehrbench.core.progress import Progress
+from ehrbench.core.records import Records
+from ehrbench.spine.bundling import write_bundle
+from ehrbench.spine.evaluation import Judged, evaluate
+from ehrbench.spine.procedure import Decided, describe
+from ehrbench.spine.search import Outcome
+
+PACKAGES = (
+    "optuna",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "torch",
+    "pytorch-lightning",
+    "lightgbm",
+    "onnxruntime",
+)
+
+
+def reported_metrics(wired: Wired) -> list[Metric]:
+    """The task's metrics, the searched one first."""
+    names = dict.fromkeys([wired.search.metric.name, *wired.task.metrics])
+    return [metrics.load(name) for name in names]
+
+
+def judge(wired: Wired, outcome: Outcome, progress: Progress) -> dict[str, dict[str, Any]]:
+    """Model or ensemble -> metric -> result, over the outer test folds."""
+    search = wired.search
+    results = {}
+    for name in outcome.tested[0].probabilities:
+        folds = []
+        for decided, tested in zip(outcome.decided, outcome.tested, strict=True):
+            fold = decided.chosen[0].study.setting.fold
+            records = search.dataset.open(fold, "test", tested.index)
+            groups = np.repeat(search.dataset.groups[tested.index], records.n_units)
+            n_train = len(np.unique(search.dataset.groups[fold.train]))
+            judged = Judged(
+                records.labels, tested.probabilities[name], groups, decided.thresholds[name], n_train
+            )
+            folds.append(judged)
+        n_replicates = wired.settings.report.n_bootstrap
+        chosen = reported_metrics(wired)
+        with progress.step(f"intervals · {name}"):
+            results[name] = evaluate(folds, chosen, search.target, search.seed, n_replicates=n_replicates)
+    return results
+
+
+def summarise(wired: Wired, outcome: Outcome, results: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of summary.json; its schema is this module's text."""
+    search, cohort = wired.search, wired.cohort
+    decided = list(outcome.decided)
+    if outcome.final not in decided:
+        decided.append(outcome.final)
+    metric = search.metric.name
+    return {
+        "schema": 1,
+        "study_name": search.study_name,
+        "task": search.task,
+        "protocol": search.split.label,
+        "cohort": cohort.label,
+        "metric": metric,
+        "seed": search.seed,
+        "refit": search.refit,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data": _describe_data(wired),
+        "budget": {name: contender.n_trials for name, contender in search.contenders.items()},
+        "models": results,
+        "selected": {
+            name: {
+                "inner": float(np.mean([_inner(d, name) for d in outcome.decided])),
+                "outer": results[name].get(metric, {}).get("mean"),
+            }
+            for name in search.contenders
+        },
+        "folds": [_describe_fold(d, search.metric) for d in decided],
+        "studies": _describe_studies(wired),
+        "code": {"git_commit": git_commit(), "versions": versions()},
+    }
+
+
+def _describe_data(wired: Wired) -> dict[str, Any]:
+    cohort, target = wired.cohort, wired.search.target
+    share = np.nanmean(cohort.records.labels, axis=0)
+    return {
+        "digest": wired.search.dataset.digest,
+        "sets": list(cohort.sets),
+        "n_records": len(cohort.records),
+        "n_units": cohort.records.total_units,
+        "positives": dict(zip(target.classes, share.tolist(), strict=True)),
+        "flow": dict(cohort.flow),
+        "skipped": len(cohort.skipped),
+    }
+
+
+def _inner(decided: Decided, name: str) -> float:
+    return next(c.row.value or 0.0 for c in decided.chosen if c.name == name)
+
+
+def _describe_fold(decided: Decided, metric: Metric) -> dict[str, Any]:
+    fold = decided.chosen[0].study.setting.fold
+    sizes = {"n_train": len(fold.train), "n_test": len(fold.test)}
+    return {"name": fold.name, "digest": fold.digest, **sizes, "chosen": describe(decided, metric)}
+
+
+def _describe_studies(wired: Wired) -> dict[str, Any]:
+    search, described = wired.search, {}
+    for fold in search.split.all_folds:
+        for model in search.contenders:
+            key = StudyKey(search.study_name, search.task, model, fold.index)
+            rows = search.backend.ledger.tickets(key)
+            seconds = sum(fit.duration_s for row in rows for fit in row.fits)
+            fits = sum(len(row.fits) for row in rows)
+            described[str(key)] = {
+                **Counter(r.state for r in rows),
+                "fits": fits,
+                "seconds": round(seconds, 1),
+            }
+    return described
+
+
+def write_predictions(path: Path, wired: Wired, outcome: Outcome) -> None:
+    """Outer-test probabilities of every model: record, unit, class, label, fold, model, probability."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["record", "unit", "class", "label", "outer_fold", "model", "probability"])
+        for decided, tested in zip(outcome.decided, outcome.tested, strict=True):
+            fold = decided.chosen[0].study.setting.fold
+            records = wired.search.dataset.open(fold, "test", tested.index)
+            for model, p in tested.probabilities.items():
+                writer.writerows(_rows(records, p, wired.search.target.classes, (fold.name, model)))
+
+
+def _rows(
+    records: Records, p: np.ndarray, classes: tuple[str, ...], more: tuple[object, ...]
+) -> Iterator[tuple[object, ...]]:
+    ids, numbers = records.ids[records.unit_record], records.unit_number
+    for u in range(len(p)):
+        for c, name in enumerate(classes):
+            label = (
+                "" if records.target is None or np.isnan(records.target[u, c]) else int(records.target[u, c])
+            )
+            yield (ids[u], numbers[u], name, label, *more, repr(float(p[u, c])))
+
+
+def write_search_bundle(
+    directory: Path, wired: Wired, outcome: Outcome, results: Mapping[str, Any], progress: Progress
+) -> None:
+    """Export the final procedure."""
+    search, task = wired.search, wired.task
+    config = OmegaConf.to_yaml(OmegaConf.create(dict(wired.config)))
+    build = dict(wired.config["task"]["build"])
+    manifest = Manifest(
+        study_name=search.study_name,
+        task=str(build.pop("_target_")),
+        task_settings=build,
+        target=search.target,
+        models={},
+        thresholds=[],
+        threshold_rule=search.threshold.describe(),
+        cohort=wired.cohort.label,
+        data_digest=search.dataset.digest,
+        data_sets=list(wired.cohort.sets),
+        protocol=search.split.label,
+        salt=digest(search.study_name, search.dataset.digest, "salt")[:16],
+        git_commit=git_commit(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        seed=search.seed,
+        metrics=dict(results["ensemble"]),
+        versions=versions(),
+    )
+    example = task.parse([task.example()], strict=True).records
+    write_bundle(directory, outcome.final, manifest, config, example, search.refit, progress)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False))
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary file that takes the place of ``path`` once written; StorageError where that fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def versions() -> dict[str, str]:
+    return {"ehrbench": __version__, **{name: version(name) for name in PACKAGES}}
+
+
+def git_commit() -> str:
+    """The checkout's commit, "+" behind it where the tree has changes; "unknown" outside a checkout."""
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=30, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return (commit + "+" * bool(git("status", "--porcelain", "-uno"))) or "unknown"
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

@@ -1,0 +1,161 @@
+"""Searching: what ``experiments/search.py`` and ``experiments/train.py`` do once Hydra has composed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from ehrbench.app import outputs
+from ehrbench.app.checking import Settings, check
+from ehrbench.app.console import leaderboard, terminal
+from ehrbench.app.wiring import Wired, wire
+from ehrbench.app.workers import LocalWorkers
+from ehrbench.core.digest import digest
+from ehrbench.core.errors import StorageError
+from ehrbench.core.progress import Progress
+from ehrbench.spine.evaluation import by_model
+from ehrbench.spine.search import Outcome
+
+
+def search(config: Mapping[str, Any], arguments: list[str]) -> float:
+    """Search, judge, export. Returns the ensemble's outer mean of the metric.
+
+    arguments: of this command, for the local workers that join it.
+    """
+    settings = check(config)
+    name = settings.study_name or f"{config['task']['name']}-{settings.protocol.name}"
+    return _run(config, settings, name, arguments)
+
+
+def train(config: Mapping[str, Any]) -> float:
+    """Cross-validate each model's own settings, no search. Returns the mean inner value, for sweepers.
+
+    The inner one: a sweep that maximised the outer value would choose on the records that judge it.
+    """
+    settings = check({**config, "n_trials": 1})
+    models = {n: {**dict(m), "space": {}, "n_trials": 1} for n, m in config["model"].items()}
+    config = {**config, "n_trials": 1, "model": models}
+    shaping = {k: config[k] for k in ("task", "model", "protocol", "data", "ensemble", "seed", "refit")}
+    name = f"{config['task']['name']}-{settings.protocol.name}-{'-'.join(models)}-{digest(shaping)[:8]}"
+    return _run(config, settings, settings.study_name or name, [], inner=True)
+
+
+def work(config: Mapping[str, Any]) -> None:
+    """Spend tickets only: what a local worker does; the command that started it does the rest."""
+    settings = check(config)
+    name = settings.study_name or f"{config['task']['name']}-{settings.protocol.name}"
+    _, progress = terminal()
+    wired = wire(config, settings, name, progress)
+    try:
+        wired.search.spend(progress)
+    finally:
+        wired.search.backend.tracker.close()
+
+
+def _run(
+    config: Mapping[str, Any], settings: Settings, name: str, arguments: list[str], *, inner: bool = False
+) -> float:
+    console, progress = terminal()
+    folder = _run_folder(settings, name)
+    wired = wire(config, settings, name, progress)
+    console.print(_banner(wired))
+    tracker = wired.search.backend.tracker
+    _open_parent(wired)
+    with LocalWorkers(settings.workers - 1, arguments):
+        try:
+            wired.search.spend(progress)
+        except KeyboardInterrupt:
+            console.print("[yellow]stopped.[/] Finished fits are kept; the same command goes on from here.")
+            tracker.close(5)
+            raise
+    outcome = wired.search.conclude(progress)
+    results = outputs.judge(wired, outcome, progress)
+    summary = outputs.summarise(wired, outcome, results)
+    _write(folder, wired, outcome, summary, progress)
+    wired.search.forget_losers()
+    _close_parent(wired, summary, folder)
+    _print(console, wired, summary, folder)
+    metric = wired.search.metric.name
+    if inner:
+        return float(sum(s["inner"] for s in summary["selected"].values()) / len(summary["selected"]))
+    return float(results["ensemble"].get(metric, {}).get("mean", float("nan")))
+
+
+def _run_folder(settings: Settings, name: str) -> Path:
+    folder = Path(settings.runs_dir) / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise StorageError(
+            f"runs_dir: {folder} cannot be written ({error.strerror}) — name another with runs_dir=FOLDER"
+        ) from error
+    return folder
+
+
+def _banner(wired: Wired) -> str:
+    search, records = wired.search, wired.cohort.records
+    budget = ", ".join(f"{name} {c.n_trials}" for name, c in search.contenders.items())
+    lines = [
+        f"[bold]{search.study_name}[/]: {search.task}, {search.split.label}, {search.metric.name}",
+        f"{len(records):,} records of sets {', '.join(wired.cohort.sets)}; trials a study: {budget}",
+    ]
+    if wired.cohort.skipped:
+        lines.append(f"[yellow]{len(wired.cohort.skipped)} rows were skipped[/]; summary.json counts them")
+    if wired.cohort.label == "simulated":
+        lines.append("[bold red]SIMULATED COHORT: no figure below says anything about patients[/]")
+    return "\n".join(lines)
+
+
+def _open_parent(wired: Wired) -> None:
+    search = wired.search
+    tags = {**search.tags, "kind": "search", "data_digest": search.dataset.digest[:16]}
+    search.backend.tracker.run(search.study_name, name=search.study_name, tags=tags)
+    params = {"protocol": search.split.label, "metric": search.metric.name, "seed": search.seed}
+    params |= {f"n_trials.{name}": c.n_trials for name, c in search.contenders.items()}
+    search.backend.tracker.params(search.study_name, params)
+
+
+def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> None:
+    search, tracker = wired.search, wired.search.backend.tracker
+    for model, results in summary["models"].items():
+        values = {f"{model}.{name}": r["mean"] for name, r in results.items() if "mean" in r}
+        tracker.metrics(search.study_name, values)
+    for name in ("summary.json", "predictions.csv", "report.html", "config.yaml"):
+        if (folder / name).exists():
+            tracker.artifact(search.study_name, folder / name)
+    tracker.artifact(search.study_name, folder / "bundle", "bundle")
+    tracker.end(search.study_name)
+    left = tracker.close()
+    if left:
+        print(f"{left} tracker calls wait in the spool; the next run sends them")
+
+
+def _write(
+    folder: Path, wired: Wired, outcome: Outcome, summary: Mapping[str, Any], progress: Progress
+) -> None:
+    with outputs.replacing(folder / "config.yaml") as path:
+        path.write_text(OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dict(wired.config))))))
+    outputs.write_json(folder / "summary.json", summary)
+    outputs.write_predictions(folder / "predictions.csv", wired, outcome)
+    outputs.write_search_bundle(folder / "bundle", wired, outcome, summary["models"], progress)
+
+
+def _print(console: Console, wired: Wired, summary: Mapping[str, Any], folder: Path) -> None:
+    order = by_model(summary["models"], wired.search.metric)
+    title = f"{summary['study_name']}: {summary['protocol']}, outer test, mean (95 % interval)"
+    if summary["cohort"] == "simulated":
+        title += "  SIMULATED"
+    shown = [m.name for m in outputs.reported_metrics(wired)][:5]
+    leaderboard(console, title, [(name, summary["models"][name]) for name, _ in order], shown)
+    console.print(f"summary   {folder / 'summary.json'}\nbundle    {folder / 'bundle'}")
+    console.print(f"serve     ehrbench serve --bundle {folder / 'bundle'}")
+    if wired.settings.tracker.kind == "mlflow":
+        console.print(f"compare   mlflow ui --backend-store-uri {wired.settings.tracker.uri}")

@@ -1,0 +1,225 @@
+"""Wiring: a checked configuration to a Search. Nothing else in ehrbench knows all floors at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+
+from ehrbench import metrics
+from ehrbench.app.building import ModelBuilder, build_task
+from ehrbench.app.checking import Data, External, Holdout, Nested, Pruner, Sampler, Settings
+from ehrbench.core.digest import derive_seed
+from ehrbench.core.errors import ConfigError, DataError
+from ehrbench.core.ledger import StudyKey
+from ehrbench.core.progress import Progress
+from ehrbench.core.task import Cohort, Task
+from ehrbench.core.tracker import NoTracker, Tracker
+from ehrbench.ensemble import EnsembleOptions
+from ehrbench.infra.artifacts import FileArtifacts
+from ehrbench.infra.database import Database
+from ehrbench.infra.lease import LeaseKeeper
+from ehrbench.infra.ledger import SqlLedger
+from ehrbench.infra.settings import Settings as Environment
+from ehrbench.infra.study import open_study, optuna_storage, reconcile
+from ehrbench.spine import folds
+from ehrbench.spine.dataset import Dataset
+from ehrbench.spine.folds import Split
+from ehrbench.spine.race import Race
+from ehrbench.spine.search import Backend, Contender, Search
+from ehrbench.spine.space import read_space
+from ehrbench.spine.study import OpenedStudy
+from ehrbench.spine.thresholds import ThresholdRule
+
+
+@dataclass(frozen=True)
+class Wired:
+    """A search ready to run, and what its outputs need to say."""
+
+    search: Search
+    task: Task
+    cohort: Cohort
+    settings: Settings
+    config: Mapping[str, Any]
+
+
+def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progress: Progress) -> Wired:
+    """Read the data, cut the folds, build the contenders, open the storage."""
+    task = build_task(config["task"])
+    metric = metrics.load(settings.metric)
+    contenders = {name: _contender(name, config, task, settings) for name in config["model"]}
+    if not contenders:
+        raise ConfigError("models", "no model is named", "for example models=[ssm,lstm,lightgbm]")
+    cohort, split = read_and_split(task, settings, progress)
+    race = None
+    if settings.pruner.name != "none":
+        race = Race(metric, task.target, settings.pruner.blocks)
+    search = Search(
+        study_name=study_name,
+        task=str(config["task"]["name"]),
+        target=task.target,
+        dataset=Dataset(cohort),
+        split=split,
+        contenders=contenders,
+        metric=metric,
+        race=race,
+        ensemble=EnsembleOptions(**dict(config["ensemble"])),
+        threshold=ThresholdRule(**dict(config["threshold"])),
+        refit=settings.refit,
+        seed=settings.seed,
+        backend=_backend(settings),
+        settings={"sampler": settings.sampler.model_dump(), "pruner": settings.pruner.model_dump()},
+        tags={"cohort": cohort.label, "protocol": split.label, "task": str(config["task"]["name"])},
+    )
+    return Wired(search, task, cohort, settings, config)
+
+
+def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Settings) -> Contender:
+    raw = config["model"][name]
+    space = read_space(raw.get("space") or {}, f"model.{name}.space")
+    builder = ModelBuilder(name, raw, config["task"]["views"], task.target)
+    builder({})  # a setting that cannot be, shows before any data are read
+    n_trials = raw.get("n_trials")
+    n_trials = settings.n_trials if n_trials is None else n_trials
+    if not isinstance(n_trials, int) or n_trials < 1:
+        raise ConfigError(
+            f"model.{name}.n_trials", f"{n_trials!r} is not a number of trials", "give 1 or more"
+        )
+    return Contender(builder, space, raw.get("space") or {}, n_trials)
+
+
+def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[Cohort, Split]:
+    """The cohort of the protocol, cut into its folds."""
+    protocol, data, seed = settings.protocol, settings.data, settings.seed
+    root = Path(data.root)
+    match protocol:
+        case Nested():
+            cohort = _limited(task.read(root, data.sets, progress), data, seed)
+            label = f"nested{_of(data)}"
+            return cohort, folds.nested(
+                cohort.records, protocol.outer_folds, protocol.inner_folds, seed, label
+            )
+        case Holdout():
+            cohort = _limited(task.read(root, [*data.train_sets, *data.test_sets], progress), data, seed)
+            if not data.train_sets or not data.test_sets:
+                raise ConfigError("data.train_sets", "the hold-out protocol needs training and test sets")
+            train, test = (
+                np.flatnonzero(np.isin(cohort.set_of, names)) for names in (data.train_sets, data.test_sets)
+            )
+            label = f"holdout {'+'.join(data.train_sets)} -> {'+'.join(data.test_sets)}{_of(data)}"
+            return cohort, folds.holdout(cohort.records, train, test, protocol.inner_folds, seed, label)
+        case External():
+            cohort = task.read(root, data.sets, progress)
+            path = Path(protocol.path)
+            split = folds.from_file(
+                cohort.records,
+                _read_splits(path),
+                protocol.inner_folds,
+                seed,
+                f"file {path.name}",
+                inner=protocol.inner,
+                duplicates=protocol.duplicates,
+            )
+            return cohort, split
+
+
+def _of(data: Data) -> str:
+    return "" if data.limit is None else f" (limited to {data.limit} records)"
+
+
+def _limited(cohort: Cohort, data: Data, seed: int) -> Cohort:
+    """At most ``data.limit`` records, chosen by seed, group after group."""
+    if data.limit is None or len(cohort.records) <= data.limit:
+        return cohort
+    _, group = np.unique(cohort.records.groups, return_inverse=True)
+    order = np.random.default_rng(derive_seed(seed, "limit")).permutation(int(group.max()) + 1)
+    rank = np.argsort(order)[group]  # (N,) position of each record's group in the random order
+    chosen = np.sort(np.argsort(rank, kind="stable")[: data.limit])
+    flow = {**cohort.flow, f"left after data.limit={data.limit}": data.limit}
+    return replace(cohort, records=cohort.records.take(chosen), set_of=cohort.set_of[chosen], flow=flow)
+
+
+def _read_splits(path: Path) -> list[dict[str, list[object]]]:
+    try:
+        raw = json.loads(path.read_text())
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", file=path, field="protocol.path") from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"is not JSON ({error})", file=path) from error
+    found = raw.get("folds") if isinstance(raw, dict) else None
+    if not isinstance(found, list) or not all(
+        isinstance(f, dict) and "train" in f and "test" in f for f in found
+    ):
+        remedy = 'write {"folds": [{"train": [...], "valid": [...], "test": [...]}, ...]}'
+        raise DataError("holds no list of folds", file=path, field="folds", remedy=remedy)
+    return found
+
+
+def open_ledger(settings: Settings) -> tuple[Database, SqlLedger]:
+    """The database of the settings and the ledger in it."""
+    storage, environment = settings.storage, Environment.read()
+    database = Database.of(storage.kind, Path(storage.path), environment)
+    database.check()
+    artifacts = FileArtifacts(storage.artifacts, environment.object_store_options())
+    return database, SqlLedger(database.engine, artifacts, storage.lease_s, storage.max_attempts)
+
+
+def _backend(settings: Settings) -> Backend:
+    database, ledger = open_ledger(settings)
+    pruner, storage = make_pruner(settings.pruner), optuna_storage(database)
+
+    def opened(key: StudyKey, maximize: bool) -> OpenedStudy:
+        study = open_study(storage, key, direction="maximize" if maximize else "minimize", pruner=pruner)
+        return OpenedStudy(study, lambda: reconcile(study, ledger, key))
+
+    return Backend(
+        ledger=ledger,
+        hold_lease=lambda ticket: LeaseKeeper(ledger, ticket),
+        open_study=opened,
+        make_sampler=lambda seed: make_sampler(settings.sampler, seed),
+        tracker=make_tracker(settings),
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+    )
+
+
+def make_sampler(sampler: Sampler, seed: int) -> optuna.samplers.BaseSampler:
+    """A seeded Optuna sampler."""
+    match sampler.name:
+        case "tpe":
+            return optuna.samplers.TPESampler(
+                seed=seed,
+                n_startup_trials=sampler.n_startup_trials,
+                multivariate=sampler.multivariate,
+                group=sampler.group,
+                constant_liar=sampler.constant_liar,
+            )
+        case "gp":
+            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=sampler.n_startup_trials)
+        case "cmaes":
+            return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=sampler.n_startup_trials)
+        case "random":
+            return optuna.samplers.RandomSampler(seed=seed)
+
+
+def make_pruner(pruner: Pruner) -> optuna.pruners.BasePruner:
+    if pruner.name == "none":
+        return optuna.pruners.NopPruner()
+    return optuna.pruners.WilcoxonPruner(
+        p_threshold=pruner.p_threshold, n_startup_steps=pruner.n_startup_steps
+    )
+
+
+def make_tracker(settings: Settings) -> Tracker:
+    tracker = settings.tracker
+    if tracker.kind == "none":
+        return NoTracker()
+    from ehrbench.infra.tracking import MlflowTracker
+
+    return MlflowTracker(tracker.uri, tracker.experiment, Path(tracker.spool))

@@ -1,0 +1,85 @@
+"""Evaluation: metrics of finished predictions, with their intervals.
+
+A metric is computed on each test fold by itself and averaged over folds; ranks are never pooled over folds,
+whose models differ. ``interval`` bootstraps groups within folds given the fitted models; where there are
+several folds, ``interval_procedure`` speaks of the whole procedure (corrected resampled t).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ehrbench.core.digest import derive_seed
+from ehrbench.core.errors import UndefinedMetric
+from ehrbench.core.metric import Metric
+from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.target import Target
+from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.spine.intervals import FoldData, group_bootstrap, resampled_t
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Predictions of one finished procedure on one test fold.
+
+    y, p: (U, C); group (U,): what is resampled together; threshold (C,).
+    n_train: records the procedure was decided on (0 where it does not matter: a bundle on new records).
+    """
+
+    y: FloatArray
+    p: FloatArray
+    group: IntArray
+    threshold: FloatArray
+    n_train: int = 0
+
+
+def evaluate(
+    folds: Sequence[Judged],
+    metrics: Sequence[Metric],
+    target: Target,
+    seed: int,
+    *,
+    n_replicates: int = 2000,
+    progress: Progress = SILENT,
+) -> dict[str, dict[str, Any]]:
+    """Metric name -> {mean, sd, folds, interval, interval_procedure} or {undefined: why}."""
+    results: dict[str, dict[str, Any]] = {}
+    with progress.step("intervals", len(metrics)) as bar:
+        for metric in metrics:
+            bar.note(metric.name)
+            try:
+                results[metric.name] = _one(folds, metric, target, seed, n_replicates)
+            except UndefinedMetric as error:
+                results[metric.name] = {"undefined": str(error)}
+            bar.advance()
+    return results
+
+
+def _one(
+    folds: Sequence[Judged], metric: Metric, target: Target, seed: int, n_replicates: int
+) -> dict[str, Any]:
+    by_fold = [metric(f.y, f.p, target=target, threshold=f.threshold) for f in folds]
+    data = [FoldData(f.y, f.p, f.group, f.threshold) for f in folds]
+    seed = derive_seed(seed, "bootstrap", metric.name)
+    result: dict[str, Any] = {
+        "mean": float(np.mean(by_fold)),
+        "sd": float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else None,
+        "folds": by_fold,
+        "interval": group_bootstrap(data, metric, target, seed=seed, n_replicates=n_replicates).to_dict(),
+    }
+    if len(folds) > 1 and all(f.n_train for f in folds):
+        n_test = float(np.mean([len(np.unique(f.group)) for f in folds]))
+        n_train = float(np.mean([f.n_train for f in folds]))
+        result["interval_procedure"] = resampled_t(by_fold, n_test / n_train).to_dict()
+    return result
+
+
+def by_model(results: Mapping[str, Mapping[str, Any]], metric: Metric) -> list[tuple[str, float]]:
+    """Models and their mean of one metric, best first; those without a value last."""
+    sign = -1 if metric.greater_is_better else 1
+    rows = [(name, result.get(metric.name, {}).get("mean", float("nan"))) for name, result in results.items()]
+    return sorted(rows, key=lambda row: (np.isnan(row[1]), sign * row[1]))

@@ -1,0 +1,274 @@
+"""Folds: which records a procedure may learn from, and which judge it.
+
+Splits go by group: no group, and no two records of identical content, ever stand on both sides of one. Folds
+are stratified by what the groups' labels look like, seeded, and independent of the order of equal records'
+processing on any machine. Positions are positions in the cohort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ehrbench.core.digest import derive_seed, digest
+from ehrbench.core.errors import ConfigError, DataError
+from ehrbench.core.records import Records
+from ehrbench.core.types import IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class InnerFold:
+    """What one Fit trains on, and what it stops on and predicts."""
+
+    train: IntArray
+    valid: IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class OuterFold:
+    """One run of the whole procedure: everything is chosen on ``train``, ``test`` sees the finished thing.
+
+    index: number of the fold, or None for the fold over all records that makes a nested bundle (no test).
+    inner: folds of ``train``; together their ``valid`` parts are the out-of-fold records.
+    """
+
+    index: int | None
+    train: IntArray
+    test: IntArray
+    inner: tuple[InnerFold, ...]
+    digest: str
+
+    @property
+    def name(self) -> str:
+        return "all" if self.index is None else str(self.index)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The outer folds of a protocol.
+
+    label: how figures made from it are called ("nested 5x5", "holdout a -> b").
+    final: the fold whose procedure becomes the bundle; one of ``outer`` where the protocol has a fixed
+        training set.
+    """
+
+    label: str
+    outer: tuple[OuterFold, ...]
+    final: OuterFold
+
+    @property
+    def all_folds(self) -> tuple[OuterFold, ...]:
+        """Outer folds, and the final one where it is a fold of its own."""
+        return self.outer if self.final in self.outer else (*self.outer, self.final)
+
+
+def nested(records: Records, k_outer: int, k_inner: int, seed: int, label: str = "nested") -> Split:
+    """Outer k x inner k folds, and one over all records for the bundle."""
+    groups = split_groups(records)
+    everything = np.arange(len(records))
+    parts = _k_fold(records, everything, groups, k_outer, derive_seed(seed, "outer"), "protocol.outer_folds")
+    outer = []
+    for i, test in enumerate(parts):
+        train = np.setdiff1d(everything, test, assume_unique=True)
+        outer.append(_outer_fold(records, groups, i, train, test, k_inner, seed))
+    final = _outer_fold(records, groups, None, everything, everything[:0], k_inner, seed)
+    return Split(f"{label} {k_outer}x{k_inner}", tuple(outer), final)
+
+
+def holdout(records: Records, train: IntArray, test: IntArray, k_inner: int, seed: int, label: str) -> Split:
+    """One fixed training set, one fixed test set; inner folds of the training set.
+
+    Raises DataError when a group, or identical content, stands in both.
+    """
+    groups = split_groups(records)
+    _check_disjoint(records, groups, train, test, "holdout")
+    fold = _outer_fold(records, groups, 0, train, test, k_inner, seed)
+    return Split(label, (fold,), fold)
+
+
+def from_file(
+    records: Records,
+    folds: Sequence[Mapping[str, Sequence[object]]],
+    k_inner: int,
+    seed: int,
+    label: str,
+    *,
+    inner: str = "pooled",
+    duplicates: str = "refuse",
+) -> Split:
+    """External splits: ``[{"train": [id…], "valid": [id…], "test": [id…]}, …]``.
+
+    inner: ``pooled`` splits train + valid into ``k_inner`` folds; ``valid`` uses the published valid part
+        alone for stopping and selection (the label then says so).
+    duplicates: ``refuse`` identical content on both sides of a split, or ``allow`` it, as some published
+        splits have it (the label then says so).
+    Raises DataError naming an unknown or repeated record id, or one that stands in two parts.
+    """
+    position = {str(name): i for i, name in enumerate(records.ids)}
+    by_content = split_groups(records)
+    by_group = _relabel(records.groups)
+    outer = []
+    for i, fold in enumerate(folds):
+        parts = {
+            part: _positions(fold.get(part, ()), position, i, part) for part in ("train", "valid", "test")
+        }
+        together = np.concatenate(list(parts.values()))
+        values, counts = np.unique(together, return_counts=True)
+        if (counts > 1).any():
+            twice = records.ids[values[counts > 1][0]]
+            raise DataError("stands in two parts of one split", file=label, record=twice, field=f"folds[{i}]")
+        groups = by_content if duplicates == "refuse" else by_group
+        train = np.sort(np.concatenate([parts["train"], parts["valid"]]))
+        test = np.sort(parts["test"])
+        _check_disjoint(records, groups, train, test, f"fold {i} of {label}")
+        if inner == "valid":
+            pair = InnerFold(np.sort(parts["train"]), np.sort(parts["valid"]))
+            _check_disjoint(records, groups, pair.train, pair.valid, f"fold {i} of {label} (valid)")
+            outer.append(_finish(records, i, train, test, (pair,)))
+        else:
+            outer.append(_outer_fold(records, groups, i, train, test, k_inner, seed))
+    if not outer:
+        raise DataError("holds no folds", file=label, field="folds")
+    marks = [f"inner={inner}"] * (inner == "valid") + ["duplicates allowed"] * (duplicates == "allow")
+    return Split(" ".join([label, *marks]), tuple(outer), outer[0])
+
+
+def split_groups(records: Records) -> IntArray:
+    """(N,) group numbers in which records of one group, or of identical content, are one."""
+    return _join(_relabel(records.groups), _relabel(records.payload.digests()))
+
+
+def _outer_fold(
+    records: Records, groups: IntArray, index: int | None, train: IntArray, test: IntArray, k: int, seed: int
+) -> OuterFold:
+    inner_seed = derive_seed(seed, "inner", "all" if index is None else index)
+    parts = _k_fold(records, train, groups, k, inner_seed, "protocol.inner_folds")
+    inner = tuple(InnerFold(np.setdiff1d(train, valid, assume_unique=True), valid) for valid in parts)
+    return _finish(records, index, train, test, inner)
+
+
+def _finish(
+    records: Records, index: int | None, train: IntArray, test: IntArray, inner: tuple[InnerFold, ...]
+) -> OuterFold:
+    for j, fold in enumerate(inner):
+        name = f"inner fold {j} of outer fold {'all' if index is None else index}"
+        _check_classes(records, fold.train, f"training part of {name}")
+        _check_classes(records, fold.valid, name)
+    if index is not None:
+        _check_classes(records, test, f"outer fold {index}")
+    ids = records.ids.astype(str)
+    content = [ids[train], ids[test], *(ids[part] for f in inner for part in (f.train, f.valid))]
+    return OuterFold(index, train, test, inner, digest(*content))
+
+
+def _k_fold(
+    records: Records, index: IntArray, groups: IntArray, k: int, seed: int, key: str
+) -> list[IntArray]:
+    """``index`` in k parts by group, each stratum of groups dealt evenly by number of units."""
+    if k < 2:
+        raise ConfigError(key, f"{k} folds cannot be made", "choose at least 2")
+    group = _relabel(groups[index])
+    n_groups = int(group.max()) + 1 if len(group) else 0
+    if n_groups < k:
+        raise ConfigError(
+            key, f"{k} folds need at least {k} groups; there are {n_groups}", "choose fewer folds"
+        )
+    sizes = np.bincount(group, weights=records.n_units[index], minlength=n_groups)
+    strata = _strata(records, index, group, n_groups, sizes)
+    order = np.random.default_rng(seed).permutation(n_groups)
+    order = order[np.lexsort((-sizes[order], strata[order]))]  # by stratum, large first, ties shuffled
+    fold_of_group = _deal(order, sizes, strata, k)
+    fold = fold_of_group[group]
+    return [np.sort(index[fold == i]) for i in range(k)]
+
+
+def _deal(order: IntArray, sizes: np.ndarray, strata: IntArray, k: int) -> IntArray:
+    """Groups to folds, a run of equal stratum and size at a time, folds with the fewest units first."""
+    fold_of_group = np.zeros(len(order), dtype=np.int64)
+    kinds = np.stack([strata[order], sizes[order]], axis=1)
+    starts = np.flatnonzero(np.r_[True, (kinds[1:] != kinds[:-1]).any(axis=1)])
+    total, within, stratum = np.zeros(k), np.zeros(k), -1
+    for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
+        run = order[start:stop]
+        if strata[run[0]] != stratum:
+            stratum, within = int(strata[run[0]]), np.zeros(k)
+        emptiest = np.lexsort((total, within))
+        fold = emptiest[np.arange(len(run)) % k]
+        fold_of_group[run] = fold
+        added = np.bincount(fold, minlength=k) * sizes[run[0]]
+        within, total = within + added, total + added
+    return fold_of_group
+
+
+def _strata(records: Records, index: IntArray, group: IntArray, n_groups: int, sizes: np.ndarray) -> IntArray:
+    """(G,) strata: a group's rarest positive class, then the quartile of its share of positives."""
+    if records.target is None:
+        return np.zeros(n_groups, dtype=np.int64)
+    units = records.units_of(index)
+    y = np.nan_to_num(records.target[units])  # (U, C)
+    unit_group = np.repeat(group, records.n_units[index])
+    counts = np.stack([np.bincount(unit_group, weights=c, minlength=n_groups) for c in y.T], axis=1)  # (G, C)
+    rarity = np.argsort(np.argsort(counts.sum(axis=0), kind="stable"), kind="stable")  # 0 = rarest class
+    has = counts > 0
+    key = np.where(has, rarity[None, :], counts.shape[1])
+    rarest = key.min(axis=1)  # C where nothing is positive
+    share = counts.sum(axis=1) / np.maximum(sizes, 1)
+    if (share[rarest < counts.shape[1]] == 1).all() if has.any() else True:
+        return np.asarray(rarest, dtype=np.int64)
+    edges = np.quantile(share[has.any(axis=1)], (0.25, 0.5, 0.75))
+    return np.asarray(rarest * 4 + np.searchsorted(edges, share), dtype=np.int64)
+
+
+def _check_classes(records: Records, index: IntArray, name: str) -> None:
+    """A binary fold of one class trains and judges nothing."""
+    y = records.labels[records.units_of(index)]
+    if y.shape[1] != 1:
+        return
+    known = y[~np.isnan(y)]
+    positive = int(known.sum())
+    if positive in (0, len(known)):
+        what = (
+            "no labelled unit" if not len(known) else f"only {'positive' if positive else 'negative'} units"
+        )
+        raise DataError(f"{name} has {what}", remedy="use fewer folds or more records")
+
+
+def _check_disjoint(records: Records, groups: IntArray, one: IntArray, other: IntArray, name: str) -> None:
+    both = np.isin(groups[one], groups[other])
+    if both.any():
+        raise DataError(
+            f"{int(both.sum())} training records share a group or their whole content with test records",
+            file=name,
+            record=records.ids[one[both][0]],
+            remedy="mend the split, or say protocol.duplicates=allow if it is published so",
+        )
+
+
+def _positions(ids: Sequence[object], position: Mapping[str, int], fold: int, part: str) -> IntArray:
+    found = []
+    for name in ids:
+        if str(name) not in position:
+            raise DataError(
+                "is not among the records read",
+                record=name,
+                field=f"folds[{fold}].{part}",
+                remedy="add its set to data.sets, or mend the split file",
+            )
+        found.append(position[str(name)])
+    return np.asarray(found, dtype=np.int64)
+
+
+def _relabel(names: np.ndarray) -> IntArray:
+    return np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64).ravel()
+
+
+def _join(a: IntArray, b: IntArray) -> IntArray:
+    """Connected components of two groupings of the same records."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    n_a, n = int(a.max()) + 1, int(a.max()) + int(b.max()) + 2
+    edges = coo_array((np.ones(len(a), dtype=np.int8), (a, n_a + b)), shape=(n, n))
+    return np.asarray(connected_components(edges, directed=False)[1][a], dtype=np.int64)

@@ -1,0 +1,132 @@
+"""The finished procedure of one outer fold: chosen trials, their models, the ensemble, the threshold.
+
+Everything is decided on inner out-of-fold predictions. The outer test sees only the result, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ehrbench.core.digest import derive_seed
+from ehrbench.core.ledger import TicketRow
+from ehrbench.core.metric import Metric
+from ehrbench.core.model import Model
+from ehrbench.core.target import Target
+from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.ensemble import Ensemble, EnsembleOptions
+from ehrbench.spine.study import Study
+from ehrbench.spine.thresholds import ThresholdRule
+from ehrbench.spine.trial import check_predictions, out_of_fold, restore_model
+
+ENSEMBLE_NAME = "ensemble"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One model as an outer fold chose it, with its out-of-fold view of the training records."""
+
+    study: Study
+    row: TicketRow
+    out_of_fold: FloatArray  # (U, C), units of the fold's out-of-fold records in inner-fold order
+
+    @property
+    def name(self) -> str:
+        return self.study.key.model
+
+    def models(self, refit: str) -> list[Model]:
+        """The fitted models that predict for this one: one an inner fold, or one refitted on all of them."""
+        setting, params = self.study.setting, dict(self.row.params or {})
+        if refit == "full":
+            return [self._refit(params)]
+        fits = sorted(self.row.fits, key=lambda f: f.fold)
+        return [
+            restore_model(setting.ledger, fit.model, setting.builder, params) for fit in fits if fit.model
+        ]
+
+    def _refit(self, params: Mapping[str, Any]) -> Model:
+        setting = self.study.setting
+        model = setting.builder(dict(params))
+        steps = int(np.median([fit.best_step for fit in self.row.fits]))
+        train = setting.dataset.open(setting.fold, "fit", setting.fold.train)
+        model.fit(
+            train, None, seed=derive_seed(setting.seed, "refit", self.name, setting.fold.name), steps=steps
+        )
+        return model
+
+
+@dataclass(frozen=True)
+class Decided:
+    """All that one outer fold has decided before it looks at its test records."""
+
+    chosen: tuple[Chosen, ...]
+    ensemble: Ensemble
+    thresholds: Mapping[str, FloatArray]  # model or ensemble -> (C,)
+    index: IntArray  # out-of-fold records, in inner-fold order
+    out_of_fold: Mapping[str, FloatArray]  # model or ensemble -> (U, C)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """Probabilities (U, C) of the outer-test units, by model and for the ensemble."""
+
+    index: IntArray
+    probabilities: Mapping[str, FloatArray]
+
+
+def decide(
+    studies: Sequence[Study], target: Target, options: EnsembleOptions, rule: ThresholdRule
+) -> Decided:
+    """Choose trials, ensemble, calibration and thresholds from the inner folds of one outer fold."""
+    first = studies[0].setting
+    index = np.concatenate([inner.valid for inner in first.fold.inner])
+    chosen, fold = [], np.zeros(0, dtype=np.int64)
+    for study in studies:
+        row = study.best()
+        p, fold = out_of_fold(study.setting, row)
+        chosen.append(Chosen(study, row, p))
+    y = first.dataset.open(first.fold, "stack", index).labels
+    first.dataset.open(first.fold, "calibrate", index)
+    first.dataset.open(first.fold, "threshold", index)
+    scores = {c.name: target.scores(c.out_of_fold) for c in chosen}
+    seed = derive_seed(first.seed, "ensemble", first.fold.name)
+    ensemble = Ensemble(options).fit(scores, y, target, fold, seed)
+    out = {c.name: c.out_of_fold for c in chosen} | {ENSEMBLE_NAME: ensemble.out_of_fold}
+    thresholds = {name: rule.choose(y, p, target) for name, p in out.items()}
+    return Decided(tuple(chosen), ensemble, thresholds, index, out)
+
+
+def test(decided: Decided, target: Target, refit: str) -> Tested:
+    """Let the finished procedure predict its outer-test records."""
+    setting = decided.chosen[0].study.setting
+    records = setting.dataset.open(setting.fold, "test", setting.fold.test)
+    shape = records.labels.shape
+    unlabelled = records.without_labels()
+    probabilities: dict[str, FloatArray] = {}
+    for chosen in decided.chosen:
+        parts = [check_predictions(m.predict(unlabelled), shape, chosen.name) for m in chosen.models(refit)]
+        probabilities[chosen.name] = np.mean(parts, axis=0)
+    scores = {name: target.scores(p) for name, p in probabilities.items()}
+    probabilities[ENSEMBLE_NAME] = decided.ensemble.predict(scores)
+    return Tested(setting.fold.test, probabilities)
+
+
+def describe(decided: Decided, metric: Metric) -> dict[str, Any]:
+    """What was decided, JSON-like, for the summary and the report."""
+    return {
+        "models": {
+            c.name: {
+                "ticket": c.row.number,
+                "params": dict(c.row.params or {}),
+                f"inner_{metric.name}": c.row.value,
+                "inner_by_fold": [fit.score for fit in sorted(c.row.fits, key=lambda f: f.fold)],
+                "best_steps": [fit.best_step for fit in sorted(c.row.fits, key=lambda f: f.fold)],
+            }
+            for c in decided.chosen
+        },
+        "ensemble": decided.ensemble.choices(),
+        "thresholds": {name: t.tolist() for name, t in decided.thresholds.items()},
+    }

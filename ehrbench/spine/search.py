@@ -1,0 +1,166 @@
+"""A search: one study for each model and outer fold, then the finished procedure on each outer test.
+
+Any number of workers run the same search on one ledger. Each takes studies that nobody else works on first,
+so that a study is searched in sequence as long as there are enough studies, and helps with the rest after.
+Everything after the studies is computed from the ledger alone, so any worker may do it, at any later time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ehrbench.core.digest import digest
+from ehrbench.core.errors import FitError, UndefinedMetric
+from ehrbench.core.ledger import HoldLease, Ledger, StudyKey
+from ehrbench.core.metric import Metric
+from ehrbench.core.model import Builder
+from ehrbench.core.progress import Progress
+from ehrbench.core.target import Target
+from ehrbench.core.tracker import Tracker
+from ehrbench.ensemble import EnsembleOptions
+from ehrbench.spine.dataset import Dataset
+from ehrbench.spine.folds import OuterFold, Split
+from ehrbench.spine.procedure import Decided, Tested, decide, test
+from ehrbench.spine.race import Race
+from ehrbench.spine.space import Space
+from ehrbench.spine.study import MakeSampler, OpenStudy, Study
+from ehrbench.spine.thresholds import ThresholdRule
+from ehrbench.spine.trial import TrialSetting
+
+#: How often a worker looks again while others hold the last tickets, in seconds.
+POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One model of a search: how to build it, what to try, how often."""
+
+    builder: Builder
+    space: Space
+    space_settings: Mapping[str, Any]
+    n_trials: int
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where a search keeps itself; the spine knows none of these by name.
+
+    open_study: makes or finds the Optuna study of a key, with a function that brings its rows in line
+        with the ledger's.
+    """
+
+    ledger: Ledger
+    hold_lease: HoldLease
+    open_study: OpenStudy
+    make_sampler: MakeSampler
+    tracker: Tracker
+    worker: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a search found: for each outer fold what was decided and what the test records got."""
+
+    decided: Sequence[Decided]
+    tested: Sequence[Tested]
+    final: Decided
+
+
+@dataclass(frozen=True)
+class Search:
+    """All that shapes a search's figures, and the backend, which does not."""
+
+    study_name: str
+    task: str
+    target: Target
+    dataset: Dataset
+    split: Split
+    contenders: Mapping[str, Contender]
+    metric: Metric
+    race: Race | None
+    ensemble: EnsembleOptions
+    threshold: ThresholdRule
+    refit: str
+    seed: int
+    backend: Backend
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of sampler and pruner, for the digest
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def study(self, model: str, fold: OuterFold) -> Study:
+        """Open one study; StudyMismatch when it exists with other data, folds, space, metric or trainer."""
+        contender, ledger = self.contenders[model], self.backend.ledger
+        key = StudyKey(self.study_name, self.task, model, fold.index)
+        facts = self._facts(contender, fold)
+        ledger.open_study(key, digest(facts), facts)
+        setting = TrialSetting(
+            key, self.dataset, fold, contender.builder, self.target, self.metric, self.race, ledger, self.seed
+        )
+        return Study(
+            setting=setting,
+            space=contender.space,
+            n_trials=contender.n_trials,
+            opened=self.backend.open_study(key, self.metric.greater_is_better),
+            make_sampler=self.backend.make_sampler,
+            hold_lease=self.backend.hold_lease,
+            worker=self.backend.worker,
+            tracker=self.backend.tracker,
+            tags=self.tags,
+        )
+
+    def _facts(self, contender: Contender, fold: OuterFold) -> dict[str, Any]:
+        """What shapes a study's scores, by name, so that a mismatch can say what differs."""
+        return {
+            "data": self.dataset.digest,
+            "folds": fold.digest,
+            "model": contender.builder.settings(),
+            "space": dict(contender.space_settings),
+            "metric": self.metric.name,
+            "search": dict(self.settings),
+            "race_blocks": None if self.race is None else self.race.blocks,
+            "seed": self.seed,
+        }
+
+    def spend(self, progress: Progress) -> None:
+        """Spend every study's budget, together with whatever other workers there are."""
+        left = [self.study(model, fold) for fold in self.split.all_folds for model in self.contenders]
+        while left := [study for study in left if not study.spent()]:
+            quiet_first = sorted(left, key=Study.busy)  # stable: in order of folds where nobody works
+            if not any(study.run(progress) for study in quiet_first):
+                time.sleep(POLL_S)
+
+    def conclude(self, progress: Progress) -> Outcome:
+        """From spent studies to test predictions and the procedure that becomes the bundle."""
+        decided, tested = [], []
+        folds = self.split.all_folds
+        with progress.step("ensembles and outer tests", len(folds)) as step:
+            for fold in folds:
+                decision = self.decide(fold)
+                decided.append(decision)
+                if fold.index is not None:
+                    tested.append(test(decision, self.target, self.refit))
+                step.advance()
+        final = decided[folds.index(self.split.final)]
+        outer = [d for d, fold in zip(decided, folds, strict=True) if fold.index is not None]
+        return Outcome(outer, tested, final)
+
+    def decide(self, fold: OuterFold) -> Decided:
+        studies = [self.study(model, fold) for model in self.contenders]
+        try:
+            return decide(studies, self.target, self.ensemble, self.threshold)
+        except UndefinedMetric as error:
+            raise FitError(f"outer fold {fold.name}: {error}") from error
+
+    def forget_losers(self) -> None:
+        """Drop the fitted models of trials that were not chosen; their predictions and scores stay."""
+        ledger = self.backend.ledger
+        for fold in self.split.all_folds:
+            for model in self.contenders:
+                key = StudyKey(self.study_name, self.task, model, fold.index)
+                best = self.study(model, fold).best()
+                keep = {fit.model for fit in best.fits}
+                fits = [fit for row in ledger.tickets(key) for fit in row.fits]
+                for digest_ in {fit.model for fit in fits if fit.model} - keep:
+                    ledger.artifacts.drop(str(digest_))

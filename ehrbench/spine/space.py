@@ -1,0 +1,123 @@
+"""Search space: what a model's YAML says under ``space``, checked once and asked of Optuna.
+
+    learning_rate: {type: float, low: 1e-4, high: 1e-2, log: true}
+    n_layers: {type: int, low: 1, high: 4}
+    pooling: {type: categorical, choices: [last, attention]}
+    attention_heads: {type: categorical, choices: [2, 4], when: {pooling: attention}}
+
+A parameter with ``when`` is asked only if every named parameter, standing before it, has the value (or one
+of the list of values) given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from ehrbench.core.errors import ConfigError
+
+Value = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One dimension of a space."""
+
+    name: str
+    type: str
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    choices: tuple[Value, ...] = ()
+    when: tuple[tuple[str, tuple[Value, ...]], ...] = ()
+
+    def applies(self, chosen: Mapping[str, Value]) -> bool:
+        return all(name in chosen and chosen[name] in allowed for name, allowed in self.when)
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> Value:
+        if self.type == "categorical":
+            return trial.suggest_categorical(self.name, self.choices)
+        assert self.low is not None
+        assert self.high is not None
+        if self.type == "int":
+            step = 1 if self.step is None else int(self.step)
+            return trial.suggest_int(self.name, int(self.low), int(self.high), log=self.log, step=step)
+        return trial.suggest_float(self.name, self.low, self.high, log=self.log, step=self.step)
+
+
+@dataclass(frozen=True)
+class Space:
+    """All dimensions of one model, in order."""
+
+    parameters: tuple[Parameter, ...]
+
+    def suggest(self, trial: optuna.trial.BaseTrial) -> dict[str, Value]:
+        """Ask the trial for every parameter that applies."""
+        chosen: dict[str, Value] = {}
+        for parameter in self.parameters:
+            if parameter.applies(chosen):
+                chosen[parameter.name] = parameter.suggest(trial)
+        return chosen
+
+
+def read_space(raw: Mapping[str, Mapping[str, Any]], key: str) -> Space:
+    """Check the ``space`` of a configuration; ConfigError names the key that is wrong."""
+    parameters: list[Parameter] = []
+    for name, spec in raw.items():
+        if not isinstance(spec, Mapping):
+            raise ConfigError(
+                f"{key}.{name}", f"{spec!r} is not a parameter", "give type, low and high or choices"
+            )
+        parameters.append(_parameter(str(name), dict(spec), f"{key}.{name}", {p.name for p in parameters}))
+    return Space(tuple(parameters))
+
+
+def _parameter(name: str, spec: dict[str, Any], key: str, earlier: set[str]) -> Parameter:
+    kind = spec.pop("type", None)
+    when = _conditions(spec.pop("when", None) or {}, f"{key}.when", earlier)
+    if kind == "categorical":
+        choices = tuple(spec.pop("choices", ()))
+        if not choices or len(set(map(repr, choices))) != len(choices):
+            raise ConfigError(f"{key}.choices", f"{list(choices)} is empty or repeats a value")
+        parameter = Parameter(name, kind, choices=choices, when=when)
+    elif kind in ("float", "int"):
+        low, high = (_number(spec.pop(bound, None), f"{key}.{bound}") for bound in ("low", "high"))
+        log, step = bool(spec.pop("log", False)), spec.pop("step", None)
+        if low > high:
+            raise ConfigError(f"{key}.low", f"{low} is above high = {high}")
+        if log and low <= 0:
+            raise ConfigError(f"{key}.low", f"{low} has no logarithm", "choose low > 0 or log: false")
+        if log and step is not None:
+            raise ConfigError(f"{key}.step", "a logarithmic parameter has no step")
+        parameter = Parameter(
+            name, kind, low, high, log, None if step is None else _number(step, f"{key}.step"), when=when
+        )
+    else:
+        raise ConfigError(f"{key}.type", f"{kind!r} is none of float, int, categorical")
+    if spec:
+        raise ConfigError(f"{key}.{next(iter(spec))}", f"unknown key for a {kind} parameter")
+    return parameter
+
+
+def _conditions(
+    raw: Mapping[str, Any], key: str, earlier: set[str]
+) -> tuple[tuple[str, tuple[Value, ...]], ...]:
+    conditions = []
+    for name, allowed in raw.items():
+        if name not in earlier:
+            raise ConfigError(f"{key}.{name}", "names no parameter that stands before this one")
+        values = allowed if isinstance(allowed, list | tuple) else [allowed]
+        conditions.append((str(name), tuple(values)))
+    return tuple(conditions)
+
+
+def _number(value: Any, key: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(
+            key, f"{value!r} is not a number", "in YAML write 1.0e-4, not 1e-4" * isinstance(value, str)
+        )
+    return value

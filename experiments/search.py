@@ -1,0 +1,27 @@
+"""Search: python experiments/search.py n_trials=100 task=mortality models=[ssm,lstm,lightgbm] protocol=nested
+
+Spends an exact budget of Optuna trials a study on inner folds, judges the chosen procedure on outer folds,
+and leaves summary, predictions, report and bundle under runs_dir/study_name. Run it again, or on more
+machines, and it goes on where it stopped.
+"""
+
+import sys
+
+import hydra
+from omegaconf import DictConfig
+
+from ehrbench.app import searching
+from ehrbench.app.entry import guarded, spell_out
+from ehrbench.app.workers import is_worker
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+def main(config: DictConfig) -> float | None:
+    if is_worker():
+        return guarded(searching.work, config)
+    return guarded(lambda c: searching.search(c, sys.argv), config)
+
+
+if __name__ == "__main__":
+    sys.argv = spell_out(sys.argv)
+    main()
