@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write poetry.lock by the package index that pip is configured with.
 
-Poetry asks its default index in JSON and knows nothing of pip's configuration, so it cannot resolve where only
+Poetry asks its index in JSON and knows nothing of pip's configuration, so it cannot resolve where only
 an HTML index answers (a hospital's mirror). This gives Poetry that index as the primary source of a temporary
 copy of the project, then makes the result the project's own: the lock names no index, and its content hash is
 that of the real pyproject.toml. ``poetry check --lock`` passes and ``poetry install`` works anywhere.
