@@ -16,7 +16,7 @@ INTERRUPTED = 130
 
 
 def spell_out(arguments: list[str]) -> list[str]:
-    """``models=[a,b]`` and ``model=a`` to Hydra's ``model=[a,b]`` and ``model=[a]``, since a search has several."""
+    """``models=[a,b]`` and ``model=a`` as Hydra's ``model=[a,b]`` and ``model=[a]``: a search has several."""
     spelled = []
     for argument in arguments:
         name, equals, value = argument.partition("=")

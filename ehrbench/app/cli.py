@@ -1,0 +1,115 @@
+"""The command ``ehrbench``: data and serving. Searches are Hydra's, under ``experiments/``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from ehrbench.app.building import build_task
+from ehrbench.app.console import terminal
+from ehrbench.core.errors import ConfigError, EhrbenchError
+from ehrbench.core.task import Task
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0, or the error's exit code after one line on standard error."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except EhrbenchError as error:
+        print(f"ehrbench: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ehrbench", description="Clinical prediction, searched and certified."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    data = commands.add_parser("data", help="get, simulate or describe a task's data")
+    verbs = data.add_subparsers(required=True, metavar="VERB")
+    get = verbs.add_parser("get", help="download the publisher's files (resumable, checked)")
+    get.add_argument("--from", dest="source", metavar="URL", help="another base URL; file:// too")
+    get.set_defaults(run=_get)
+    simulate = verbs.add_parser("simulate", help="write a simulated cohort in the publisher's format")
+    simulate.add_argument("--records", type=int, default=2000, help="records in all (default 2000)")
+    simulate.add_argument("--seed", type=int, default=0)
+    simulate.set_defaults(run=_simulate)
+    describe = verbs.add_parser("describe", help="read the data and say what is there")
+    describe.add_argument("--sets", nargs="+", help="sets to read (default: the task's)")
+    describe.set_defaults(run=_describe)
+    for verb in (get, simulate, describe):
+        verb.add_argument("task", help=f"one of {', '.join(task_names())}")
+        verb.add_argument("--root", type=Path, default=Path(os.environ.get("EHRBENCH_DATA", "data")))
+    serve = commands.add_parser("serve", help="answer HTTP requests from a bundle")
+    serve.add_argument("--bundle", type=Path, required=True, metavar="DIR")
+    serve.add_argument("--host", default="127.0.0.1")
+    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--threads", type=int, default=1, help="CPU threads of one prediction")
+    serve.set_defaults(run=_serve)
+    return parser
+
+
+def task_names() -> list[str]:
+    """Tasks that have a YAML under conf/task."""
+    return sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
+
+
+def load_task(name: str) -> Task:
+    """The task of ``conf/task/<name>.yaml``, with its default settings."""
+    if name not in task_names():
+        raise ConfigError("task", f"there is no task {name!r}", f"choose one of {', '.join(task_names())}")
+    content = OmegaConf.to_container(OmegaConf.load(CONF / "task" / f"{name}.yaml"), resolve=True)
+    assert isinstance(content, dict)
+    return build_task({str(k): v for k, v in content.items()})
+
+
+def _get(options: argparse.Namespace) -> None:
+    _, progress = terminal()
+    load_task(options.task).download(options.root, options.source, progress)
+    print(f"{options.task}: {options.root}")
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    if options.records < 20:
+        raise ConfigError("--records", f"{options.records} are too few to split", "give 20 or more")
+    _, progress = terminal()
+    load_task(options.task).simulate(options.root, options.records, options.seed, progress)
+    print(f"{options.task}: {options.records} SIMULATED records in {options.root}")
+
+
+def _describe(options: argparse.Namespace) -> None:
+    _, progress = terminal()
+    task = load_task(options.task)
+    cohort = task.read(options.root, options.sets or task.default_sets(), progress)
+    records = cohort.records
+    print(f"{options.task}: sets {', '.join(cohort.sets)} under {options.root} ({cohort.label})")
+    for step, count in cohort.flow.items():
+        print(f"  {step:48} {count:>10,}")
+    print(f"  {'units':48} {records.total_units:>10,}")
+    for number, name in enumerate(task.target.classes):
+        positive = int((records.labels[:, number] == 1).sum())
+        print(f"  {name:48} {positive:>10,} ({positive / records.total_units:.2%})")
+    for skipped in cohort.skipped[:10]:
+        print(f"  skipped: {skipped.file} record {skipped.record} {skipped.field}: {skipped.problem}")
+    print(f"  digest {cohort.digest}")
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from ehrbench.serve.run import serve
+
+    serve(options.bundle, options.host, options.port, options.threads)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Scoring: a bundle on new records, with labels (evaluate) or without (predict)."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ehrbench import metrics
+from ehrbench.app.console import leaderboard, terminal
+from ehrbench.app.outputs import replacing, write_json
+from ehrbench.core.errors import BundleError, ConfigError
+from ehrbench.core.records import Records
+from ehrbench.core.types import FloatArray
+from ehrbench.runtime.bundle import Bundle
+from ehrbench.spine.evaluation import Judged, evaluate
+from ehrbench.spine.folds import split_groups
+
+
+def evaluate_bundle(config: Mapping[str, Any]) -> float:
+    """Write metrics.json and predictions.csv; the value of the first metric.
+
+    Raises BundleError when a record belongs to a group the bundle was made from.
+    """
+    console, progress = terminal()
+    sets = _sets(config["data"]["sets"])
+    bundle = Bundle.load(str(config["bundle"]), threads=_positive(config, "threads"))
+    with progress.step("reading records"):
+        cohort = bundle.task.read(Path(str(config["data"]["root"])), sets, progress)
+    records = cohort.records
+    seen = bundle.seen(records)
+    if seen.any():
+        raise BundleError(
+            f"{bundle.directory}: {int(seen.sum())} of {len(records)} records (the first is {records.ids[seen][0]}) "
+            "were used to make this bundle — evaluate it on records it has not seen"
+        )
+    with progress.step("predicting"):
+        prediction = bundle.predict(records.without_labels())
+    groups = np.repeat(split_groups(records), records.n_units)
+    judged = [Judged(records.labels, prediction.probabilities, groups, bundle.threshold)]
+    names = dict.fromkeys(
+        ["auroc", "auprc", "event1", "event2", "brier", "log_loss", "sensitivity", "specificity"]
+    )
+    names |= dict.fromkeys(bundle.task.metrics)
+    chosen = [metrics.load(name) for name in names]
+    results = evaluate(
+        judged,
+        chosen,
+        bundle.manifest.target,
+        int(config["seed"]),
+        n_replicates=_positive(config, "n_bootstrap"),
+        progress=progress,
+    )
+    for result in results.values():
+        if "mean" in result:
+            result["value"] = result.pop("mean")
+            del result["sd"], result["folds"]
+    share = np.nanmean(records.labels, axis=0).tolist()
+    folder = Path(str(config["output"] or bundle.directory.parent / f"evaluation-{'-'.join(sets)}"))
+    write_json(
+        folder / "metrics.json",
+        {
+            **results,
+            "n": len(records),
+            "n_units": records.total_units,
+            "prevalence": dict(zip(bundle.manifest.target.classes, share, strict=True)),
+            "threshold": bundle.threshold.tolist(),
+            "threshold_rule": bundle.manifest.threshold_rule,
+            "cohort": cohort.label,
+            "sets": list(sets),
+            "data_digest": cohort.digest,
+            "bundle": bundle.digest,
+            "bundle_cohort": bundle.manifest.cohort,
+            "flow": dict(cohort.flow),
+        },
+    )
+    write_probabilities(folder / "predictions.csv", records, prediction.probabilities, bundle)
+    title = f"{bundle.manifest.study_name} on {', '.join(sets)}: {len(records):,} records"
+    title += "  SIMULATED" * (cohort.label == "simulated")
+    shown = {
+        name: {**result, "mean": result["value"]} for name, result in results.items() if "value" in result
+    }
+    leaderboard(console, title, [("ensemble", shown)], [name for name in names if name in shown][:8])
+    console.print(f"metrics      {folder / 'metrics.json'}\npredictions  {folder / 'predictions.csv'}")
+    return float(results[next(iter(names))].get("value", float("nan")))
+
+
+def predict_files(config: Mapping[str, Any]) -> None:
+    """Write one row a record, unit and class for raw files without labels."""
+    console, progress = terminal()
+    bundle = Bundle.load(str(config["bundle"]), threads=_positive(config, "threads"))
+    with progress.step("reading records"):
+        parsed = bundle.task.read_unlabelled(Path(str(config["input"])), progress)
+    with progress.step("predicting"):
+        prediction = bundle.predict(parsed.records)
+    output = Path(str(config["output"]))
+    write_probabilities(output, parsed.records, prediction.probabilities, bundle)
+    console.print(f"{len(parsed.records):,} records  {output}")
+    if parsed.skipped:
+        first = parsed.skipped[0]
+        console.print(
+            f"[yellow]{len(parsed.skipped)} rows were skipped[/], the first in {first.file}, record {first.record}, "
+            f"field {first.field}: {first.problem}"
+        )
+
+
+def write_probabilities(path: Path, records: Records, p: FloatArray, bundle: Bundle) -> None:
+    """CSV of record, unit, class, probability."""
+    ids, numbers = records.ids[records.unit_record], records.unit_number
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["record", "unit", "class", "probability"])
+        for u in range(len(p)):
+            for c, name in enumerate(bundle.manifest.target.classes):
+                writer.writerow([ids[u], numbers[u], name, repr(float(p[u, c]))])
+
+
+def _sets(value: Any) -> list[str]:
+    if not isinstance(value, list) or not value:
+        raise ConfigError("data.sets", f"{value!r} is not a list of sets", "for example data.sets=[b]")
+    return [str(name) for name in value]
+
+
+def _positive(config: Mapping[str, Any], key: str) -> int:
+    value = config[key]
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(key, f"{value!r} is not a whole number of at least 1")
+    return value

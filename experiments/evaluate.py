@@ -1,0 +1,19 @@
+"""Evaluate: python experiments/evaluate.py bundle=DIR data.sets=[b]
+
+Scores a bundle on labelled records it has not seen; writes metrics.json and predictions.csv.
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from ehrbench.app import scoring
+from ehrbench.app.entry import guarded
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+def main(config: DictConfig) -> float | None:
+    return guarded(scoring.evaluate_bundle, config)
+
+
+if __name__ == "__main__":
+    main()

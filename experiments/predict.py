@@ -1,0 +1,19 @@
+"""Predict: python experiments/predict.py bundle=DIR input=FILE_OR_FOLDER output=FILE
+
+Batch inference on raw files without labels.
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from ehrbench.app import scoring
+from ehrbench.app.entry import guarded
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
+def main(config: DictConfig) -> float | None:
+    return guarded(scoring.predict_files, config)
+
+
+if __name__ == "__main__":
+    main()
