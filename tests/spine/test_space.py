@@ -1,0 +1,48 @@
+"""The search space is checked key by key, and asks conditional parameters only where they apply."""
+
+import optuna
+import pytest
+
+from ehrbench.core.errors import ConfigError
+from ehrbench.spine.space import read_space
+
+SPACE = {
+    "rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
+    "layers": {"type": "int", "low": 1, "high": 4},
+    "pooling": {"type": "categorical", "choices": ["last", "attention"]},
+    "heads": {"type": "categorical", "choices": [2, 4], "when": {"pooling": "attention"}},
+}
+
+
+@pytest.mark.parametrize("pooling", ["last", "attention"])
+def test_conditionals_follow_their_condition(pooling):
+    trial = optuna.trial.FixedTrial({"rate": 0.01, "layers": 2, "pooling": pooling, "heads": 4})
+    chosen = read_space(SPACE, "space").suggest(trial)
+    assert ("heads" in chosen) == (pooling == "attention")
+
+
+def test_suggestions_stay_inside_the_bounds():
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    space = read_space(SPACE, "space")
+    for _ in range(50):
+        chosen = space.suggest(study.ask())
+        assert 1e-4 <= chosen["rate"] <= 1e-1
+        assert chosen["layers"] in (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"x": {"type": "float", "low": 1, "high": 0}}, r"s\.x\.low: 1 is above high = 0"),
+        ({"x": {"type": "float", "low": 0, "high": 1, "log": True}}, r"s\.x\.low: 0 has no logarithm"),
+        ({"x": {"type": "float", "low": "1e-4", "high": 1}}, r"s\.x\.low: '1e-4' is not a number.*1\.0e-4"),
+        ({"x": {"type": "flaot"}}, r"s\.x\.type: 'flaot' is none of"),
+        ({"x": {"type": "int", "low": 0, "high": 1, "hihg": 2}}, r"s\.x\.hihg: unknown key"),
+        ({"x": {"type": "categorical", "choices": []}}, r"s\.x\.choices"),
+        ({"x": {"type": "int", "low": 0, "high": 1, "when": {"y": 1}}}, r"s\.x\.when\.y: names no parameter"),
+        ({"x": 3}, r"s\.x: 3 is not a parameter"),
+    ],
+)
+def test_a_wrong_space_is_refused_by_key(spec, message):
+    with pytest.raises(ConfigError, match=message):
+        read_space(spec, "s")

@@ -1,0 +1,100 @@
+"""Three tiny tasks that share nothing with the real ones: many units a record, multi-label, multi-class.
+
+The toy task of the runtime's tests, given labels: each row of three numbers is a unit whose classes depend on
+the numbers, with noise, so that models learn something and stay below perfection.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.task import Cohort, Parsed
+from tests.runtime.toy import Toy, ToySequence, ToyTable, toy_records
+
+WEIGHTS = np.array([[1.5, -1.0, 0.5], [-1.0, 0.5, 1.5], [0.3, 1.5, -1.0]])
+SIZE = {"s": 240, "t": 120}
+
+
+def install() -> None:
+    """Make the classes importable where configurations and bundles may import from."""
+    for package in ("tasks", "features"):
+        module = ModuleType(f"ehrbench.{package}.tiny")
+        module.__dict__.update(Tiny=Tiny, ToyTable=ToyTable, ToySequence=ToySequence)
+        for name in ("Tiny", "ToyTable", "ToySequence"):
+            getattr(module, name).__module__ = module.__name__
+        sys.modules[module.__name__] = module
+
+
+class Tiny(Toy):
+    """``units``: the most rows a record may own."""
+
+    name = "tiny"
+    metric, metrics = "auroc", ("auroc", "auprc", "f1", "log_loss", "brier")
+
+    def __init__(self, kind: str = "binary", units: int = 1) -> None:
+        super().__init__(kind)
+        self.units = units
+
+    def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
+        rows, ids, set_of = [], [], []
+        for name in sets:
+            rng = np.random.default_rng(sum(map(ord, name)))
+            for i in range(SIZE[name]):
+                rows.append(rng.normal(size=(rng.integers(1, self.units + 1), 3)).astype(np.float32))
+                ids.append(f"{name}{i}")
+                set_of.append(name)
+        records = toy_records(rows, ids)
+        values = np.concatenate(rows)
+        scores = values @ WEIGHTS[: self.target.n_classes].T
+        scores += np.random.default_rng(1).logistic(size=scores.shape)
+        if self.target.kind == "multiclass":
+            y = np.eye(self.target.n_classes)[scores.argmax(axis=1)]
+        else:
+            y = (scores > 0.5).astype(float)
+        sex = np.where(np.arange(len(rows)) % 2, "female", "male")
+        records = replace(records, target=y, subgroups={"sex": sex}, _rows=None)
+        return Cohort(records, tuple(sets), flow={"read": len(rows)}, set_of=np.array(set_of))
+
+    def read_unlabelled(self, path: Path, progress: Progress = SILENT) -> Parsed:
+        files = sorted(path.iterdir()) if path.is_dir() else [path]
+        return self.parse([_raw(file) for file in files], strict=False)
+
+    def default_sets(self) -> tuple[str, ...]:
+        return ("s",)
+
+
+def _raw(file: Path) -> Any:
+    from ehrbench.core.task import RawInput
+
+    return RawInput(file.name, file.read_bytes())
+
+
+#: What conf/task/<name>.yaml would hold, for the three of them.
+TASKS: dict[str, dict[str, Any]] = {
+    name: {
+        "name": f"tiny-{name}",
+        "metric": "auroc",
+        "sets": ["s"],
+        "train_sets": ["s"],
+        "test_sets": ["t"],
+        "build": {"_target_": "ehrbench.tasks.tiny.Tiny", **settings},
+        "views": {
+            "table": {"_target_": "ehrbench.features.tiny.ToyTable"},
+            "scaled_table": {"_target_": "ehrbench.features.tiny.ToyTable", "complete": True},
+            "sequence": {"_target_": "ehrbench.features.tiny.ToySequence"},
+        },
+    }
+    for name, settings in {
+        "beats": {"kind": "binary", "units": 5},
+        "findings": {"kind": "multilabel"},
+        "kinds": {"kind": "multiclass"},
+    }.items()
+}
