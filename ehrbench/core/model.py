@@ -108,7 +108,8 @@ class Member:
     """One exported model, as ``member.json`` of a bundle describes it.
 
     runner: ``onnx`` (``model.onnx``: inputs named as the view's arrays, one output ``scores`` (U, C)),
-        ``lightgbm`` (``model.txt``: LightGBM's own text, raw scores), or ``linear`` (``model.npz``:
+        ``lightgbm`` (``model.txt``: LightGBM's own text, raw scores (U,) or (U, C); for a multi-label target
+        ``model.0.txt`` … one booster a class, raw scores (U,) each a column), or ``linear`` (``model.npz``:
         ``coefficient`` (F, C) and ``intercept`` (C,), scores = values @ coefficient + intercept).
     featurizer: import path of the class under ``ehrbench.features``, its settings; state in
         ``featurizer.npz``.

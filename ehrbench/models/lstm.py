@@ -1,0 +1,25 @@
+"""LSTM: a (bi)directional long short-term memory network on the hourly grid, with masks and times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ehrbench.models.network import Shapes
+from ehrbench.models.sequence import SequenceModel
+from ehrbench.models.settings import check_flag, check_multiple
+from ehrbench.nets.lstm import LSTMNetwork
+
+
+@dataclass(kw_only=True, eq=False)
+class LSTM(SequenceModel):
+    """bidirectional: both directions, width / 2 each. The rest: ``SequenceModel``, ``TrainingSettings``."""
+
+    bidirectional: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_flag("bidirectional", self.bidirectional)
+        check_multiple("width", self.width, "the number of directions", 1 + self.bidirectional)
+
+    def network(self, shapes: Shapes) -> LSTMNetwork:
+        return LSTMNetwork(**self.common(shapes), bidirectional=self.bidirectional)

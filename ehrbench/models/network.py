@@ -1,0 +1,183 @@
+"""NetworkModel: a network of ``ehrbench.nets`` as a Model. Featurizes, trains, predicts, saves, exports.
+
+A concrete model names its network and checks its own settings; everything else is here and in ``training``.
+The pieces of a fit (``_tensors``, ``_start``, ``_train``) are apart so that all folds can be trained at once.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from ehrbench.core.errors import ConfigError
+from ehrbench.core.featurizer import Featurizer
+from ehrbench.core.model import FitResult, Member, Model, Watch, load_arrays, save_arrays, silent
+from ehrbench.core.records import Records
+from ehrbench.core.target import Target
+from ehrbench.core.types import FloatArray
+from ehrbench.core.views import View
+from ehrbench.models.batches import Batches
+from ehrbench.models.export import member_of, write_onnx
+from ehrbench.models.labels import check_learnable, class_weights, known_rows
+from ehrbench.models.loss import TargetLoss
+from ehrbench.models.schedule import TrainingSettings
+from ehrbench.models.session import quiet, seeded, threads
+from ehrbench.models.training import Keeper, Training
+from ehrbench.nets.network import Network
+
+#: Rows of one forward pass without gradients.
+PREDICT_ROWS = 1024
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(kw_only=True, eq=False)
+class NetworkModel(TrainingSettings, Model):
+    """A dataclass of its settings, each a constructor argument of the same name; subclasses add theirs."""
+
+    target: Target
+    featurizer: Featurizer
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._net: Network | None = None
+        self._shapes: Shapes = {}
+
+    @abstractmethod
+    def network(self, shapes: Shapes) -> Network:
+        """The untrained network for a view's arrays of these shapes, without their first axis."""
+
+    def fit(
+        self,
+        train: Records,
+        valid: Records | None,
+        *,
+        seed: int,
+        steps: int | None = None,
+        watch: Watch = silent,
+    ) -> FitResult:
+        check_learnable(train.labels, self.target)
+        self.featurizer.fit(train)
+        view = self.featurizer.transform(train)
+        with threads(self.threads), quiet(), seeded(seed, self._device.type == "cuda"):
+            net = self._start(view)
+            batches = self._batches(net, view, train.labels, seed)
+            checks = None
+            if valid is not None:
+                checks = self._batches(net, self.featurizer.transform(valid), valid.labels, None)
+            epochs = self.max_epochs if checks is not None or steps is None else steps
+            return self._train(net, batches, checks, train.labels, epochs, watch)
+
+    def _start(self, view: View) -> Network:
+        self._shapes = {name: array.shape[1:] for name, array in view.arrays().items()}
+        self._net = self.network(self._shapes).to(self._device)
+        return self._net
+
+    def _batches(self, net: Network, view: View, y: FloatArray, seed: int | None) -> Batches:
+        keep = known_rows(y)
+        inputs = self._prepare(net, view.take(np.flatnonzero(keep)) if not keep.all() else view)
+        labels = torch.from_numpy(np.asarray(y[keep], dtype=np.float32)).to(self._device)
+        return Batches(inputs, labels, self.batch_size if seed is not None else PREDICT_ROWS, seed)
+
+    @torch.no_grad()
+    def _prepare(self, net: Network, view: View) -> tuple[Tensor, ...]:
+        arrays = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in view.arrays().items()}
+        parts = []
+        for start in range(0, max(1, len(view)), PREDICT_ROWS):
+            rows = slice(start, start + PREDICT_ROWS)
+            parts.append(net.prepare(**{name: a[rows].to(self._device) for name, a in arrays.items()}))
+        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+    def _train(
+        self, net: Network, batches: Batches, checks: Batches | None, y: FloatArray, epochs: int, watch: Watch
+    ) -> FitResult:
+        weights = class_weights(y, self.target, self.class_weight_power)
+        loss = TargetLoss(self.target.kind, torch.from_numpy(weights.astype(np.float32)))
+        module = Training(net, loss, self, len(batches))
+        keeper = Keeper(epochs, self.patience, watch, checks is not None)
+        trainer = pl.Trainer(
+            accelerator=self._device.type if self._device.type == "cpu" else "gpu",
+            devices=1,
+            precision=self._precision,  # type: ignore[arg-type]
+            max_epochs=epochs,
+            gradient_clip_val=self.gradient_clip,
+            callbacks=[keeper],
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+        trainer.fit(module, batches, checks)
+        net.load_state_dict(keeper.state)
+        self._net = net.to(self._device).eval()
+        return FitResult(keeper.best_step, tuple(keeper.curve))
+
+    def predict(self, records: Records) -> FloatArray:
+        net = self._fitted()
+        view = self.featurizer.transform(records.without_labels())
+        with threads(self.threads), torch.inference_mode():
+            scores = [
+                net(
+                    **{
+                        n: torch.from_numpy(np.ascontiguousarray(a)).to(self._device)
+                        for n, a in arrays.items()
+                    }
+                )
+                for arrays in _chunks(view)
+            ]
+            return self.target.probabilities(torch.cat(scores).double().cpu().numpy())
+
+    def save(self, directory: Path) -> None:
+        state = self._fitted().state_dict()
+        save_arrays(directory / "network.npz", {name: value.cpu().numpy() for name, value in state.items()})
+        save_arrays(directory / "featurizer.npz", self.featurizer.state())
+        (directory / "shapes.json").write_text(json.dumps(self._shapes))
+
+    def restore(self, directory: Path) -> None:
+        shapes = json.loads((directory / "shapes.json").read_text())
+        self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        self.featurizer.restore(load_arrays(directory / "featurizer.npz"))
+        net = self.network(self._shapes)
+        state = load_arrays(directory / "network.npz")
+        net.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
+        self._net = net.to(self._device).eval()
+
+    def export(self, directory: Path) -> Member:
+        net = self._fitted()
+        try:
+            write_onnx(net.cpu(), self._shapes, directory / "model.onnx")
+        finally:
+            net.to(self._device)
+        save_arrays(directory / "featurizer.npz", self.featurizer.state())
+        return member_of("onnx", self.featurizer)
+
+    def _fitted(self) -> Network:
+        if self._net is None:
+            raise RuntimeError(f"{type(self).__name__} is not fitted")
+        return self._net
+
+    @property
+    def _device(self) -> torch.device:
+        has_gpu = torch.cuda.is_available()
+        if self.accelerator == "gpu" and not has_gpu:
+            raise ConfigError("accelerator", "gpu asked for, and torch sees none", "use auto or cpu")
+        return torch.device("cuda" if has_gpu and self.accelerator != "cpu" else "cpu")
+
+    @property
+    def _precision(self) -> str:
+        bf16 = self._device.type == "cuda" and torch.cuda.is_bf16_supported()
+        wanted = {"auto": bf16, "bf16": True, "32": False}[str(self.precision)]
+        return "bf16-mixed" if wanted else "32-true"
+
+
+def _chunks(view: View) -> list[dict[str, np.ndarray]]:
+    starts = range(0, max(1, len(view)), PREDICT_ROWS)
+    return [{n: a[s : s + PREDICT_ROWS] for n, a in view.arrays().items()} for s in starts]

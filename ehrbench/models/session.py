@@ -1,0 +1,80 @@
+"""A training session: the process's global state as a fit needs it, and put back as it was.
+
+Lightning and torch keep random generators, thread counts, determinism and log levels in globals; a fit must
+neither depend on what was there nor leave a trace.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+_LOUD = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """``count`` CPU threads for torch."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def seeded(seed: int, on_gpu: bool) -> Iterator[None]:
+    """Generators seeded inside, restored outside; deterministic kernels on a GPU where they exist."""
+    state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - to leave it as it was
+    deterministic, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if on_gpu else []):
+        torch.manual_seed(seed)  # seeds the GPUs, too
+        if on_gpu:
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            random.setstate(state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+            torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lightning's banners, tips and warnings off; Ctrl-C stays a KeyboardInterrupt.
+
+    Lightning answers Ctrl-C by disabling SIGINT and ``sys.exit(1)``, which would hide it from the search.
+    """
+    loggers = [logging.getLogger(name) for name in _LOUD]
+    levels = [logger.level for logger in loggers]
+    in_main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT) if in_main else None
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", module=r"(pytorch_lightning|lightning_fabric|lightning|torch)\b"
+            )
+            yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        if in_main and handler is not None:
+            signal.signal(signal.SIGINT, handler)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

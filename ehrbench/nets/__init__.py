@@ -1,0 +1,4 @@
+"""Networks in plain PyTorch: no Lightning, no records, no training loop.
+
+Every network takes the arrays of one view by name and returns scores (B, C); see ``network.Network``.
+"""

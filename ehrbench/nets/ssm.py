@@ -1,0 +1,155 @@
+"""State-space network: a stack of diagonal state-space layers (S4D, S5) between a linear encoder and a head.
+
+Layer and symbols after Smith et al. 2023 (S5): one multi-input multi-output system a layer, Λ (P,), B (P, H),
+C (H, P), D (H,), with a learned time step a state. Gu et al. 2022 (S4D) for the initialisation S4D-Lin and
+for Re Λ = -exp(·), which keeps every system stable. What this is not: selective (Mamba), or a convolution by
+FFT.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ehrbench.nets.diagonal import INITIALISATIONS, discretise, hippo_n, s4d_lin
+from ehrbench.nets.head import Head
+from ehrbench.nets.inputs import SequenceInput
+from ehrbench.nets.network import Network
+from ehrbench.nets.pooling import Pooling
+from ehrbench.nets.scan import convolve, scan
+
+
+def _pair(z: np.ndarray) -> Tensor:
+    """Complex array (...) -> (..., 2) of real and imaginary parts."""
+    return torch.from_numpy(np.stack([z.real, z.imag], axis=-1)).to(torch.get_default_dtype())
+
+
+class DiagonalSSM(nn.Module):
+    """u (B, L, H) -> y (B, L, H) through P conjugate pairs of states.
+
+    Parameters (stored as real pairs, last axis 2): Lambda (P,), B (P, H), C (H, P), or (H, 2P) when
+    bidirectional, D (H,), log_step (P,).
+    dt_min, dt_max: the learned steps start log-uniform between them (S4D section 4.1), in units of one grid
+        step, or of one hour where Δ is given.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        n_pairs: int,
+        *,
+        initialisation: str = "s4d-lin",
+        discretisation: str = "zoh",
+        dt_min: float = 0.01,
+        dt_max: float = 0.5,
+        bidirectional: bool = False,
+    ) -> None:
+        super().__init__()
+        if initialisation not in INITIALISATIONS:
+            raise ValueError(f"initialisation {initialisation!r} is none of {', '.join(INITIALISATIONS)}")
+        self.discretisation, self.bidirectional = discretisation, bidirectional
+        if initialisation == "hippo-n":
+            lam, v = hippo_n(n_pairs)
+            b = v.conj().T @ (torch.randn(2 * n_pairs, width).double().numpy() / math.sqrt(width))
+        else:
+            lam = s4d_lin(n_pairs)
+            b = torch.view_as_complex(torch.randn(n_pairs, width, 2).double()).numpy() / math.sqrt(width)
+        n_out = n_pairs * (1 + bidirectional)
+        self.log_decay = nn.Parameter(_pair(np.log(-lam.real))[:, 0])  # (P,), Re Λ = -exp(log_decay)
+        self.frequency = nn.Parameter(_pair(lam.imag)[:, 0])  # (P,), Im Λ
+        self.B = nn.Parameter(_pair(b))  # (P, H, 2)
+        self.C = nn.Parameter(torch.randn(width, n_out, 2) * math.sqrt(0.5 / n_pairs))  # (H, P or 2P, 2)
+        self.D = nn.Parameter(torch.randn(width))
+        start, end = math.log(dt_min), math.log(dt_max)
+        self.log_step = nn.Parameter(start + (end - start) * torch.rand(n_pairs))
+
+    def forward(self, u: Tensor, dt_hours: Tensor | None = None) -> Tensor:
+        """dt_hours (B, L): hours before each step, 0 for padding; None where all steps are alike."""
+        x = [self._states(u, dt_hours)]
+        if self.bidirectional:
+            x.append(self._states(u.flip(1), None if dt_hours is None else _backward(dt_hours)).flip(1))
+        states = torch.cat(
+            [part[..., i, :] for i in (0, 1) for part in x], dim=-1
+        )  # (B, L, 2P'), re before im
+        c = 2 * torch.cat([self.C[..., 0], -self.C[..., 1]], dim=1)  # (H, 2P'): 2 Re(C x)
+        return states @ c.T + self.D * u
+
+    def _states(self, u: Tensor, dt_hours: Tensor | None) -> Tensor:
+        """States (B, L, 2, P)."""
+        re, step = -self.log_decay.exp(), self.log_step.exp()
+        b_re, b_im = self.B[..., 0], self.B[..., 1]
+        if dt_hours is None:
+            system = discretise(re, self.frequency, step, self.discretisation)
+            g_re, g_im = system.gain_re[:, None], system.gain_im[:, None]
+            b_bar = torch.cat([g_re * b_re - g_im * b_im, g_re * b_im + g_im * b_re])  # B̄ (2P, H)
+            v = (u @ b_bar.T).view(*u.shape[:2], 2, -1)  # (B, L, 2, P)
+            return convolve(system, v.permute(3, 1, 2, 0).contiguous()).permute(3, 1, 2, 0)
+        system = discretise(re, self.frequency, step * dt_hours[..., None], self.discretisation)
+        bu_re, bu_im = u @ b_re.T, u @ b_im.T  # (B, L, P)
+        v_re = system.gain_re * bu_re - system.gain_im * bu_im
+        v_im = system.gain_re * bu_im + system.gain_im * bu_re
+        return torch.stack(scan(*system.lambda_bar(), v_re, v_im), dim=2)
+
+
+def _backward(dt_hours: Tensor) -> Tensor:
+    """Δ of the sequence read backwards: the interval after each step, its own where none follows."""
+    after = torch.cat([dt_hours[:, 1:], dt_hours[:, -1:]], dim=1)
+    return torch.where(after > 0, after, dt_hours).flip(1)
+
+
+class SSMBlock(nn.Module):
+    """Norm, state-space layer, GELU, gated linear unit, dropout, residual (S5 appendix G.1)."""
+
+    def __init__(self, width: int, n_pairs: int, dropout: float, **ssm: object) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.ssm = DiagonalSSM(width, n_pairs, **ssm)  # type: ignore[arg-type]
+        self.gate = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(width, 2 * width), nn.GLU())
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, h: Tensor, dt_hours: Tensor | None) -> Tensor:
+        out: Tensor = h + self.dropout(self.gate(self.ssm(self.norm(h), dt_hours)))
+        return out
+
+
+class SSMNetwork(Network):
+    """F channels and S descriptors -> C scores. ``irregular``: take Δ from the times, not a grid step."""
+
+    def __init__(
+        self,
+        n_channels: int,
+        n_static: int,
+        n_classes: int,
+        *,
+        width: int = 64,
+        n_pairs: int = 32,
+        n_layers: int = 2,
+        dropout: float = 0.2,
+        pooling: str = "last",
+        n_heads: int = 4,
+        irregular: bool = False,
+        inputs: dict[str, bool] | None = None,
+        **ssm: object,
+    ) -> None:
+        super().__init__()
+        self.irregular = irregular
+        self.inputs = SequenceInput(n_channels, n_static, **(inputs or {}))
+        self.encoder = nn.Sequential(nn.Linear(self.inputs.width, width), nn.Dropout(dropout))
+        self.blocks = nn.ModuleList(SSMBlock(width, n_pairs, dropout, **ssm) for _ in range(n_layers))
+        self.pooling = Pooling(width, pooling, n_heads)
+        self.head = Head(width, self.inputs.n_wide, width, n_classes, dropout)
+
+    def prepare(self, **arrays: Tensor) -> tuple[Tensor, ...]:
+        prepared: tuple[Tensor, ...] = self.inputs(**arrays)
+        return prepared
+
+    def score(self, *prepared: Tensor) -> Tensor:
+        steps, dt_hours, valid, wide = prepared
+        h = self.encoder(steps)  # (B, L, H)
+        for block in self.blocks:
+            h = block(h, dt_hours if self.irregular else None)
+        scores: Tensor = self.head(self.pooling(h, valid), wide)
+        return scores
