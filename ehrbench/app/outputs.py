@@ -1,4 +1,11 @@
-"""Outputs of a search: summary.json, predictions, bundle, under ``<runs_dir>/<study_name>/``.
+"""Outputs of a search, under ``<runs_dir>/<study_name>/``: all that a report or a comparison is made from.
+
+    summary.json      every figure, with intervals (schema below)
+    predictions.csv   record, unit, class, label, outer_fold, model, probability: of the outer tests
+    records.csv       record, group, set, subgroup.<name>…, flag.<name>…: of all records
+    trials.csv        model, outer_fold, ticket, state, attempt, value, seconds, folds, best_steps, params, error
+    config.yaml       the resolved configuration
+    bundle/           the winner (see core.bundle)
 
 Schema of ``summary.json`` (schema 1)
 -------------------------------------
@@ -149,11 +156,8 @@ def _describe_studies(wired: Wired) -> dict[str, Any]:
             rows = search.backend.ledger.tickets(key)
             seconds = sum(fit.duration_s for row in rows for fit in row.fits)
             fits = sum(len(row.fits) for row in rows)
-            described[str(key)] = {
-                **Counter(r.state for r in rows),
-                "fits": fits,
-                "seconds": round(seconds, 1),
-            }
+            states: dict[str, Any] = dict(Counter(str(row.state) for row in rows))
+            described[str(key)] = {**states, "fits": fits, "seconds": round(seconds, 1)}
     return described
 
 
@@ -167,6 +171,47 @@ def write_predictions(path: Path, wired: Wired, outcome: Outcome) -> None:
             records = wired.search.dataset.open(fold, "test", tested.index)
             for model, p in tested.probabilities.items():
                 writer.writerows(_rows(records, p, wired.search.target.classes, (fold.name, model)))
+
+
+def write_records(path: Path, wired: Wired) -> None:
+    """Group, set, subgroups and flags of every record; ``group`` as the folds see it."""
+    cohort, records = wired.cohort, wired.cohort.records
+    columns = {f"subgroup.{name}": values for name, values in records.subgroups.items()}
+    columns |= {f"flag.{name}": values.astype(int) for name, values in records.flags.items()}
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["record", "group", "set", *columns])
+        groups = wired.search.dataset.groups
+        writer.writerows(zip(records.ids, groups, cohort.set_of, *columns.values(), strict=True))
+
+
+def write_trials(path: Path, wired: Wired) -> None:
+    """One row a ticket of every study; lists and parameters as JSON."""
+    search = wired.search
+    names = ["model", "outer_fold", "ticket", "state", "attempt", "value", "seconds", "folds", "best_steps", "params", "error"]
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, names)
+        writer.writeheader()
+        for fold in search.split.all_folds:
+            for model in search.contenders:
+                key = StudyKey(search.study_name, search.task, model, fold.index)
+                for row in search.backend.ledger.tickets(key):
+                    fits = sorted(row.fits, key=lambda fit: fit.fold)
+                    writer.writerow(
+                        {
+                            "model": model,
+                            "outer_fold": fold.name,
+                            "ticket": row.number,
+                            "state": row.state,
+                            "attempt": row.attempt,
+                            "value": "" if row.value is None else repr(row.value),
+                            "seconds": round(sum(fit.duration_s for fit in fits), 3),
+                            "folds": json.dumps([fit.score for fit in fits]),
+                            "best_steps": json.dumps([fit.best_step for fit in fits]),
+                            "params": json.dumps(dict(row.params or {})),
+                            "error": row.error or "",
+                        }
+                    )
 
 
 def _rows(

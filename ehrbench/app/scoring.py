@@ -34,8 +34,8 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     seen = bundle.seen(records)
     if seen.any():
         raise BundleError(
-            f"{bundle.directory}: {int(seen.sum())} of {len(records)} records (the first is {records.ids[seen][0]}) "
-            "were used to make this bundle — evaluate it on records it has not seen"
+            f"{bundle.directory}: {int(seen.sum())} of {len(records)} records "
+            f"(the first is {records.ids[seen][0]}) were used to make this bundle — evaluate it on records it has not seen"
         )
     with progress.step("predicting"):
         prediction = bundle.predict(records.without_labels())
@@ -102,8 +102,8 @@ def predict_files(config: Mapping[str, Any]) -> None:
     if parsed.skipped:
         first = parsed.skipped[0]
         console.print(
-            f"[yellow]{len(parsed.skipped)} rows were skipped[/], the first in {first.file}, record {first.record}, "
-            f"field {first.field}: {first.problem}"
+            f"[yellow]{len(parsed.skipped)} rows were skipped[/], the first in {first.file}, "
+            f"record {first.record}, field {first.field}: {first.problem}"
         )
 
 

@@ -145,6 +145,8 @@ def _write(
         path.write_text(OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dict(wired.config))))))
     outputs.write_json(folder / "summary.json", summary)
     outputs.write_predictions(folder / "predictions.csv", wired, outcome)
+    outputs.write_records(folder / "records.csv", wired)
+    outputs.write_trials(folder / "trials.csv", wired)
     outputs.write_search_bundle(folder / "bundle", wired, outcome, summary["models"], progress)
 
 

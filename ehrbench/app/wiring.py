@@ -22,7 +22,7 @@ from ehrbench.core.ledger import StudyKey
 from ehrbench.core.progress import Progress
 from ehrbench.core.task import Cohort, Task
 from ehrbench.core.tracker import NoTracker, Tracker
-from ehrbench.ensemble import EnsembleOptions
+from ehrbench.ensemble import Ensemble
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.lease import LeaseKeeper
@@ -70,7 +70,7 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
         contenders=contenders,
         metric=metric,
         race=race,
-        ensemble=EnsembleOptions(**dict(config["ensemble"])),
+        ensemble=check_ensemble(config["ensemble"]),
         threshold=ThresholdRule(**dict(config["threshold"])),
         refit=settings.refit,
         seed=settings.seed,
@@ -79,6 +79,15 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
         tags={"cohort": cohort.label, "protocol": split.label, "task": str(config["task"]["name"])},
     )
     return Wired(search, task, cohort, settings, config)
+
+
+def check_ensemble(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the ensemble, tried once so that a wrong name shows before anything runs."""
+    options = dict(config)
+    if unknown := sorted(set(options) - {"combiners", "calibrators"}):
+        raise ConfigError(f"ensemble.{unknown[0]}", "unknown key", "give combiners and calibrators")
+    Ensemble(**options)
+    return options
 
 
 def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Settings) -> Contender:

@@ -52,7 +52,7 @@ def write_bundle(
         np.save(
             work / TRAINING_GROUPS, np.sort(np.unique(group_hashes(manifest.salt, seen.groups.astype(str))))
         )
-        (work / ENSEMBLE).write_text(json.dumps(decided.ensemble.to_json(), indent=1))
+        (work / ENSEMBLE).write_text(decided.ensemble.to_json())
         (work / CONFIG).write_text(config)
         (work / MANIFEST).write_text(manifest.to_json())
         write_checksums(work)

@@ -17,7 +17,7 @@ from ehrbench.core.metric import Metric
 from ehrbench.core.model import Model
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray, IntArray
-from ehrbench.ensemble import Ensemble, EnsembleOptions
+from ehrbench.ensemble import Ensemble
 from ehrbench.spine.study import Study
 from ehrbench.spine.thresholds import ThresholdRule
 from ehrbench.spine.trial import check_predictions, out_of_fold, restore_model
@@ -78,7 +78,7 @@ class Tested:
 
 
 def decide(
-    studies: Sequence[Study], target: Target, options: EnsembleOptions, rule: ThresholdRule
+    studies: Sequence[Study], target: Target, options: Mapping[str, Any], rule: ThresholdRule
 ) -> Decided:
     """Choose trials, ensemble, calibration and thresholds from the inner folds of one outer fold."""
     first = studies[0].setting
@@ -93,7 +93,7 @@ def decide(
     first.dataset.open(first.fold, "threshold", index)
     scores = {c.name: target.scores(c.out_of_fold) for c in chosen}
     seed = derive_seed(first.seed, "ensemble", first.fold.name)
-    ensemble = Ensemble(options).fit(scores, y, target, fold, seed)
+    ensemble = Ensemble(**options).fit(scores, y, target=target, fold=fold, seed=seed)
     out = {c.name: c.out_of_fold for c in chosen} | {ENSEMBLE_NAME: ensemble.out_of_fold}
     thresholds = {name: rule.choose(y, p, target) for name, p in out.items()}
     return Decided(tuple(chosen), ensemble, thresholds, index, out)

@@ -20,7 +20,6 @@ from ehrbench.core.model import Builder
 from ehrbench.core.progress import Progress
 from ehrbench.core.target import Target
 from ehrbench.core.tracker import Tracker
-from ehrbench.ensemble import EnsembleOptions
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.folds import OuterFold, Split
 from ehrbench.spine.procedure import Decided, Tested, decide, test
@@ -81,7 +80,7 @@ class Search:
     contenders: Mapping[str, Contender]
     metric: Metric
     race: Race | None
-    ensemble: EnsembleOptions
+    ensemble: Mapping[str, Any]
     threshold: ThresholdRule
     refit: str
     seed: int
