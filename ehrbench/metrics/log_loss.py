@@ -1,8 +1,8 @@
 """Log loss: mean negative log likelihood of the outcome, in nats.
 
 Binary and multi-label: −y log p − (1 − y) log(1 − p), macro over labels. Multi-class: −log p of the true
-class. Probabilities are held 2.2e-16 (float64's epsilon) from 0 and 1, as scikit-learn does, so that a certain
-and wrong prediction costs 36 nats and not everything.
+class. Probabilities are held 2.2e-16 (float64's epsilon) from 0 and 1, as scikit-learn does: a certain and
+wrong prediction costs 36 nats and not everything.
 """
 
 from __future__ import annotations

@@ -1,0 +1,36 @@
+"""The choice among candidates by their cross-fitted losses: the simplest that is not worse beyond noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ehrbench.core.types import FloatArray
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """chosen: the candidate's position; loss (K,): means; excess (K,): over the best, and its error."""
+
+    chosen: int
+    loss: FloatArray
+    excess: FloatArray
+    standard_error: FloatArray
+
+
+def simplest_within_noise(losses: FloatArray) -> Choice:
+    """The first of K candidates whose mean loss is within one standard error of the best one's.
+
+    losses: (K, U), simplest candidate first, NaN for units that do not count. The standard error is of the
+    paired differences: candidates that err on the same units are told apart better than their losses vary.
+    """
+    losses = losses[:, ~np.isnan(losses).any(axis=0)]  # (K, U')
+    if losses.shape[1] == 0:
+        nothing = np.zeros(len(losses))
+        return Choice(0, nothing, nothing, nothing)
+    mean = losses.mean(axis=1)
+    difference = losses - losses[np.argmin(mean)]
+    excess = difference.mean(axis=1)
+    error = difference.std(axis=1) / np.sqrt(losses.shape[1])
+    return Choice(int(np.argmax(excess <= error + 1e-12)), mean, excess, error)

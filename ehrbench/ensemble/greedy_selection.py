@@ -1,0 +1,77 @@
+"""Greedy ensemble selection (Caruana et al. 2004).
+
+Adds, with replacement, the model that helps the mean probability most. Done on several random halves of the
+units (bags) and averaged, since one greedy path over-fits its hill-climbing set. Each bag keeps the best
+prefix of its path. Judged by log loss, or by a metric that is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ehrbench.core.metric import Metric
+from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.ensemble._base import Combiner, Scores, unit_loss
+
+N_BAGS, N_STEPS = 10, 25
+#: More units tell no more about a handful of weights.
+_MOST_UNITS = 20_000
+
+
+class GreedySelection(Combiner):
+    """``weights`` (M,): how often each model was taken, over all bags; they sum to 1.
+
+    metric: any metric that needs no threshold; log loss where it is None.
+    """
+
+    name = "greedy_selection"
+    weights: FloatArray
+
+    def __init__(self, metric: Metric | None = None) -> None:
+        if metric is not None and metric.needs_threshold:
+            raise ValueError(f"greedy selection cannot climb {metric.name}: it needs a decision threshold")
+        self.metric = metric
+
+    def _fit(self, z: FloatArray, y: FloatArray, fold: IntArray, seed: int) -> None:
+        p = np.stack([self.target.probabilities(scores) for scores in z])  # (M, U, C)
+        counted = np.flatnonzero(~np.isnan(y).all(axis=1))
+        rng = np.random.default_rng(seed)
+        size = min(max(len(counted) // 2, 1), _MOST_UNITS)
+        total = np.zeros(len(z))
+        for _ in range(N_BAGS):
+            bag = np.sort(rng.choice(counted, size, replace=False)) if len(counted) > 1 else counted
+            total += self._climb(p[:, bag], self._loss(y[bag]))
+        self.weights = total / total.sum()
+
+    def _loss(self, y: FloatArray) -> Callable[[FloatArray], float]:
+        metric = self.metric
+        if metric is None:
+            return lambda p: float(np.nanmean(unit_loss(y, p, self.target))) if len(y) else 0.0
+        return lambda p: -metric.gain(metric(y, p, target=self.target))
+
+    @staticmethod
+    def _climb(p: FloatArray, loss: Callable[[FloatArray], float]) -> FloatArray:
+        """(M,) shares of the best prefix of a greedy path through probabilities (M, U, C)."""
+        total, counts = np.zeros_like(p[0]), np.zeros(len(p))
+        best, best_counts = np.inf, counts
+        for step in range(1, N_STEPS + 1):
+            losses = [loss((total + member) / step) for member in p]
+            taken = int(np.argmin(losses))
+            total = total + p[taken]
+            counts = counts + np.eye(len(p))[taken]
+            if losses[taken] < best - 1e-12:
+                best, best_counts = losses[taken], counts
+        return np.asarray(best_counts / best_counts.sum())
+
+    def predict(self, scores: Scores) -> FloatArray:
+        p = np.stack([self.target.probabilities(z) for z in self.stacked(scores)])
+        return np.asarray((p * self.weights[:, None, None]).sum(axis=0))
+
+    def to_json(self) -> dict[str, Any]:
+        return {"models": list(self.models), "weights": self.weights.tolist()}
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        self.weights = np.array(state["weights"])
