@@ -1,0 +1,58 @@
+"""Completing: a table with holes made whole for models that cannot take NaN, learned from training rows.
+
+Columns that are known nowhere or never vary in training are dropped (they can teach nothing and a later
+value of them would be an extrapolation); the others are scaled, holes set to the training median, and one
+indicator added for each distinct pattern of holes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ehrbench.core.types import IntArray
+from ehrbench.core.views import Table
+from ehrbench.features.scaling import Scaling
+
+
+class Completing:
+    """``Table`` with NaN to finite ``Table``."""
+
+    def __init__(self, scaling: str) -> None:
+        self._scaling = Scaling(scaling)
+        self._kept: IntArray = np.zeros(0, dtype=np.int64)  # (K,) columns kept
+        self._indicated: IntArray = np.zeros(0, dtype=np.int64)  # (M,) columns whose holes are indicated
+        self._median: np.ndarray = np.zeros(0, dtype=np.float32)  # (K,) of scaled columns
+
+    def fit(self, table: Table) -> None:
+        values, holes = table.values, np.isnan(table.values)
+        known_columns = [column[~hole] for column, hole in zip(values.T, holes.T, strict=True)]
+        varies = [len(known) > 0 and known.min() < known.max() for known in known_columns]
+        self._kept = np.flatnonzero(varies)
+        self._scaling.fit(known_columns[k] for k in self._kept)
+        patterns = {
+            np.packbits(holes[:, k]).tobytes(): k
+            for k in range(values.shape[1] - 1, -1, -1)
+            if holes[:, k].any()
+        }
+        self._indicated = np.array(
+            sorted(k for k in patterns.values() if not holes[:, k].all()), dtype=np.int64
+        )
+        scaled = self._scaling.apply(values[:, self._kept])
+        self._median = np.nanmedian(scaled, axis=0).astype(np.float32)
+
+    def apply(self, table: Table) -> Table:
+        """(U, K + M) finite float32: scaled columns, then indicators (1 = missing)."""
+        scaled = self._scaling.apply(table.values[:, self._kept])
+        scaled = np.where(np.isnan(scaled), self._median, scaled)
+        missing = np.isnan(table.values[:, self._indicated]).astype(np.float32)
+        names = [table.names[k] for k in self._kept] + [f"{table.names[k]}.missing" for k in self._indicated]
+        return Table(np.concatenate([scaled, missing], axis=1), tuple(names))
+
+    def state(self) -> dict[str, np.ndarray]:
+        own = {"kept": self._kept, "indicated": self._indicated, "median": self._median}
+        return own | {f"scaling_{name}": array for name, array in self._scaling.state().items()}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self._kept, self._indicated, self._median = state["kept"], state["indicated"], state["median"]
+        prefix = "scaling_"
+        self._scaling.restore({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})

@@ -1,0 +1,130 @@
+"""Statistics: one row a patient, each parameter told by statistics over windows of time. For trees and MLPs.
+
+Columns, in order: ``<parameter>.<statistic>`` over all time, ``<parameter>.<statistic>@<from>-<to>`` for each
+further window in hours, ``<descriptor>.descriptor``, then the clinical columns (see ``clinical``). Trees take
+the table raw, NaN for what was not measured. With ``scaling`` the table is made fit for linear models and
+networks: scaled, the missing set to the training median, and an indicator ``<column>.missing`` added for each
+distinct pattern of missingness (the min, max and mean of one parameter are missing together: one indicator).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ehrbench.core.errors import ConfigError
+from ehrbench.core.featurizer import Featurizer
+from ehrbench.core.records import Records
+from ehrbench.core.types import FloatArray
+from ehrbench.core.views import Table, View
+from ehrbench.features.clinical import CLINICAL, clinical_columns
+from ehrbench.features.completing import Completing
+from ehrbench.features.events import Events
+from ehrbench.features.segments import Segments, check_statistics
+from ehrbench.features.stored import stored_rows
+
+FULL = (
+    *("count", "mean", "min", "max", "std", "median"),
+    *("first", "last", "change", "slope", "first_hour", "last_hour"),
+)
+WINDOWED = ("count", "mean", "min", "max", "last")
+#: Early and late halves, and the last stretches, in hours: what changed, and how it ended.
+WINDOWS = ((0, 24), (24, 48), (36, 48))
+
+
+class Statistics(Featurizer):
+    """``Events`` to ``Table``.
+
+    Parameters
+    ----------
+    statistics: of the whole window; names of ``segments.STATISTICS``.
+    windows: further windows [from, to) in hours; one that ends at or after the last hour includes it.
+    windowed: statistics of each further window.
+    clinical: add the ratios of ``clinical.CLINICAL``.
+    scaling: None (raw, NaN kept), or a method of ``Scaling``.
+    """
+
+    def __init__(
+        self,
+        statistics: Sequence[str] = FULL,
+        windows: Sequence[Sequence[float]] = WINDOWS,
+        windowed: Sequence[str] = WINDOWED,
+        clinical: bool = True,
+        scaling: str | None = None,
+    ) -> None:
+        check_statistics([*statistics, *windowed])
+        for window in windows:
+            if len(window) != 2 or not 0 <= window[0] < window[1]:
+                raise ConfigError("windows", f"{list(window)} is not [from, to) in hours", "give from < to")
+        self.statistics, self.windowed = list(statistics), list(windowed)
+        self.windows = [[float(low), float(high)] for low, high in windows]
+        self.clinical, self.scaling = bool(clinical), scaling
+        self._completing = None if scaling is None else Completing(scaling)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "statistics": self.statistics,
+            "windows": self.windows,
+            "windowed": self.windowed,
+            "clinical": self.clinical,
+            "scaling": self.scaling,
+        }
+
+    @property
+    def key(self) -> str:
+        """Scaling is fitted, so it does not shape ``rows``; raw and scaled share them."""
+        return f"{type(self).__qualname__} { ({**self.settings(), 'scaling': None}) }"
+
+    def rows(self, records: Records) -> View:
+        """Table (U, F), NaN for what was not measured."""
+        return stored_rows(self.key, records, lambda: self._table(records.payload))  # type: ignore[arg-type]
+
+    def _table(self, events: Events) -> Table:
+        blocks: list[FloatArray] = []
+        names: list[str] = []
+        whole = Segments(events, 0, np.inf, closed=True)
+        for statistic in self.statistics:
+            blocks.append(whole.table(statistic))
+            names += [f"{p}.{statistic}" for p in events.parameters]
+        last_minute = 60 * max((high for _, high in self.windows), default=0)
+        for low, high in self.windows:
+            part = Segments(events, 60 * low, 60 * high, closed=60 * high >= last_minute)
+            for statistic in self.windowed:
+                blocks.append(part.table(statistic))
+                names += [f"{p}.{statistic}@{low:g}-{high:g}" for p in events.parameters]
+        blocks.append(events.descriptors)
+        names += [f"{d}.descriptor" for d in events.descriptor_names]
+        if self.clinical:
+            derived = self._clinical(events, whole)
+            blocks += [column[:, None] for column in derived.values()]
+            names += list(derived)
+        return Table(np.concatenate(blocks, axis=1, dtype=np.float32), tuple(names))
+
+    @staticmethod
+    def _clinical(events: Events, whole: Segments) -> dict[str, FloatArray]:
+        columns = {f"{d}.descriptor": events.descriptors[:, i] for i, d in enumerate(events.descriptor_names)}
+        place = {p: i for i, p in enumerate(events.parameters)}
+        tables: dict[str, FloatArray] = {}
+        for need in sorted({need for needs, _, _ in CLINICAL.values() for need in needs}):
+            parameter, statistic = need.rsplit(".", 1)
+            if parameter in place and need not in columns:
+                if statistic not in tables:
+                    tables[statistic] = whole.table(statistic)
+                columns[need] = tables[statistic][:, place[parameter]]
+        return clinical_columns(columns)
+
+    def fit_rows(self, view: View) -> None:
+        if self._completing is not None:
+            self._completing.fit(view)  # type: ignore[arg-type]
+
+    def apply(self, view: View) -> View:
+        return view if self._completing is None else self._completing.apply(view)  # type: ignore[arg-type]
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {} if self._completing is None else self._completing.state()
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        if self._completing is not None:
+            self._completing.restore(state)

@@ -1,0 +1,1 @@
+"""Tasks: one prediction problem and its publisher's files each; see ``ehrbench.core.task``."""

@@ -1,0 +1,22 @@
+"""Where parsed records are kept between runs, so that a second start takes a fraction of a second."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+#: Set to a folder to keep caches there; set empty to keep none.
+VARIABLE = "EHRBENCH_CACHE"
+
+
+def cache_folder(root: Path) -> Path | None:
+    """``$EHRBENCH_CACHE``, else ``<root>/.cache``, else the user's own where root is read-only.
+
+    None where the variable is set to nothing: keep no cache.
+    """
+    named = os.environ.get(VARIABLE)
+    if named is not None:
+        return Path(named) if named else None
+    if os.access(root, os.W_OK):
+        return root / ".cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ehrbench"

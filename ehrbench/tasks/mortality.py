@@ -1,0 +1,269 @@
+"""Mortality: death in hospital from the first 48 hours of intensive care (PhysioNet/CinC Challenge 2012).
+
+Silva et al., "Predicting in-hospital mortality of ICU patients: the PhysioNet/Computing in Cardiology
+Challenge 2012", Computing in Cardiology 39, 2012. Open Data Commons Attribution License 1.0.
+
+Files under the data folder, as the publisher lays them out, in ``physionet2012/`` or directly:
+
+    set-a.tar.gz (or the extracted folder set-a/)    4,000 <RecordID>.txt of Time,Parameter,Value
+    Outcomes-a.txt                                   RecordID, …, In-hospital_death
+
+and likewise b and c. What each value must be to be believed stands in ``cleaning``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ehrbench.core.bundle import file_digest
+from ehrbench.core.digest import digest
+from ehrbench.core.errors import ConfigError, DataError
+from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.records import Records
+from ehrbench.core.target import Target
+from ehrbench.core.task import MOST_BAD_ROWS, Cohort, Parsed, RawInput, Skipped, Task
+from ehrbench.core.types import StrArray
+from ehrbench.features.events import Events, concatenate
+from ehrbench.features.stored import RowStore, read_folder, source_digest, write_folder
+from ehrbench.tasks import physionet2012_example, physionet2012_files, physionet2012_simulation
+from ehrbench.tasks.caching import cache_folder
+from ehrbench.tasks.outcomes import read_outcomes
+from ehrbench.tasks.patients import Patients, parse_patients
+from ehrbench.tasks.physionet2012 import DESCRIPTOR_NAMES, LAST_MINUTE
+from ehrbench.tasks.physionet2012_json import record_schema
+from ehrbench.tasks.raw_files import read_raw_files
+
+SETS = ("a", "b", "c")
+GET = "get the data with: ehrbench data get mortality"
+_AGE_BANDS = (
+    (40, "under 40"),
+    (55, "40-54"),
+    (65, "55-64"),
+    (75, "65-74"),
+    (85, "75-84"),
+    (np.inf, "85 and over"),
+)
+_ICU_TYPES = {1: "coronary care", 2: "cardiac surgery", 3: "medical", 4: "surgical"}
+_ARRAYS = ("starts", "minute", "parameter", "value", "descriptors")
+
+
+class Mortality(Task):
+    """Binary task over ``Events``; one unit a patient.
+
+    Parameters
+    ----------
+    hours: measurements after this hour are not looked at (48: all); less, to predict earlier.
+    drop_unmeasured: leave out patients without any time series, as most papers do (12 of 12,000). The
+        challenge scores them; by default they are kept, predicted from their descriptors, and flagged.
+    cache: keep parsed records on disk, under $EHRBENCH_CACHE or ``<root>/.cache``.
+    """
+
+    name: ClassVar[str] = "mortality"
+    target = Target("binary", ("death",))
+    metric: ClassVar[str] = "auroc"
+    metrics: ClassVar[tuple[str, ...]] = (
+        "auroc", "auprc", "event1", "event2", "brier", "log_loss", "sensitivity", "specificity",
+    )  # fmt: skip
+
+    def __init__(self, hours: float = 48, drop_unmeasured: bool = False, cache: bool = True) -> None:
+        if not 0 < hours <= LAST_MINUTE / 60:
+            raise ConfigError("task.hours", f"{hours} is not in (0, 48]", "the publisher gives 48 hours")
+        self.hours, self.drop_unmeasured, self.cache = float(hours), bool(drop_unmeasured), bool(cache)
+
+    def default_sets(self) -> tuple[str, ...]:
+        """Sets a and b; c came later and not every mirror has it."""
+        return ("a", "b")
+
+    def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
+        sets = tuple(dict.fromkeys(sets)) or self.default_sets()
+        for name in sets:
+            if name not in SETS:
+                raise ConfigError("data.sets", f"{name!r} is no set", f"choose among {', '.join(SETS)}")
+        folder = physionet2012_files.folder_of(Path(root), GET)
+        raw = {name: physionet2012_files.records_path(folder, name, GET) for name in sets}
+        deaths = [read_outcomes(folder / f"Outcomes-{name}.txt", GET) for name in sets]
+        with progress.step("Reading records", total=len(sets)) as step:
+            patients, store = self._patients(folder, raw, step.advance)
+        self._check_skipped(patients, folder)
+        y = _labels(patients, deaths, [folder / f"Outcomes-{name}.txt" for name in sets], raw)
+        records = _records(patients.ids, replace(patients.events, store=store), y)
+        flow = {"records": len(records), **patients.flow}
+        flow["records without measurements"] = int(records.flags["no_measurements"].sum())
+        set_of = np.repeat(sets, patients.sizes)
+        if self.drop_unmeasured:
+            measured = np.flatnonzero(~records.flags["no_measurements"])
+            records, set_of = records.take(measured), set_of[measured]
+            flow["records kept"] = len(records)
+        label = "simulated" if (folder / physionet2012_files.SIMULATED).exists() else "publisher"
+        return Cohort(records, sets, label, patients.skipped, flow, set_of)
+
+    def _patients(self, folder: Path, raw: dict[str, Path], advance: Any) -> tuple[Patients, RowStore | None]:
+        """Parsed sets, end to end, from the cache where it has exactly these files read by this code."""
+        cache = cache_folder(folder) if self.cache else None
+        place = None if cache is None else cache / f"mortality-{self._content_key(raw)[:32]}"
+        found = None if place is None else read_folder(place / "records")
+        if found is not None:
+            advance(len(raw))
+            return _from_arrays(*found), RowStore(place)  # type: ignore[arg-type]
+
+        def one(path: Path) -> Patients:
+            patients = parse_patients(read_raw_files(path, GET), hours=self.hours, strict=False)
+            advance()
+            return patients
+
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            patients = _join(list(pool.map(one, raw.values())))
+        kept = place is not None and write_folder(place / "records", *_to_arrays(patients))
+        return patients, RowStore(place) if kept else None  # type: ignore[arg-type]
+
+    def _content_key(self, raw: dict[str, Path]) -> str:
+        """Names all that shapes parsed records: the files' bytes, the code that reads them, settings."""
+        files = [
+            [
+                name,
+                [[p.name, file_digest(p)] for p in sorted(path.glob("*.txt"))]
+                if path.is_dir()
+                else file_digest(path),
+            ]
+            for name, path in raw.items()
+        ]
+        here = Path(__file__).parent
+        code = source_digest(here, Path(physionet2012_files.__file__), here.parent / "features" / "events.py")
+        return digest(files, code, self.hours)
+
+    @staticmethod
+    def _check_skipped(patients: Patients, folder: Path) -> None:
+        bad = len(patients.skipped)
+        whole = sum(s.field in ("RecordID", "line 1") for s in patients.skipped)
+        n_records = len(patients.ids) + whole
+        if bad > MOST_BAD_ROWS * max(patients.n_rows, 1) or whole > MOST_BAD_ROWS * n_records:
+            first = patients.skipped[0]
+            raise DataError(
+                f"{first.problem}; {bad} faults in {patients.n_rows} rows, {whole} records lost",
+                file=first.file,
+                record=first.record,
+                field=first.field,
+                remedy=f"mend the files under {folder}, or {GET}",
+            )
+
+    def read_unlabelled(self, path: Path, progress: Progress = SILENT) -> Parsed:
+        """Records of one ``.txt`` file, a folder of them, or a ``.tar.gz``."""
+        with progress.step("Reading records", total=1) as step:
+            parsed = self.parse(
+                read_raw_files(Path(path), "give a record file, a folder or a .tar.gz"), strict=False
+            )
+            step.advance()
+        return parsed
+
+    def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:
+        patients = parse_patients(inputs, hours=self.hours, strict=strict)
+        return Parsed(_records(patients.ids, patients.events, None), patients.skipped, patients.n_rows)
+
+    def raw_schema(self) -> dict[str, Any]:
+        return record_schema() | {"examples": [physionet2012_example.as_json()]}
+
+    def example(self) -> RawInput:
+        return RawInput("example.txt", physionet2012_example.as_text())
+
+    def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
+        physionet2012_files.download(Path(root), source, progress)
+
+    def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
+        physionet2012_simulation.simulate(Path(root), n_records, seed, progress)
+
+
+def _records(ids: StrArray, events: Events, y: np.ndarray | None) -> Records:
+    age, sex, icu = (events.descriptors[:, DESCRIPTOR_NAMES.index(d)] for d in ("Age", "Gender", "ICUType"))
+    bands = np.select(
+        [age < top for top, _ in _AGE_BANDS], [name for _, name in _AGE_BANDS], default="unknown"
+    )
+    units = np.select([icu == code for code in _ICU_TYPES], list(_ICU_TYPES.values()), default="unknown")
+    return Records(
+        ids=ids,
+        groups=ids,
+        payload=events,
+        n_units=np.ones(len(ids), dtype=np.int64),
+        target=y,
+        subgroups={
+            "sex": np.select([sex == 0, sex == 1], ["female", "male"], default="unknown"),
+            "age_band": bands,
+            "icu_type": units,
+        },
+        flags={"no_measurements": events.n_events == 0},
+    )
+
+
+def _labels(
+    patients: Patients, deaths: list[dict[str, float]], outcomes: list[Path], raw: dict[str, Path]
+) -> np.ndarray:
+    """(N, 1) outcome of each patient; DataError for a record without outcome, twice there, or not there."""
+    ids = patients.ids.tolist()
+    if len(set(ids)) < len(ids):
+        seen: set[str] = set()
+        twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        raise DataError("stands twice in the records", record=twice, remedy=f"keep one of them, or {GET}")
+    known: dict[str, float] = {}
+    for one in deaths:
+        known |= one
+    place = ", ".join(path.name for path in outcomes)
+    for record in ids:
+        if record not in known:
+            raise DataError(
+                "has no outcome", file=place, record=record, field="In-hospital_death", remedy=GET
+            )
+    lost = {s.record for s in patients.skipped}
+    for record in known.keys() - set(ids) - lost:
+        where = ", ".join(path.name for path in raw.values())
+        raise DataError(f"has an outcome but is not among the records of {where}", record=record, remedy=GET)
+    return np.array([[known[record]] for record in ids])
+
+
+def _join(parts: list[Patients]) -> Patients:
+    flow: dict[str, int] = {}
+    for part in parts:
+        for name, count in part.flow.items():
+            flow[name] = flow.get(name, 0) + count
+    return Patients(
+        np.concatenate([part.ids for part in parts]),
+        concatenate([part.events for part in parts]),
+        tuple(s for part in parts for s in part.skipped),
+        sum(part.n_rows for part in parts),
+        flow,
+        tuple(len(part.ids) for part in parts),
+    )
+
+
+def _to_arrays(patients: Patients) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    events = patients.events
+    arrays = {name: getattr(events, name) for name in _ARRAYS} | {"ids": patients.ids}
+    facts = {
+        "parameters": list(events.parameters),
+        "descriptor_names": list(events.descriptor_names),
+        "skipped": [[s.file, s.record, s.field, s.problem] for s in patients.skipped],
+        "n_rows": patients.n_rows,
+        "flow": patients.flow,
+        "sizes": list(patients.sizes),
+    }
+    return arrays, facts
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Patients:
+    events = Events(
+        arrays["starts"],
+        arrays["minute"],
+        arrays["parameter"],
+        arrays["value"],
+        arrays["descriptors"],
+        tuple(facts["parameters"]),
+        tuple(facts["descriptor_names"]),
+    )
+    skipped = tuple(Skipped(*one) for one in facts["skipped"])
+    return Patients(
+        np.array(arrays["ids"]), events, skipped, facts["n_rows"], facts["flow"], tuple(facts["sizes"])
+    )

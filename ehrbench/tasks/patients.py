@@ -1,0 +1,212 @@
+"""Patients of PhysioNet 2012: rows to cleaned ``Events``, the same way for one record or thousands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ehrbench.core.errors import DataError
+from ehrbench.core.task import RawInput, Skipped
+from ehrbench.core.types import BoolArray, FloatArray, IntArray, StrArray
+from ehrbench.features.events import Events, event_order
+from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES, TOTALS, clean
+from ehrbench.tasks.physionet2012 import (
+    CODE,
+    DESCRIPTOR_NAMES,
+    RECORD_ID,
+    SERIES_NAMES,
+    Columns,
+    read_texts,
+)
+from ehrbench.tasks.physionet2012_json import JsonRecord, read_json
+
+_N_SERIES = len(SERIES_NAMES)
+_TOTALS = np.isin(SERIES_NAMES, TOTALS)
+
+
+@dataclass(frozen=True)
+class Patients:
+    """N patients as parsed: ids, events, what was skipped, and counts of what cleaning did.
+
+    sizes: how many of them came from each set, where several were joined.
+    """
+
+    ids: StrArray  # (N,)
+    events: Events
+    skipped: tuple[Skipped, ...]
+    n_rows: int
+    flow: dict[str, int]
+    sizes: tuple[int, ...] = ()
+
+
+def parse_patients(inputs: Sequence[RawInput], *, hours: float, strict: bool) -> Patients:
+    """Raw inputs, text and JSON in any mixture, to patients in the same order.
+
+    hours: measurements after this time are left out.
+    An input that is no record (no header, no RecordID) raises DataError when ``strict``, else it is listed
+    and left out.
+    """
+    is_text = np.array([isinstance(raw.body, bytes | bytearray) for raw in inputs], dtype=bool)
+    texts = [raw for raw, text in zip(inputs, is_text, strict=True) if text]
+    columns = read_texts([raw.name for raw in texts], [bytes(raw.body) for raw in texts], strict=strict)  # type: ignore[arg-type]
+    from_json = [
+        read_json(raw.name, raw.body, strict=strict)
+        for raw, text in zip(inputs, is_text, strict=True)
+        if not text and isinstance(raw.body, Mapping)
+    ]
+    drafts = [_of_texts(columns, texts, strict), _of_json(from_json)]
+    place = np.concatenate([np.flatnonzero(is_text), np.flatnonzero(~is_text)])
+    return _assemble(_join(drafts, place), hours)
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """Rows before cleaning. record: index of the input; descriptors (N, D) with -1 or NaN unknown."""
+
+    ids: list[str]
+    broken: BoolArray
+    descriptors: FloatArray
+    record: IntArray
+    minute: IntArray
+    code: IntArray
+    value: FloatArray
+    skipped: tuple[Skipped, ...]
+    n_rows: int
+
+
+def _of_texts(columns: Columns, texts: Sequence[RawInput], strict: bool) -> _Draft:
+    """Tell the descriptors from the series: the first row of each descriptor's name at 00:00."""
+    n = len(texts)
+    skipped = list(columns.skipped)
+    descriptors = np.full((n, len(DESCRIPTOR_NAMES)), np.nan)
+    is_series = columns.name < _N_SERIES
+    for place, name in enumerate(DESCRIPTOR_NAMES):
+        rows = np.flatnonzero((columns.name == CODE[name]) & (columns.minute == 0))
+        records, first = np.unique(columns.record[rows], return_index=True)
+        descriptors[records, place] = columns.value[rows[first]]
+        is_series[rows[first]] = False
+    rows = np.flatnonzero(columns.name == CODE[RECORD_ID])
+    records, first = np.unique(columns.record[rows], return_index=True)
+    ids = [""] * n
+    for record, value in zip(records.tolist(), columns.value[rows[first]].tolist(), strict=True):
+        ids[record] = str(int(value))
+    broken = columns.broken.copy()
+    for record in np.flatnonzero(~broken & (np.array(ids, dtype=str) == "")).tolist():
+        name = texts[record].name
+        stem, problem = name.rsplit("/", 1)[-1].removesuffix(".txt"), "has no RecordID"
+        if strict:
+            raise DataError(
+                problem, file=name, record=stem, field=RECORD_ID, remedy="add 00:00,RecordID,<number>"
+            )
+        skipped.append(Skipped(name, stem, RECORD_ID, problem))
+        broken[record] = True
+    kept = np.flatnonzero(is_series & ~broken[columns.record])
+    return _Draft(
+        ids,
+        broken,
+        descriptors,
+        columns.record[kept],
+        columns.minute[kept],
+        columns.name[kept],
+        columns.value[kept],
+        tuple(skipped),
+        columns.n_rows,
+    )
+
+
+def _of_json(records: Sequence[JsonRecord]) -> _Draft:
+    counts = [len(r.minute) for r in records]
+    descriptors = [[r.descriptors.get(name, np.nan) for name in DESCRIPTOR_NAMES] for r in records]
+    return _Draft(
+        [r.record_id for r in records],
+        np.array([r.broken for r in records], dtype=bool),
+        np.array(descriptors, dtype=np.float64).reshape(len(records), len(DESCRIPTOR_NAMES)),
+        np.repeat(np.arange(len(records)), np.array(counts, dtype=np.int64)),
+        np.array([m for r in records for m in r.minute], dtype=np.int16),
+        np.array([c for r in records for c in r.code], dtype=np.uint8),
+        np.array([v for r in records for v in r.value], dtype=np.float64),
+        tuple(s for r in records for s in r.skipped),
+        sum(r.n_rows for r in records),
+    )
+
+
+def _join(drafts: Sequence[_Draft], place: IntArray) -> _Draft:
+    """Both kinds as one draft; record i of the drafts, end to end, becomes input ``place[i]``."""
+    one, two = drafts
+    inverse = np.argsort(place)
+    ids = one.ids + two.ids
+    return _Draft(
+        [ids[i] for i in inverse],
+        np.concatenate([one.broken, two.broken])[inverse],
+        np.concatenate([one.descriptors, two.descriptors])[inverse],
+        place[np.concatenate([one.record, two.record + len(one.ids)]).astype(np.int64)],
+        np.concatenate([one.minute, two.minute]),
+        np.concatenate([one.code, two.code]),
+        np.concatenate([one.value, two.value]),
+        one.skipped + two.skipped,
+        one.n_rows + two.n_rows,
+    )
+
+
+def _assemble(draft: _Draft, hours: float) -> Patients:
+    """Clean, cut off, merge, order."""
+    cleaned = clean(draft.value, draft.code, SERIES)
+    in_time = draft.minute <= hours * 60
+    kept = np.flatnonzero(cleaned.believed & in_time)
+    order = kept[event_order(draft.record[kept], draft.code[kept], draft.minute[kept])]
+    record, code, minute = draft.record[order], draft.code[order], draft.minute[order]
+    first, value = _merge(record, code, minute, cleaned.value[order])
+    counts = np.bincount(record[first], minlength=len(draft.ids))
+    described = [_clean_descriptor(draft.descriptors[:, d], d) for d in range(len(DESCRIPTORS))]
+    events = Events(
+        np.concatenate([[0], np.cumsum(counts)]),
+        minute[first].astype(np.int16),
+        code[first].astype(np.uint8),
+        value.astype(np.float32),
+        np.stack(described, axis=1).astype(np.float32),
+        SERIES_NAMES,
+        DESCRIPTOR_NAMES,
+    )
+    flow = {
+        "rows": draft.n_rows,
+        "rows skipped": len(draft.skipped),
+        "measurements": len(draft.value),
+        "measurements mended": int(cleaned.mended.sum()),
+        "measurements not believed": int((~cleaned.believed).sum()),
+        f"measurements after {hours:g} h": int((cleaned.believed & ~in_time).sum()),
+        "measurements merged with another of the same minute": len(order) - len(first),
+        "events": len(first),
+    }
+    ids = np.array(draft.ids, dtype=str)
+    if draft.broken.any():
+        whole = np.flatnonzero(~draft.broken)
+        events, ids = events.take(whole), ids[whole]
+    return Patients(ids, events, draft.skipped, draft.n_rows, flow)
+
+
+def _merge(
+    record: IntArray, code: IntArray, minute: IntArray, value: FloatArray
+) -> tuple[IntArray, FloatArray]:
+    """One value for each (record, parameter, minute): totals add up, of the rest the mean is taken.
+
+    Returns the first position of each (K,) and its value (K,). Rows are in canonical order.
+    """
+    begins = np.ones(len(value), dtype=bool)
+    begins[1:] = (minute[1:] != minute[:-1]) | (code[1:] != code[:-1]) | (record[1:] != record[:-1])
+    first = np.flatnonzero(begins)
+    if len(first) == len(value):
+        return first, value
+    total = np.add.reduceat(value, first)
+    count = np.diff(np.append(first, len(value)))
+    return first, np.where(_TOTALS[code[first]], total, total / count)
+
+
+def _clean_descriptor(values: FloatArray, place: int) -> FloatArray:
+    """(N,) with NaN where unknown (-1), absent or not believed."""
+    known = np.flatnonzero(~np.isnan(values))
+    out = np.full(len(values), np.nan)
+    cleaned = clean(values[known], np.full(len(known), place), DESCRIPTORS)
+    out[known[cleaned.believed]] = cleaned.value[cleaned.believed]
+    return out

@@ -1,0 +1,256 @@
+"""PhysioNet/CinC Challenge 2012's record format: text and JSON to columns, every fault located.
+
+A record is a text of ``Time,Parameter,Value`` lines; its general descriptors (RecordID, Age, Gender, Height,
+ICUType, Weight) stand first, at 00:00, and ``Weight`` is a series besides. Thousands of records are read as
+one buffer: Arrow splits it and numbers the distinct strings of each column, so that each distinct time, name
+and number is examined once, and a fault is known by its file and line without reading anything twice.
+
+Cleaning is not done here (``cleaning``), nor what a patient is made of (``patients``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc
+
+from ehrbench.core.errors import DataError
+from ehrbench.core.task import Skipped
+from ehrbench.core.types import BoolArray, FloatArray, IntArray
+from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES
+
+HEADER = b"Time,Parameter,Value"
+LAST_MINUTE = 48 * 60
+RECORD_ID = "RecordID"
+#: Codes of the names in ``Columns.name``: the series, then the descriptors, then RecordID.
+SERIES_NAMES = tuple(m.name for m in SERIES)
+DESCRIPTOR_NAMES = tuple(m.name for m in DESCRIPTORS)
+#: In a file ``Weight`` is one name; which of its rows is the descriptor is decided by place, not by name.
+NAMES = (*SERIES_NAMES, *(d for d in DESCRIPTOR_NAMES if d not in SERIES_NAMES), RECORD_ID)
+CODE = {name: code for code, name in enumerate(NAMES)}
+_ALLOWED = {
+    "Gender": (-1.0, 0.0, 1.0),
+    "ICUType": (-1.0, 1.0, 2.0, 3.0, 4.0),
+    "MechVent": (0.0, 1.0),
+}
+TIME = re.compile(rb"(\d{2,3}):([0-5]\d)")
+_NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_SENTINEL = b"?,?,?"
+_LONGEST_LINE = 1000
+_EMPTY_NAME = "empty parameter name"
+_FORMAT = "each line is Time,Parameter,Value, for example 00:07,HR,73"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """R well-formed rows of N inputs, in file order within each input.
+
+    n_rows: rows there were, also the skipped ones; broken: (N,) inputs that are no record at all.
+    """
+
+    record: IntArray  # (R,) which input
+    minute: IntArray  # (R,)
+    name: IntArray  # (R,) index into NAMES
+    value: FloatArray  # (R,) float64
+    skipped: tuple[Skipped, ...]
+    n_rows: int
+    broken: BoolArray  # (N,)
+
+
+@dataclass(frozen=True)
+class _Split:
+    """The three columns as codes into their distinct strings, line for line."""
+
+    codes: tuple[IntArray, IntArray, IntArray]
+    distinct: tuple[list[bytes], list[bytes], list[bytes]]
+    odd: dict[int, int]  # line -> its number of columns; 0 for a blank line
+
+
+def read_texts(names: Sequence[str], bodies: Sequence[bytes], *, strict: bool) -> Columns:
+    """N texts to columns.
+
+    A row with an empty parameter (set c has some: ``47:05,,2.5``) is skipped and listed even when ``strict``.
+    Raises DataError for the first other fault when ``strict``; otherwise lists it.
+    """
+    bodies = [_plain(body) for body in bodies]
+    n_lines = np.array([body.count(b"\n") for body in bodies], dtype=np.int64)
+    start = np.cumsum(n_lines) - n_lines  # (N,) the line of each header
+    split = _split(b"".join(bodies))
+    faults = _Faults(names, start, strict)
+
+    record = np.repeat(np.arange(len(bodies)), n_lines)
+    broken = _check_headers(split, start, n_lines, faults)
+    is_row = np.ones(len(record), dtype=bool)
+    is_row[start[n_lines > 0]] = False
+    is_row[[line for line, width in split.odd.items() if width == 0]] = False
+    is_row &= ~broken[record]
+    n_rows = int(is_row.sum()) + int(n_lines[broken].sum())
+
+    for line, width in split.odd.items():
+        if width and is_row[line]:
+            faults.add(line, "line", f"{width} columns instead of 3", _FORMAT)
+            is_row[line] = False
+    minute = _lookup(split, 0, _minute, is_row, faults, "Time")
+    name = _lookup(split, 1, _name, is_row, faults, "Parameter")
+    value = _lookup(split, 2, _number, is_row, faults, "Value")
+    _check_codes(name, value, is_row, faults)
+    rows = np.flatnonzero(is_row)
+    return Columns(
+        record[rows],
+        minute[rows].astype(np.int16),
+        name[rows].astype(np.uint8),
+        value[rows],
+        faults.listed(),
+        n_rows,
+        broken,
+    )
+
+
+class _Faults:
+    """Collects faults by line, or raises the first."""
+
+    def __init__(self, names: Sequence[str], start: IntArray, strict: bool) -> None:
+        self._names, self._start, self._strict = names, start, strict
+        self._found: list[tuple[int, Skipped]] = []
+
+    def add(self, line: int, field: str, problem: str, remedy: str = _FORMAT) -> None:
+        record = int(np.searchsorted(self._start, line, side="right")) - 1
+        self.add_to(record, int(line - self._start[record]) + 1, field, problem, remedy)
+
+    def add_to(self, record: int, line: int, field: str, problem: str, remedy: str) -> None:
+        name, place = self._names[record], f"{field} in line {line}" if field != "line" else f"line {line}"
+        stem = name.rsplit("/", 1)[-1].removesuffix(".txt")
+        if self._strict and problem != _EMPTY_NAME:
+            raise DataError(problem, file=name, record=stem, field=place, remedy=remedy)
+        self._found.append((int(self._start[record]) + line, Skipped(name, stem, place, problem)))
+
+    def listed(self) -> tuple[Skipped, ...]:
+        return tuple(skipped for _, skipped in sorted(self._found, key=lambda found: found[0]))
+
+
+def _plain(body: bytes) -> bytes:
+    """Line ends as \\n, the last line ended, no byte order mark."""
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    if b"\r" in body:
+        body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return body if body.endswith(b"\n") or not body else body + b"\n"
+
+
+def _split(text: bytes) -> _Split:
+    """Split lines into three columns; a line that has not three takes the place of a sentinel."""
+    odd: dict[int, int] = {}
+    if not text:
+        none = np.zeros(0, dtype=np.int32)
+        return _Split((none, none, none), ([], [], []), odd)
+    table = _arrow(text)
+    if table is None:
+        lines = text.split(b"\n")[:-1]
+        for i, line in enumerate(lines):
+            if line.count(b",") != 2 or len(line) > _LONGEST_LINE:
+                odd[i], lines[i] = (line.count(b",") + 1) * bool(line.strip()), _SENTINEL
+        table = _arrow(b"\n".join(lines) + b"\n")
+        assert table is not None
+    columns = [table.column(c).combine_chunks() for c in range(3)]
+    codes = tuple(column.indices.to_numpy() for column in columns)
+    distinct = tuple([value.strip() for value in column.dictionary.to_pylist()] for column in columns)
+    return _Split(codes, distinct, odd)  # type: ignore[arg-type]
+
+
+def _arrow(text: bytes) -> pa.Table | None:
+    """Three dictionary columns, or None where some line has not three columns."""
+    strings = pa.dictionary(pa.int32(), pa.binary())
+    names = ["time", "parameter", "value"]
+    try:
+        table = pc.read_csv(
+            pa.BufferReader(text),
+            read_options=pc.ReadOptions(column_names=names, use_threads=False, block_size=1 << 22),
+            parse_options=pc.ParseOptions(quote_char=False, ignore_empty_lines=False),
+            convert_options=pc.ConvertOptions(
+                column_types=dict.fromkeys(names, strings), strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    return table.unify_dictionaries()
+
+
+def _check_headers(split: _Split, start: IntArray, n_lines: IntArray, faults: _Faults) -> BoolArray:
+    """(N,) True where the first line is not the header."""
+    broken = n_lines == 0
+    filled = np.flatnonzero(~broken)
+    for column, word in enumerate(HEADER.split(b",")):
+        right = np.array([value == word for value in split.distinct[column]], dtype=bool)
+        if len(filled):
+            broken[filled] |= ~right[split.codes[column][start[filled]]]
+    for record in np.flatnonzero(broken):
+        problem = "does not begin with Time,Parameter,Value" if n_lines[record] else "is empty"
+        faults.add_to(int(record), 1, "line", problem, "give a PhysioNet 2012 record")
+    return np.asarray(broken)
+
+
+def _minute(text: bytes) -> tuple[float, str]:
+    match = TIME.fullmatch(text)
+    if not match:
+        return -1, f"{_show(text)} is not a time HH:MM"
+    minute = int(match[1]) * 60 + int(match[2])
+    return (minute, "") if minute <= LAST_MINUTE else (-1, f"{_show(text)} is later than 48:00")
+
+
+def _name(text: bytes) -> tuple[float, str]:
+    code = CODE.get(text.decode("utf-8", "replace"), -1)
+    return code, "" if code >= 0 else (_EMPTY_NAME if not text else f"{_show(text)} is not a known parameter")
+
+
+def _number(text: bytes) -> tuple[float, str]:
+    if not _NUMBER.fullmatch(text) or not np.isfinite(number := float(text)):
+        return np.nan, f"{_show(text)} is not a number"
+    return number, ""
+
+
+def _show(text: bytes) -> str:
+    return repr(text[:40].decode("utf-8", "replace"))
+
+
+def _lookup(
+    split: _Split,
+    column: int,
+    read: Callable[[bytes], tuple[float, str]],
+    is_row: BoolArray,
+    faults: _Faults,
+    field: str,
+) -> FloatArray:
+    """(lines,) what each string of a column says; rows that say nothing leave ``is_row`` and are listed."""
+    pairs = [read(text) for text in split.distinct[column]]
+    codes = split.codes[column]
+    wrong = np.array([bool(problem) for _, problem in pairs], dtype=bool)
+    if wrong.any():
+        for line in np.flatnonzero(wrong[codes] & is_row):
+            faults.add(int(line), field, pairs[codes[line]][1])
+            is_row[line] = False
+    return np.array([value for value, _ in pairs], dtype=np.float64)[codes]
+
+
+def _check_codes(name: FloatArray, value: FloatArray, is_row: BoolArray, faults: _Faults) -> None:
+    """Rows whose value is a code (sex, ICU type, ventilation) that does not exist, and impossible ages."""
+    for parameter in ("Age", "MechVent", "Gender", "ICUType", RECORD_ID):
+        at = np.flatnonzero((name == CODE[parameter]) & is_row)
+        for line in at[[problem_of(parameter, v) != "" for v in value[at].tolist()]] if len(at) else []:
+            faults.add(
+                int(line), parameter, problem_of(parameter, float(value[line])), "see the publisher's codes"
+            )
+            is_row[line] = False
+
+
+def problem_of(parameter: str, value: float) -> str:
+    """Why a code or an age cannot be, or an empty string."""
+    if parameter in _ALLOWED and value not in _ALLOWED[parameter]:
+        return f"{value:g} is none of {', '.join(f'{v:g}' for v in _ALLOWED[parameter])}"
+    if parameter == "Age" and value != -1 and not 0 <= value <= 130:
+        return f"{value:g} is not an age in years"
+    if parameter == RECORD_ID and (value != int(value) or value < 0):
+        return f"{value:g} is not a whole number"
+    return ""
