@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change is merged: environment, format, lint, types, floors, tests.
+#
+#   scripts/test.sh                        all of it
+#   scripts/test.sh tests/spine -k folds   arguments go to pytest
+#   scripts/test.sh --lint                 all but the tests
+set -euo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+cd "$root"
+export PATH="$root/.venv/bin:$PATH"
+# Figures repeat bit for bit at one thread count; tests check some to the last bit.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+
+say() { printf '\n\033[1m==>\033[0m %s\n' "$*"; }
+
+scripts/environment.sh --dev
+
+say "Format and lint";  ruff format --check . && ruff check .
+say "Types";            mypy
+say "Floors";           lint-imports --no-cache
+if [ "${1:-}" = --lint ]; then exit; fi
+
+say "Tests"
+if [ -z "${EHRBENCH_DATA:-}" ]; then
+    echo "EHRBENCH_DATA is not set: tests on the publishers' files will be skipped."
+fi
+python -m pytest --cov=ehrbench --cov-report=term:skip-covered --durations=10 "$@"
