@@ -10,7 +10,7 @@ from ehrbench.app import scoring
 from ehrbench.app.entry import guarded
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+@hydra.main(config_path="../conf", config_name="evaluate")
 def main(config: DictConfig) -> float | None:
     return guarded(scoring.evaluate_bundle, config)
 

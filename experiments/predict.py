@@ -10,7 +10,7 @@ from ehrbench.app import scoring
 from ehrbench.app.entry import guarded
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="predict")
+@hydra.main(config_path="../conf", config_name="predict")
 def main(config: DictConfig) -> float | None:
     return guarded(scoring.predict_files, config)
 

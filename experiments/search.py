@@ -15,7 +15,7 @@ from ehrbench.app.entry import guarded, spell_out
 from ehrbench.app.workers import is_worker
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+@hydra.main(config_path="../conf", config_name="config")
 def main(config: DictConfig) -> float | None:
     if is_worker():
         return guarded(searching.work, config)

@@ -13,7 +13,7 @@ from ehrbench.app import searching
 from ehrbench.app.entry import guarded, spell_out
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+@hydra.main(config_path="../conf", config_name="config")
 def main(config: DictConfig) -> float | None:
     return guarded(searching.train, config)
 

@@ -3,7 +3,8 @@
     summary.json      every figure, with intervals (schema below)
     predictions.csv   record, unit, class, label, outer_fold, model, probability: of the outer tests
     records.csv       record, group, set, subgroup.<name>…, flag.<name>…: of all records
-    trials.csv        model, outer_fold, ticket, state, attempt, value, seconds, folds, best_steps, params, error
+    trials.csv        model, outer_fold, ticket, state, attempt, value, seconds, folds, best_steps, params,
+                      error: one row a trial
     config.yaml       the resolved configuration
     bundle/           the winner (see core.bundle)
 
@@ -42,7 +43,7 @@ from ehrbench.app.wiring import Wired
 from ehrbench.core.bundle import Manifest
 from ehrbench.core.digest import digest
 from ehrbench.core.errors import StorageError
-from ehrbench.core.ledger import StudyKey
+from ehrbench.core.ledger import StudyKey, TicketRow
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress
 from ehrbench.core.records import Records
@@ -51,6 +52,10 @@ from ehrbench.spine.evaluation import Judged, evaluate
 from ehrbench.spine.procedure import Decided, describe
 from ehrbench.spine.search import Outcome
 
+TRIAL_COLUMNS = (
+    *("model", "outer_fold", "ticket", "state", "attempt", "value", "seconds"),
+    *("folds", "best_steps", "params", "error"),
+)
 PACKAGES = (
     "optuna",
     "numpy",
@@ -188,30 +193,29 @@ def write_records(path: Path, wired: Wired) -> None:
 def write_trials(path: Path, wired: Wired) -> None:
     """One row a ticket of every study; lists and parameters as JSON."""
     search = wired.search
-    names = ["model", "outer_fold", "ticket", "state", "attempt", "value", "seconds", "folds", "best_steps", "params", "error"]
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, names)
+        writer = csv.DictWriter(file, TRIAL_COLUMNS)
         writer.writeheader()
         for fold in search.split.all_folds:
             for model in search.contenders:
                 key = StudyKey(search.study_name, search.task, model, fold.index)
                 for row in search.backend.ledger.tickets(key):
-                    fits = sorted(row.fits, key=lambda fit: fit.fold)
-                    writer.writerow(
-                        {
-                            "model": model,
-                            "outer_fold": fold.name,
-                            "ticket": row.number,
-                            "state": row.state,
-                            "attempt": row.attempt,
-                            "value": "" if row.value is None else repr(row.value),
-                            "seconds": round(sum(fit.duration_s for fit in fits), 3),
-                            "folds": json.dumps([fit.score for fit in fits]),
-                            "best_steps": json.dumps([fit.best_step for fit in fits]),
-                            "params": json.dumps(dict(row.params or {})),
-                            "error": row.error or "",
-                        }
-                    )
+                    writer.writerow({"model": model, "outer_fold": fold.name, **_trial(row)})
+
+
+def _trial(row: TicketRow) -> dict[str, Any]:
+    fits = sorted(row.fits, key=lambda fit: fit.fold)
+    return {
+        "ticket": row.number,
+        "state": row.state,
+        "attempt": row.attempt,
+        "value": "" if row.value is None else repr(row.value),
+        "seconds": round(sum(fit.duration_s for fit in fits), 3),
+        "folds": json.dumps([fit.score for fit in fits]),
+        "best_steps": json.dumps([fit.best_step for fit in fits]),
+        "params": json.dumps(dict(row.params or {})),
+        "error": row.error or "",
+    }
 
 
 def _rows(

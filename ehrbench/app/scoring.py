@@ -35,7 +35,8 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     if seen.any():
         raise BundleError(
             f"{bundle.directory}: {int(seen.sum())} of {len(records)} records "
-            f"(the first is {records.ids[seen][0]}) were used to make this bundle — evaluate it on records it has not seen"
+            f"(the first is {records.ids[seen][0]}) "
+            "were used to make this bundle — evaluate it on records it has not seen"
         )
     with progress.step("predicting"):
         prediction = bundle.predict(records.without_labels())
