@@ -12,7 +12,7 @@ from scipy.special import expit, logsumexp, softmax
 
 from ehrbench.core.types import FloatArray
 
-_MOST_STEPS, _TOLERANCE = 100, 1e-10
+_MOST_STEPS, _TOLERANCE = 100, 1e-8
 
 
 def minimise(

@@ -44,7 +44,7 @@ class Scaling(Calibrator):
         n, k = z.shape
         centre = np.r_[1.0, np.zeros(k)]
         if n == 0:
-            return centre
+            return np.asarray(centre)
         features = with_bias(z[None])
         kept = slice(None) if self.has_bias else slice(1)
         lower = np.r_[_LEAST_SLOPE, np.full(k, -np.inf)]

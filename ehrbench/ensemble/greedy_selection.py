@@ -14,11 +14,11 @@ import numpy as np
 
 from ehrbench.core.metric import Metric
 from ehrbench.core.types import FloatArray, IntArray
-from ehrbench.ensemble._base import Combiner, Scores, unit_loss
+from ehrbench.ensemble._base import Combiner, Scores
 
-N_BAGS, N_STEPS = 10, 25
+N_BAGS, N_STEPS, _PATIENCE = 10, 25, 8
 #: More units tell no more about a handful of weights.
-_MOST_UNITS = 20_000
+_MOST_UNITS = 10_000
 
 
 class GreedySelection(Combiner):
@@ -42,19 +42,28 @@ class GreedySelection(Combiner):
         size = min(max(len(counted) // 2, 1), _MOST_UNITS)
         total = np.zeros(len(z))
         for _ in range(N_BAGS):
-            bag = np.sort(rng.choice(counted, size, replace=False)) if len(counted) > 1 else counted
-            total += self._climb(p[:, bag], self._loss(y[bag]))
+            bag = np.sort(rng.choice(counted, size, replace=False))
+            total += self._climb(*self._hill(p[:, bag], y[bag]))
         self.weights = total / total.sum()
 
-    def _loss(self, y: FloatArray) -> Callable[[FloatArray], float]:
+    def _hill(self, p: FloatArray, y: FloatArray) -> tuple[FloatArray, Callable[[FloatArray], float]]:
+        """What is averaged, first axis M, and the loss of an average.
+
+        Log loss needs the probability of what happened only, which averages as probabilities do.
+        """
         metric = self.metric
-        if metric is None:
-            return lambda p: float(np.nanmean(unit_loss(y, p, self.target))) if len(y) else 0.0
-        return lambda p: -metric.gain(metric(y, p, target=self.target))
+        if metric is not None:
+            return p, lambda mean: -metric.gain(metric(y, mean, target=self.target))
+        if self.target.kind == "multiclass":
+            happened = p[:, y == 1]  # (M, n)
+        else:
+            known = ~np.isnan(y)
+            happened = np.where(y[known] == 1, p[:, known], 1 - p[:, known])
+        return np.maximum(happened, 1e-15), lambda mean: -float(np.log(mean).mean())
 
     @staticmethod
     def _climb(p: FloatArray, loss: Callable[[FloatArray], float]) -> FloatArray:
-        """(M,) shares of the best prefix of a greedy path through probabilities (M, U, C)."""
+        """(M,) shares of a greedy path's best prefix; it ends where ``_PATIENCE`` steps bring nothing."""
         total, counts = np.zeros_like(p[0]), np.zeros(len(p))
         best, best_counts = np.inf, counts
         for step in range(1, N_STEPS + 1):
@@ -64,6 +73,8 @@ class GreedySelection(Combiner):
             counts = counts + np.eye(len(p))[taken]
             if losses[taken] < best - 1e-12:
                 best, best_counts = losses[taken], counts
+            elif step - best_counts.sum() >= _PATIENCE:
+                break
         return np.asarray(best_counts / best_counts.sum())
 
     def predict(self, scores: Scores) -> FloatArray:

@@ -19,9 +19,11 @@ from ehrbench.ensemble._base import Combiner, Scores, unit_loss
 from ehrbench.ensemble._choice import simplest_within_noise
 from ehrbench.ensemble._regression import minimise, with_bias
 
-STRENGTHS = (10.0, 1.0, 0.1, 0.01, 0.001, 0.0001)  # strongest, so simplest, first
+STRENGTHS = (1.0, 0.1, 0.01, 0.001, 0.0001)  # strongest, so simplest, first
 #: Where the folds are too few to choose: the middle.
 _UNCHOSEN = 0.01
+#: λ is chosen on at most so many units, drawn at random: where there are more it hardly matters.
+_MOST_UNITS = 20_000
 #: Prior variance of a bias; only there to keep it finite where a class never occurs.
 _BIAS_VARIANCE = 100.0
 
@@ -36,9 +38,12 @@ class LinearStack(Combiner):
 
     def _fit(self, z: FloatArray, y: FloatArray, fold: IntArray, seed: int) -> None:
         everything = np.ones(len(y), dtype=bool)
-        self.strength = self._choose_strength(z, y, fold)
-        path = STRENGTHS[: STRENGTHS.index(self.strength) + 1]
-        self.weights, self.bias = list(self._path(z, y, everything, path))[-1]
+        some = everything
+        if len(y) > _MOST_UNITS:
+            some = np.zeros(len(y), dtype=bool)
+            some[np.random.default_rng(seed).choice(len(y), _MOST_UNITS, replace=False)] = True
+        self.strength = self._choose_strength(z[:, some], y[some], fold[some])
+        ((self.weights, self.bias),) = self._path(z, y, everything, (self.strength,))
 
     def _choose_strength(self, z: FloatArray, y: FloatArray, fold: IntArray) -> float:
         folds = np.unique(fold)
