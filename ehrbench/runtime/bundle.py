@@ -77,7 +77,7 @@ class Bundle:
         """
         root = Path(directory).expanduser().resolve()
         check_files(root)
-        manifest = read_file(root / MANIFEST, _manifest)
+        manifest = read_file(root / MANIFEST, lambda path: Manifest.from_json(path.read_text()))
         task: Task = build(root / MANIFEST, manifest.task, manifest.task_settings, "ehrbench.tasks", Task)
         if task.target != manifest.target:
             raise BundleError(
@@ -135,7 +135,7 @@ class Bundle:
             for name, members in self.models.items()
         }
         scores = {name: self.manifest.target.scores(p) for name, p in by_model.items()}
-        uncalibrated = self.ensemble.combine(scores)
+        uncalibrated = self.ensemble.combiner.predict(scores)
         return Prediction(self.ensemble.predict(scores), uncalibrated, by_model)
 
     def seen(self, records: Records) -> BoolArray:
@@ -171,10 +171,3 @@ def _batches(records: Records) -> list[Records]:
     number = (np.cumsum(records.n_units) - records.n_units) // BATCH_UNITS
     # _rows=None: a batch that shared the whole cohort's memo would compute the whole cohort's view
     return [replace(records.take(np.flatnonzero(number == k)), _rows=None) for k in np.unique(number)]
-
-
-def _manifest(path: Path) -> Manifest:
-    try:
-        return Manifest.from_json(path.read_text())
-    except BundleError as error:
-        raise BundleError(f"{path.parent}/{error}") from error

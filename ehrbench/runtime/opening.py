@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 
 def check_files(root: Path) -> None:
+    """Raise BundleError naming the first file of the bundle that is missing, altered or unlisted."""
     if not root.is_dir():
         raise BundleError(f"{root}: no such folder — name the folder of a bundle, such as runs/STUDY/bundle")
     try:
@@ -24,7 +25,7 @@ def check_files(root: Path) -> None:
         ValueError,
         AttributeError,
         TypeError,
-    ) as error:  # bytes that are not text, JSON that is no mapping
+    ) as error:  # bytes that are no text, JSON that is no mapping
         raise BundleError(f"{root / CHECKSUMS}: cannot be read — copy the bundle again, whole") from error
 
 
@@ -32,8 +33,9 @@ def read_file(path: Path, reader: Callable[[Path], T]) -> T:
     """``reader(path)``, with whatever it stumbles over told as a BundleError naming the file."""
     try:
         return reader(path)
-    except BundleError:
-        raise
+    except BundleError as error:
+        whole = str(error) if str(path.parent) in str(error) else f"{path.parent}/{error}"
+        raise BundleError(whole) from error
     except FileNotFoundError as error:
         raise BundleError(f"{path}: missing — copy the bundle again, whole") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:

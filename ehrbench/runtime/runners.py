@@ -15,6 +15,7 @@ import numpy as np
 from ehrbench.core.errors import BundleError
 from ehrbench.core.model import load_arrays
 from ehrbench.core.types import FloatArray
+from ehrbench.runtime.opening import read_file
 
 Device = Literal["cpu", "cuda"]
 
@@ -87,16 +88,14 @@ class OnnxRunner:
 
 
 class LightGBMRunner:
-    """``model.txt``, or ``model_0.txt`` … ``model_{C-1}.txt`` where each label has trees of its own."""
+    """``model.txt``, or ``model.0.txt`` … ``model.{C-1}.txt`` where each label has trees of its own."""
 
     def __init__(self, directory: Path, threads: int, device: Device) -> None:
         from ehrbench.runtime.trees import Trees
 
         del device  # trees are walked on the CPU everywhere
         single = directory / "model.txt"
-        numbered = sorted(
-            directory.glob("model_*.txt"), key=lambda path: int(path.stem.removeprefix("model_"))
-        )
+        numbered = sorted(directory.glob("model.*.txt"), key=lambda path: int(path.name.split(".")[1]))
         if not single.is_file() and not numbered:
             raise BundleError(f"{single}: missing — copy the bundle again, whole")
         self._boosters = [Trees(path, threads) for path in ([single] if single.is_file() else numbered)]
@@ -111,7 +110,7 @@ class LinearRunner:
     def __init__(self, directory: Path, threads: int, device: Device) -> None:
         del threads, device
         path = directory / "model.npz"
-        arrays = load_arrays(path)
+        arrays = read_file(path, load_arrays)
         try:
             self._coefficient, self._intercept = arrays["coefficient"], arrays["intercept"]  # (F, C), (C,)
         except KeyError as error:

@@ -98,6 +98,8 @@ async def _form_inputs(request: Request, body: bytes) -> list[RawInput]:
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
 
+    if not body.rstrip().endswith(b"--"):  # the parser would drop a cut last file without a word
+        raise Problem(400, "the multipart form is cut short", remedy="post it again")
     try:
         form = await MultiPartParser(request.headers, stream()).parse()
     except (MultiPartException, KeyError, ValueError) as error:

@@ -34,6 +34,7 @@ class Service:
         self._bundle: Bundle | None = None
         self._difference: float | None = None
         self._turns = anyio.CapacityLimiter(settings.concurrency)
+        self._inside = 0  # predictions running or waiting
 
     @property
     def bundle(self) -> Bundle:
@@ -81,9 +82,13 @@ class Service:
         requests already wait.
         """
         bundle = self.bundle
-        if self._turns.statistics().tasks_waiting >= self.settings.max_waiting:
+        if self._inside >= self.settings.concurrency + self.settings.max_waiting:
             raise Problem(503, "too many requests are waiting", remedy="try again", retry_after_s=1)
-        return await anyio.to_thread.run_sync(self._predict, bundle, inputs, limiter=self._turns)
+        self._inside += 1
+        try:
+            return await anyio.to_thread.run_sync(self._predict, bundle, inputs, limiter=self._turns)
+        finally:
+            self._inside -= 1
 
     def _predict(self, bundle: Bundle, inputs: Sequence[RawInput]) -> tuple[Records, Prediction]:
         try:

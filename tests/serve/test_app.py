@@ -1,0 +1,375 @@
+"""The app over real HTTP: what it answers, and that this is what the bundle says offline."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+
+from ehrbench.core.task import RawInput
+from ehrbench.runtime import Bundle
+from ehrbench.serve import ServeSettings
+from ehrbench.serve.service import Service
+from tests.runtime.building import seal
+from tests.serve.conftest import running, wait_until_ready
+
+RECORD = {"id": "p7", "rows": [[0.5, None, -1.0]]}
+JSON = {"Content-Type": "application/json"}
+
+
+def offline(directory: Path, *records: dict[str, Any]) -> np.ndarray:
+    bundle = Bundle.load(directory)
+    inputs = [RawInput("offline", record) for record in records]
+    return bundle.predict(bundle.task.parse(inputs, strict=True).records).probabilities
+
+
+def test_a_posted_record_gets_its_offline_probability(
+    client: httpx.Client, any_bundles: dict[str, Path]
+) -> None:
+    answer = client.post("/predict", json=RECORD)
+    assert answer.status_code == 200
+    (row,) = answer.json()["predictions"]
+    expected = offline(any_bundles["binary"], RECORD)[0, 0]
+    assert row["probability"]["death"] == pytest.approx(expected, abs=1e-5)
+    assert row["decision"] == {"death": bool(expected >= 0.3)}
+    assert (row["record"], row["unit"], row["flags"]) == ("p7", 0, [])
+    assert "members" not in row
+
+
+@pytest.mark.parametrize("kind", ["multilabel", "multiclass"])
+def test_other_targets_and_several_units(any_bundles: dict[str, Path], kind: str) -> None:
+    record = {"id": "x", "rows": [[0.5, 1.0, -1.0], [2.0, None, 0.0]]}
+    with running(any_bundles[kind]) as client:
+        answer = client.post("/predict", json={"records": [record, RECORD]}).json()
+    expected = offline(any_bundles[kind], record, RECORD)
+    assert [(row["record"], row["unit"]) for row in answer["predictions"]] == [("x", 0), ("x", 1), ("p7", 0)]
+    got = [list(row["probability"].values()) for row in answer["predictions"]]
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+    classes = Bundle.load(any_bundles[kind]).manifest.target.classes
+    assert tuple(answer["predictions"][0]["probability"]) == classes
+
+
+def test_json_text_and_file_upload_agree(client: httpx.Client) -> None:
+    text = b"p7,0.5,,-1\n"
+    answers = [
+        client.post("/predict", json=RECORD),
+        client.post("/predict", json={"records": [RECORD]}),
+        client.post("/predict", content=text, headers={"Content-Type": "text/plain; charset=utf-8"}),
+        client.post("/predict", content=text, headers={"Content-Type": "text/csv"}),
+        client.post("/predict", content=text, headers={"Content-Type": "application/octet-stream"}),
+        client.post("/predict", files={"file": ("p7.txt", text)}),
+    ]
+    assert [answer.status_code for answer in answers] == [200] * len(answers)
+    first, *others = [answer.json()["predictions"] for answer in answers]
+    assert all(other == first for other in others)
+
+
+def test_several_files(client: httpx.Client) -> None:
+    files = [("file", ("a.txt", b"a,1,2,3\n")), ("file", ("b.txt", b"b,1,2,3\nb,,,\n"))]
+    rows = client.post("/predict", files=files).json()["predictions"]
+    assert [(row["record"], row["unit"]) for row in rows] == [("a", 0), ("b", 0), ("b", 1)]
+
+
+def test_explain_members(client: httpx.Client, any_bundles: dict[str, Path]) -> None:
+    row = client.post("/predict?explain=members", json=RECORD).json()["predictions"][0]
+    bundle = Bundle.load(any_bundles["binary"])
+    by_model = bundle.predict(bundle.task.parse([RawInput("x", RECORD)], strict=True).records).by_model
+    assert row["members"].keys() == by_model.keys()
+    for name, p in by_model.items():
+        assert row["members"][name]["death"] == pytest.approx(p[0, 0], abs=1e-5)
+
+
+def test_flags(client: httpx.Client) -> None:
+    row = client.post("/predict", json={"id": "n", "rows": [[None, None, None]]}).json()["predictions"][0]
+    assert row["flags"] == ["no_measurements"]
+
+
+def test_a_simulated_cohort_is_marked_everywhere(client: httpx.Client) -> None:
+    answer = client.post("/predict", json=RECORD)
+    assert answer.json()["model"]["cohort"] == "simulated"
+    assert "SIMULATED" in answer.json()["model"]["warning"]
+    assert answer.headers["x-cohort"] == "simulated"
+    assert "SIMULATED" in client.get("/model").json()["warning"]
+
+
+def test_a_publishers_cohort_carries_no_warning(any_bundles: dict[str, Path]) -> None:
+    with running(any_bundles["multilabel"]) as client:
+        model = client.post("/predict", json=RECORD).json()["model"]
+        assert model["cohort"] == "publisher"
+        assert "warning" not in model
+
+
+BAD: dict[str, tuple[dict[str, Any], int, dict[str, str]]] = {
+    "not JSON": ({"content": b"{'id': 1}", "headers": JSON}, 400, {"problem": "not JSON"}),
+    "cut JSON": ({"content": b'{"id": "p", "rows": [[1', "headers": JSON}, 400, {"problem": "not JSON"}),
+    "no text": ({"content": b"\xff\xfe{}", "headers": JSON}, 400, {"problem": "not JSON"}),
+    "NaN": (
+        {"content": b'{"id": "p", "rows": [[NaN,1,1]]}', "headers": JSON},
+        400,
+        {"problem": "NaN is not"},
+    ),
+    "1e999": ({"content": b'{"id": "p", "rows": [[1e999,1,1]]}', "headers": JSON}, 400, {"problem": "1e999"}),
+    "long integer": ({"content": b"[" + b"1" * 5000 + b"]", "headers": JSON}, 400, {"problem": "not JSON"}),
+    "key twice": (
+        {"content": b'{"id": 1, "id": 2}', "headers": JSON},
+        400,
+        {"problem": "'id' stands there twice"},
+    ),
+    "deep": ({"content": b"[" * 9000, "headers": JSON}, 400, {"problem": "nested too deeply"}),
+    "empty": ({"content": b" ", "headers": JSON}, 400, {"problem": "the body is empty"}),
+    "form cut": (
+        {"content": b"--x\r\nnonsense", "headers": {"Content-Type": "multipart/form-data; boundary=x"}},
+        400,
+        {"problem": "multipart form is cut short"},
+    ),
+    "no boundary": (
+        {"content": b"--x--", "headers": {"Content-Type": "multipart/form-data"}},
+        400,
+        {"problem": "multipart form"},
+    ),
+    "other type": ({"data": {"id": "p7"}}, 415, {"problem": "x-www-form-urlencoded", "remedy": "text/plain"}),
+    "no type": ({"content": b"p7,1,1,1"}, 415, {"problem": "missing"}),
+    "a list": ({"json": [RECORD]}, 422, {"problem": "a JSON list, not an object"}),
+    "no records": ({"json": {"records": []}}, 422, {"field": "records"}),
+    "records no list": ({"json": {"records": RECORD}}, 422, {"field": "records"}),
+    "record no object": ({"json": {"records": [RECORD, 3]}}, 422, {"field": "records[1]"}),
+    "field missing": ({"json": {"id": "p7"}}, 422, {"field": "rows", "problem": "missing"}),
+    "field unknown": ({"json": {**RECORD, "age": 3}}, 422, {"field": "age", "remedy": "give id and rows"}),
+    "wrong value": (
+        {"json": {"id": "p7", "rows": [[1, "abc", 2]]}},
+        422,
+        {"field": "b", "record": "p7", "problem": '"abc" is not a number'},
+    ),
+    "wrong value in the second": (
+        {"json": {"records": [RECORD, {"id": "p8", "rows": [[1, "abc", 2]]}]}},
+        422,
+        {"file": "records[1]", "record": "p8", "field": "b"},
+    ),
+    "wrong text": (
+        {"content": b"p9,1,x,2\n", "headers": {"Content-Type": "text/plain"}},
+        422,
+        {"record": "p9", "field": "b"},
+    ),
+    "wrong file": ({"files": {"file": ("p9.txt", b"p9,1,x,2\n")}}, 422, {"file": "p9.txt", "field": "b"}),
+    "form field": ({"data": {"id": "p7"}, "files": {"x": b"p9,1,1,2\n"}}, 422, {"field": "id"}),
+    "too many": ({"json": {"records": [RECORD] * 6}}, 413, {"problem": "6 records", "remedy": "at most 5"}),
+    "too large": ({"content": b"x" * 20_001, "headers": JSON}, 413, {"problem": "larger than 20000 bytes"}),
+    "too large, unannounced": (
+        {"content": iter([b"x" * 15_000] * 4), "headers": {"Content-Type": "text/plain"}},
+        413,
+        {"problem": "larger than 20000 bytes"},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_told_where_it_is_wrong(client: httpx.Client, case: str) -> None:
+    request, status, expected = BAD[case]
+    answer = client.post("/predict", **request)
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert error["status"] == status
+    for name, text in expected.items():
+        assert text in error[name]
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert client.get("/healthz").status_code == 200  # and the server goes on
+
+
+def test_unknown_explanation(client: httpx.Client) -> None:
+    answer = client.post("/predict?explain=all", json=RECORD)
+    assert answer.status_code == 422
+    assert answer.json()["error"]["field"] == "query.explain"
+
+
+def test_unknown_path_and_method(client: httpx.Client) -> None:
+    assert client.get("/nothing").json()["error"]["status"] == 404
+    assert client.get("/predict").json()["error"]["status"] == 405
+
+
+def test_request_ids(client: httpx.Client) -> None:
+    given = client.post("/predict", json=RECORD, headers={"X-Request-ID": "ward-7.42"})
+    assert given.headers["x-request-id"] == given.json()["request_id"] == "ward-7.42"
+    strange = client.get("/healthz", headers={"X-Request-ID": "a b\tc"}).headers["x-request-id"]
+    assert re.fullmatch("[0-9a-f]{32}", strange)
+
+
+def test_health_and_model(client: httpx.Client, any_bundles: dict[str, Path]) -> None:
+    bundle = Bundle.load(any_bundles["binary"])
+    health = client.get("/healthz").json()
+    assert health["status"] == "ok"
+    assert health["self_test_difference"] <= 1e-5
+    model = client.get("/model").json()
+    assert model["version"] == health["version"] == bundle.digest
+    assert model["models"] == {"trees": 2, "line": 1, "net": 1}
+    assert model["thresholds"] == {"death": 0.3}
+    assert model["metrics"]["auroc"]["interval"] == [0.79, 0.834]
+    assert model["git_commit"] == "c" * 40
+    assert model["data_digest"] == "d" * 64
+    assert "Not a medical device" in model["intended_use"]
+
+
+def test_the_documented_examples_work(client: httpx.Client) -> None:
+    description = client.get("/openapi.json").json()
+    content = description["paths"]["/predict"]["post"]["requestBody"]["content"]
+    sent = 0
+    for kind in ("application/json", "text/plain"):
+        for example in content[kind]["examples"].values():
+            body = example["value"] if isinstance(example["value"], str) else json.dumps(example["value"])
+            answer = client.post("/predict", content=body, headers={"Content-Type": kind})
+            assert answer.status_code == 200, answer.text
+            sent += 1
+    assert sent == 3
+    schema = description["components"]["schemas"]["RawRecord"]
+    reference = schema["properties"]["rows"]["items"]["$ref"]
+    assert reference == "#/components/schemas/RawRecord/$defs/row"
+
+
+def test_every_reference_of_the_description_resolves(client: httpx.Client) -> None:
+    description = client.get("/openapi.json").json()
+
+    def references(node: object) -> list[str]:
+        if isinstance(node, dict):
+            own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+            return own + [r for value in node.values() for r in references(value)]
+        return [r for item in node for r in references(item)] if isinstance(node, list) else []
+
+    found = references(description)
+    assert len(found) > 5
+    for reference in found:
+        node = description
+        for part in reference.removeprefix("#/").split("/"):
+            node = node[part]
+
+
+def test_the_example(client: httpx.Client) -> None:
+    assert client.get("/example").text == "p7,0.5,,-1\n"
+
+
+def test_pages_load_nothing_from_elsewhere(client: httpx.Client) -> None:
+    for path in ("/", "/docs"):
+        page = client.get(path)
+        assert page.status_code == 200
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        names = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+        assert names
+        for name in names:
+            assert name.startswith("/")
+            assert client.get(name).status_code == 200
+    assert client.get("/favicon.ico").headers["content-type"].startswith("image/svg")
+
+
+def test_four_at_once_get_what_one_gets(client: httpx.Client) -> None:
+    records = [{"id": f"p{n}", "rows": [[n / 10, None if n % 3 else 1.0, -n / 7]]} for n in range(32)]
+    alone = [client.post("/predict", json=record).json()["predictions"] for record in records]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda r: client.post("/predict", json=r).json()["predictions"], records))
+    assert together == alone
+
+
+def test_never_more_at_once_than_allowed_and_the_queue_is_bounded(
+    any_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, now, most = threading.Lock(), 0, 0
+    predict = Service._predict
+
+    def slow(self: Service, *arguments: object) -> object:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.3)
+        with lock:
+            now -= 1
+        return predict(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Service, "_predict", slow)
+    with (
+        running(any_bundles["binary"], ServeSettings(concurrency=2, max_waiting=3)) as client,
+        ThreadPoolExecutor(9) as pool,
+    ):
+        answers = list(pool.map(lambda _: client.post("/predict", json=RECORD), range(9)))
+    statuses = sorted(answer.status_code for answer in answers)
+    assert most == 2
+    assert statuses == [200] * 5 + [503] * 4
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert refused.headers["retry-after"] == "1"
+    assert "too many requests" in refused.json()["error"]["problem"]
+
+
+def test_not_ready_while_loading(any_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    opened = Service._open
+
+    def slow(self: Service) -> object:
+        go.wait(10)
+        return opened(self)
+
+    monkeypatch.setattr(Service, "_open", slow)
+    with running(any_bundles["binary"], wait=False) as client:
+        health = client.get("/healthz")
+        assert (health.status_code, health.json()["status"]) == (503, "loading")
+        answer = client.post("/predict", json=RECORD)
+        assert answer.status_code == 503
+        assert "still being loaded" in answer.json()["error"]["problem"]
+        assert "retry-after" in answer.headers
+        assert client.get("/model").status_code == client.get("/example").status_code == 503
+        assert client.get("/").status_code == client.get("/openapi.json").status_code == 200
+        go.set()
+        wait_until_ready(client)
+        assert client.post("/predict", json=RECORD).status_code == 200
+
+
+def test_a_bundle_that_computes_something_else_is_not_served(bundle_dir: Path) -> None:
+    from dataclasses import replace
+
+    manifest = Bundle.load(bundle_dir).manifest
+    seal(bundle_dir, replace(manifest, reference={"probability": [[0.99]]}))
+    with running(bundle_dir, wait=False) as client:
+        deadline = time.monotonic() + 20
+        while (health := client.get("/healthz").json())["status"] == "loading":
+            assert time.monotonic() < deadline
+        assert health["status"] == "failed"
+        assert "differs" in health["problem"]
+        assert client.post("/predict", json=RECORD).status_code == 503
+
+
+def test_a_failure_of_ours_is_a_500_without_details(
+    any_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("patient 4711 has odd values")
+
+    monkeypatch.setattr(Service, "_predict", broken)
+    with running(any_bundles["binary"]) as client, caplog.at_level("INFO"):
+        answer = client.post("/predict", json=RECORD)
+    assert answer.status_code == 500
+    assert "4711" not in answer.text + caplog.text
+    (line,) = [r for r in caplog.records if getattr(r, "fields", {}).get("status") == 500]
+    assert line.fields["error"] == "RuntimeError"  # type: ignore[attr-defined]
+    assert any("test_app.py" in place for place in line.fields["at"])  # type: ignore[attr-defined]
+
+
+def test_logs_hold_no_patient_data(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    from ehrbench.serve.requests import JsonFormatter
+
+    with caplog.at_level("INFO"):
+        client.post("/predict?explain=members", json={"id": "secret-17", "rows": [[77.25, 1, 1]]})
+        client.post("/predict", json={"id": "secret-17", "rows": [["secret-18", 1, 1]]})
+        client.get("/records/secret-19?x=secret-20")
+    lines = [JsonFormatter().format(record) for record in caplog.records if record.name[:8] == "ehrbench"]
+    entries = [json.loads(line) for line in lines if json.loads(line)["event"] == "request"]
+    assert [entry["status"] for entry in entries] == [200, 422, 404]
+    assert entries[0]["n_records"] == entries[0]["n_units"] == 1
+    assert entries[0]["path"] == "/predict"
+    assert entries[2]["path"] == "(unknown)"
+    assert all({"request_id", "duration_ms", "time"} <= entry.keys() for entry in entries)
+    assert "secret" not in "".join(lines)
+    assert "77.25" not in "".join(lines)
