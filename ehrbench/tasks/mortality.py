@@ -140,7 +140,7 @@ class Mortality(Task):
     @staticmethod
     def _check_skipped(patients: Patients, folder: Path) -> None:
         bad = len(patients.skipped)
-        whole = sum(s.field in ("RecordID", "line 1") for s in patients.skipped)
+        whole = patients.flow["record files skipped"]
         n_records = len(patients.ids) + whole
         if bad > MOST_BAD_ROWS * max(patients.n_rows, 1) or whole > MOST_BAD_ROWS * n_records:
             first = patients.skipped[0]

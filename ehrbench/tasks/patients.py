@@ -172,6 +172,7 @@ def _assemble(draft: _Draft, hours: float) -> Patients:
     flow = {
         "rows": draft.n_rows,
         "rows skipped": len(draft.skipped),
+        "record files skipped": int(draft.broken.sum()),
         "measurements": len(draft.value),
         "measurements mended": int(cleaned.mended.sum()),
         "measurements not believed": int((~cleaned.believed).sum()),
