@@ -1,0 +1,38 @@
+"""Composes a configuration as the entry points do, with a tiny task in the place of a real one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+
+from ehrbench.app.entry import resolved, spell_out
+from tests.spine import tiny
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def composed(runs_dir: Path, *overrides: str) -> dict[str, Any]:
+    """The resolved configuration of ``search.py`` with these overrides."""
+    with initialize_config_dir(str(CONF)):
+        arguments = spell_out([f"runs_dir={runs_dir}", "tracker=none", *overrides])
+        return resolved(compose("config", overrides=arguments))
+
+
+def tiny_config(task: str, runs_dir: Path, *overrides: str) -> dict[str, Any]:
+    """A small nested search of the tiny task ``beats``, ``findings`` or ``kinds``."""
+    tiny.install()
+    small = [
+        "models=[logistic,lightgbm]",
+        "n_trials=2",
+        "protocol.outer_folds=2",
+        "protocol.inner_folds=2",
+        "report.n_bootstrap=200",
+    ]
+    config = composed(runs_dir, *small, *overrides)
+    if "lightgbm" in config["model"]:
+        config["model"]["lightgbm"]["space"]["n_estimators"] |= {"low": 20, "high": 60}
+    task_config = tiny.TASKS[task]
+    data = {**config["data"], **{k: task_config[k] for k in ("sets", "train_sets", "test_sets")}}
+    return {**config, "task": task_config, "metric": task_config["metric"], "data": data}

@@ -1,0 +1,146 @@
+"""The whole spine on three tiny tasks: search, stack, bundle, evaluate, predict; and what must hold of it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ehrbench.app import scoring, searching
+from ehrbench.core.errors import BundleError, StudyMismatch
+from ehrbench.runtime.bundle import Bundle
+from tests.spine.composing import tiny_config
+
+
+def run(task: str, folder: Path, *overrides: str) -> dict:
+    searching.search(tiny_config(task, folder, *overrides), [])
+    study = next(p for p in folder.iterdir() if (p / "summary.json").exists())
+    return json.loads((study / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module", params=["beats", "findings", "kinds"])
+def searched(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    return request.param, folder, run(request.param, folder)
+
+
+def test_every_study_spends_exactly_its_budget(searched):
+    _, _, summary = searched
+    assert len(summary["studies"]) == 2 * 3  # two models; two outer folds and the one of the bundle
+    for study in summary["studies"].values():
+        assert sum(study.get(state, 0) for state in ("complete", "pruned", "failed")) == 2
+        assert study.get("failed", 0) == 0
+
+
+def test_summary_gives_every_metric_with_folds_and_intervals(searched):
+    _, _, summary = searched
+    assert set(summary["models"]) == {"logistic", "lightgbm", "ensemble"}
+    for results in summary["models"].values():
+        auroc = results["auroc"]
+        assert auroc["mean"] == pytest.approx(np.mean(auroc["folds"]))
+        assert auroc["interval"]["low"] < auroc["mean"] < auroc["interval"]["high"]
+        assert auroc["interval_procedure"]["low"] < auroc["interval_procedure"]["high"]
+        assert auroc["mean"] > 0.65  # the tiny tasks can be learned
+
+
+def test_predictions_hold_every_outer_test_unit_once(searched):
+    task, folder, summary = searched
+    with (folder / f"tiny-{task}-nested" / "predictions.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["model"] == "ensemble"]
+    keys = {(row["record"], row["unit"], row["class"]) for row in rows}
+    classes = len(summary["data"]["positives"])
+    assert len(keys) == len(rows) == summary["data"]["n_units"] * classes
+
+
+def evaluated(task: str, folder: Path, sets: list[str]) -> dict:
+    bundle = folder / f"tiny-{task}-nested" / "bundle"
+    config = {
+        "bundle": bundle,
+        "data": {"root": ".", "sets": sets},
+        "output": folder / "evaluation",
+        "n_bootstrap": 200,
+        "seed": 0,
+        "threads": 1,
+    }
+    scoring.evaluate_bundle(config)
+    return json.loads((folder / "evaluation" / "metrics.json").read_text())
+
+
+def test_the_bundle_scores_new_records_about_as_the_search_promised(searched):
+    task, folder, summary = searched
+    metrics = evaluated(task, folder, ["t"])
+    promised = summary["models"]["ensemble"]["auroc"]["mean"]
+    assert metrics["auroc"]["value"] == pytest.approx(promised, abs=0.08)
+    assert metrics["n"] == 120
+
+
+def test_the_bundle_refuses_the_records_it_was_made_from(searched):
+    task, folder, _ = searched
+    with pytest.raises(BundleError, match=r"240 of 360 records .* were used to make this bundle"):
+        evaluated(task, folder, ["s", "t"])
+
+
+def test_the_bundle_passes_its_own_test(searched):
+    task, folder, _ = searched
+    assert Bundle.load(folder / f"tiny-{task}-nested" / "bundle").self_test() <= 1e-5
+
+
+def test_raw_files_are_predicted_as_records_are(searched, tmp_path):
+    task, folder, _ = searched
+    (tmp_path / "p1.txt").write_text("p1,0.5,-1,2\np1,1,,0.25\n")
+    config = {
+        "bundle": folder / f"tiny-{task}-nested" / "bundle",
+        "input": tmp_path / "p1.txt",
+        "output": tmp_path / "out.csv",
+        "threads": 1,
+    }
+    scoring.predict_files(config)
+    with (tmp_path / "out.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    bundle = Bundle.load(config["bundle"])
+    parsed = bundle.task.read_unlabelled(tmp_path / "p1.txt")
+    expected = bundle.predict(parsed.records).probabilities.ravel()
+    assert [float(row["probability"]) for row in rows] == pytest.approx(expected, abs=1e-12)
+
+
+def test_a_second_run_trains_nothing_and_says_the_same(searched):
+    task, folder, summary = searched
+    again = run(task, folder)
+    assert again["models"] == summary["models"]
+    assert again["studies"] == summary["studies"]
+
+
+def test_more_trials_go_on_from_the_first(searched):
+    task, folder, _ = searched
+    if task != "beats":
+        pytest.skip("one task is enough: the budget knows no task")
+    longer = run(task, folder, "n_trials=3")
+    assert all(s["complete"] + s.get("pruned", 0) == 3 for s in longer["studies"].values())
+
+
+def test_the_same_command_twice_gives_the_same_bits(tmp_path):
+    one, other = run("beats", tmp_path / "one"), run("beats", tmp_path / "other")
+    assert one["models"] == other["models"]
+    assert [f["chosen"] for f in one["folds"]] == [f["chosen"] for f in other["folds"]]
+
+
+def test_another_seed_gives_other_folds_and_is_refused_on_the_same_study(tmp_path):
+    run("beats", tmp_path)
+    with pytest.raises(StudyMismatch, match="seed"):
+        run("beats", tmp_path, "seed=1")
+
+
+def test_holdout_tests_on_the_named_sets_only(tmp_path):
+    summary = run("beats", tmp_path, "protocol=holdout", "protocol.inner_folds=2")
+    assert [(f["n_train"], f["n_test"]) for f in summary["folds"]] == [(240, 120)]
+    assert "interval_procedure" not in summary["models"]["ensemble"]["auroc"]
+
+
+def test_refit_full_and_workers_give_a_bundle_too(tmp_path):
+    summary = run("kinds", tmp_path, "refit=full", "models=[logistic]")
+    assert summary["models"]["ensemble"]["auroc"]["mean"] > 0.65
+    bundle = Bundle.load(tmp_path / "tiny-kinds-nested" / "bundle")
+    assert [len(members) for members in bundle.models.values()] == [1]
