@@ -244,7 +244,7 @@ def write_search_bundle(
         target=search.target,
         models={},
         thresholds=[],
-        threshold_rule=search.threshold.describe(),
+        threshold_rule=str(search.threshold),
         cohort=wired.cohort.label,
         data_digest=search.dataset.digest,
         data_sets=list(wired.cohort.sets),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -181,6 +182,7 @@ def open_ledger(settings: Settings) -> tuple[Database, SqlLedger]:
 
 
 def _backend(settings: Settings) -> Backend:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     database, ledger = open_ledger(settings)
     pruner, storage = make_pruner(settings.pruner), optuna_storage(database)
 
@@ -200,6 +202,7 @@ def _backend(settings: Settings) -> Backend:
 
 def make_sampler(sampler: Sampler, seed: int) -> optuna.samplers.BaseSampler:
     """A seeded Optuna sampler."""
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     match sampler.name:
         case "tpe":
             return optuna.samplers.TPESampler(
@@ -220,6 +223,7 @@ def make_sampler(sampler: Sampler, seed: int) -> optuna.samplers.BaseSampler:
 def make_pruner(pruner: Pruner) -> optuna.pruners.BasePruner:
     if pruner.name == "none":
         return optuna.pruners.NopPruner()
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna.pruners.WilcoxonPruner(
         p_threshold=pruner.p_threshold, n_startup_steps=pruner.n_startup_steps
     )

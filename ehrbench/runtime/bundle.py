@@ -10,7 +10,6 @@ Thread safety: ``predict`` may be called from several threads at once.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -101,9 +100,7 @@ class Bundle:
             manifest=manifest,
             task=task,
             models=models,
-            ensemble=read_file(
-                root / ENSEMBLE, lambda path: Ensemble.from_json(json.loads(path.read_text()))
-            ),
+            ensemble=read_file(root / ENSEMBLE, lambda path: Ensemble.from_json(path.read_text())),
             training_groups=read_file(root / TRAINING_GROUPS, lambda path: np.load(path, allow_pickle=False)),
         )
 

@@ -19,7 +19,8 @@ from ehrbench.core.metric import Metric
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray, IntArray
-from ehrbench.spine.intervals import FoldData, group_bootstrap, resampled_t
+from ehrbench.spine.intervals import group_bootstrap, resampled_t
+from ehrbench.spine.resampling import FoldData
 
 
 @dataclass(frozen=True)

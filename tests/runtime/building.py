@@ -155,7 +155,7 @@ def build_bundle(
     noisy = {name: task.target.scores(0.1 + 0.8 * y) + rng.normal(size=y.shape) * 2 for name in models}
     fold = np.arange(len(y)) % 5
     ensemble = Ensemble().fit(noisy, y, target=task.target, fold=fold, seed=11)
-    (directory / ENSEMBLE).write_text(json.dumps(ensemble.to_json()))
+    (directory / ENSEMBLE).write_text(ensemble.to_json())
     return seal(directory, manifest, reference=lambda: Bundle.load(directory))
 
 

@@ -26,11 +26,12 @@ def tiny_config(task: str, runs_dir: Path, *overrides: str) -> dict[str, Any]:
     small = [
         "models=[logistic,lightgbm]",
         "n_trials=2",
-        "protocol.outer_folds=2",
         "protocol.inner_folds=2",
         "report.n_bootstrap=200",
     ]
     config = composed(runs_dir, *small, *overrides)
+    if "outer_folds" in config["protocol"]:
+        config["protocol"]["outer_folds"] = 2
     if "lightgbm" in config["model"]:
         config["model"]["lightgbm"]["space"]["n_estimators"] |= {"low": 20, "high": 60}
     task_config = tiny.TASKS[task]
