@@ -77,7 +77,7 @@ def _bundle(request: Request) -> Bundle:
 TheService = Annotated[Service, Depends(_service)]
 LoadedBundle = Annotated[Bundle, Depends(_bundle)]
 Explain = Annotated[
-    Literal["members"] | None, Query(description="members: also each model's own probability")
+    Literal["members"] | None, Query(description="`members` adds each model's own probability")
 ]
 
 

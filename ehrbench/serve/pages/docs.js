@@ -8,6 +8,9 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+// Backticks mark code in descriptions.
+const prose = (text) => text.split("`").map((part, k) => (k % 2 ? element("code", {}, part) : part));
+
 function examples(operation) {
   const found = [];
   for (const [type, body] of Object.entries(operation.requestBody?.content || {}))
@@ -63,9 +66,9 @@ function endpoint(path, method, operation) {
   const parameters = (operation.parameters || []).filter((p) => p.in === "query");
   const card = element("section", { class: "card stacked" },
     element("h2", {}, element("span", { class: "method" }, method.toUpperCase()), element("code", {}, path)),
-    ...(operation.description || "").split("\n\n").map((text) => element("p", { class: "small" }, text)));
+    ...(operation.description || "").split("\n\n").map((text) => element("p", { class: "small" }, ...prose(text))));
   for (const p of parameters)
-    card.append(element("p", { class: "small" }, element("code", {}, "?" + p.name), " ", p.description || ""));
+    card.append(element("p", { class: "small" }, element("code", {}, "?" + p.name), ": ", ...prose(p.description || "")));
   card.append(trying(path, method, operation), element("p", { class: "small faint" }, "Answers: " + answers));
   return card;
 }

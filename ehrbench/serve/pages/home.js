@@ -3,7 +3,7 @@
 
 const byId = (id) => document.getElementById(id);
 const words = (name) => name.replaceAll("_", " ");
-const percent = (p) => (100 * p).toFixed(p < 0.0995 ? 1 : 0) + " %";
+const percent = (p) => (p < 0.001 ? "< 0.1" : p > 0.999 ? "> 99.9" : (100 * p).toFixed(p < 0.0995 || p > 0.9895 ? 1 : 0)) + " %";
 const MOST_ROWS = 500;
 let thresholds = {};
 
@@ -85,7 +85,7 @@ async function predict() {
     const answer = await response.json();
     if (response.ok) return show(answer);
     const { problem, remedy, ...where } = answer.error;
-    const place = ["file", "record", "field"].filter((k) => where[k]).map((k) => `${k} ${where[k]}`).join(", ");
+    const place = ["file", "record", "field"].filter((k) => where[k] && where[k] !== "request").map((k) => `${k} ${where[k]}`).join(", ");
     fail((place ? place + ": " : "") + problem, remedy || "");
   } catch (error) {
     fail("The server did not answer. Is it still running?");

@@ -1,0 +1,137 @@
+"""The golden path on the real task: a posted raw record gets the probability it gets offline."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from ehrbench.core.records import Records
+from ehrbench.runtime import Bundle
+from tests.serve.conftest import running
+from tests.serve.mortality import mortality_bundle
+
+TEXT = {"Content-Type": "text/plain"}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Records]:
+    return mortality_bundle(tmp_path_factory.mktemp("mortality"))
+
+
+@pytest.fixture(scope="module")
+def served(built: tuple[Path, Path, Records]) -> Iterator[httpx.Client]:
+    with running(built[0]) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def files(built: tuple[Path, Path, Records]) -> dict[str, bytes]:
+    """RecordID -> the publisher's file, of eight patients of set a."""
+    data = built[1]
+    archive = next(iter(sorted(data.rglob("set-a.tar.gz"))), None)
+    if archive is None:
+        return {path.stem: path.read_bytes() for path in sorted(data.rglob("set-a/*.txt"))[:8]}
+    with tarfile.open(archive) as tar:
+        members = [member for member in tar if member.name.endswith(".txt")][:8]
+        return {Path(m.name).stem: tar.extractfile(m).read() for m in members}  # type: ignore[union-attr]
+
+
+def test_posted_files_get_the_offline_probabilities(
+    built: tuple[Path, Path, Records], served: httpx.Client, files: dict[str, bytes]
+) -> None:
+    directory, _, records = built
+    offline = Bundle.load(directory).predict(records)  # as training read them, all 240 at once
+    place = {str(record): n for n, record in enumerate(records.ids)}
+    assert len(files) == 8
+    for record, text in files.items():
+        answer = served.post("/predict?explain=members", content=text, headers=TEXT)
+        assert answer.status_code == 200, answer.text
+        (row,) = answer.json()["predictions"]
+        assert row["record"] == record
+        n = place[record]
+        assert row["probability"]["death"] == pytest.approx(offline.probabilities[n, 0], abs=1e-5)
+        for name, p in offline.by_model.items():
+            assert row["members"][name]["death"] == pytest.approx(p[n, 0], abs=1e-5)
+    assert np.ptp(offline.probabilities) > 0.01  # patients do differ
+
+
+def test_all_files_in_one_form(served: httpx.Client, files: dict[str, bytes]) -> None:
+    upload = [("file", (f"{record}.txt", text)) for record, text in files.items()]
+    rows = served.post("/predict", files=upload).json()["predictions"]
+    alone = [
+        served.post("/predict", content=t, headers=TEXT).json()["predictions"][0] for t in files.values()
+    ]
+    assert [row["record"] for row in rows] == list(files)
+    for row, one in zip(rows, alone, strict=True):
+        assert row["probability"]["death"] == pytest.approx(one["probability"]["death"], abs=1e-5)
+
+
+def test_a_task_example_as_text_and_as_json(served: httpx.Client) -> None:
+    content = served.get("/openapi.json").json()["paths"]["/predict"]["post"]["requestBody"]["content"]
+    text = content["text/plain"]["examples"]["file"]["value"]
+    one = content["application/json"]["examples"]["one"]["value"]
+    rows = [
+        served.post("/predict", content=text, headers=TEXT).json()["predictions"][0],
+        served.post("/predict", json=one).json()["predictions"][0],
+    ]
+    assert rows[0]["probability"] == rows[1]["probability"]
+    assert served.get("/healthz").json()["self_test_difference"] <= 1e-5
+
+
+def test_a_patient_without_measurements_is_predicted_and_flagged(served: httpx.Client) -> None:
+    text = (
+        "Time,Parameter,Value\n00:00,RecordID,140501\n00:00,Age,54\n00:00,Gender,0\n00:00,Height,-1\n"
+        "00:00,ICUType,4\n00:00,Weight,-1\n"
+    )
+    (row,) = served.post("/predict", content=text, headers=TEXT).json()["predictions"]
+    assert row["flags"] == ["no_measurements"]
+    assert 0 < row["probability"]["death"] < 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field", "problem"),
+    [
+        (b"00:00,Age,", b"99:99,Age,", "Time", "99:99"),
+        (b"00:00,Age,", b"00:00,Agee,", "Parameter", "Agee"),
+        (b"\n00:00,Gender,", b"\n00:10,HR,fast\n00:00,Gender,", "Value", "fast"),
+        (b"Time,Parameter,Value", b"time;parameter;value", "line 1", ""),
+    ],
+)
+def test_a_wrong_line_is_named(
+    served: httpx.Client, files: dict[str, bytes], old: bytes, new: bytes, field: str, problem: str
+) -> None:
+    text = next(iter(files.values()))
+    assert old in text
+    answer = served.post("/predict", content=text.replace(old, new, 1), headers=TEXT)
+    assert answer.status_code == 422, answer.text
+    assert field in answer.json()["error"]["field"]
+    assert problem in answer.json()["error"]["problem"]
+
+
+def test_a_wrong_json_field_is_named(served: httpx.Client) -> None:
+    schema = served.get("/model").json()["record_schema"]
+    record = json.loads(json.dumps(schema["examples"][0]))
+    record["events"][2]["value"] = "high"
+    answer = served.post("/predict", json={"records": [schema["examples"][0], record]})
+    assert answer.status_code == 422
+    assert "events[2].value" in answer.json()["error"]["field"]
+
+
+def test_training_patients_are_known(built: tuple[Path, Path, Records]) -> None:
+    directory, _, records = built
+    bundle = Bundle.load(directory)
+    assert bundle.seen(records).all()
+    example = bundle.task.parse([bundle.task.example()], strict=True).records
+    assert not bundle.seen(example).any()
+
+
+def test_the_simulated_cohort_is_marked(served: httpx.Client) -> None:
+    model = served.get("/model").json()
+    assert model["cohort"] == "simulated"
+    assert "SIMULATED" in model["warning"]

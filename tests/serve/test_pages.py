@@ -1,0 +1,150 @@
+"""The pages in a real browser, in both themes. EHRBENCH_SCREENSHOTS names a folder to keep pictures in."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.serve.conftest import running
+from tests.serve.mortality import mortality_bundle
+
+playwright = pytest.importorskip("playwright.sync_api")
+pytestmark = pytest.mark.browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with running(mortality_bundle(tmp_path_factory.mktemp("pages"))[0]) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: install the package chromium")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(browser: Any, served: httpx.Client, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A page that fails the test on a console error or a request to anywhere but the server."""
+    context = browser.new_context(color_scheme=request.param, viewport={"width": 1180, "height": 800})
+    page, errors, elsewhere = context.new_page(), [], []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda r: None if r.url.startswith(str(served.base_url)) else elsewhere.append(r.url))
+    page.theme, page.base, page.errors = request.param, str(served.base_url).rstrip("/"), errors
+    yield page
+    context.close()
+    assert elsewhere == []
+    assert errors == []
+
+
+def picture(page: Any, name: str) -> None:
+    if folder := os.environ.get("EHRBENCH_SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}-{page.theme}.png", full_page=True)
+
+
+def test_the_example_is_predicted(page: Any, served: httpx.Client) -> None:
+    page.goto(page.base + "/")
+    page.wait_for_selector("#banner:not([hidden])")
+    assert "SIMULATED" in page.inner_text("#banner")
+    picture(page, "home-empty")
+    page.click("#example")
+    page.wait_for_selector(".risk")
+    text = served.get("/example").text
+    headers = {"Content-Type": "text/plain"}
+    answer = served.post("/predict", content=text, headers=headers).json()["predictions"][0]
+    p = 100 * answer["probability"]["death"]
+    shown = page.inner_text(".risk")
+    assert shown == "> 99.9 %" if p > 99.9 else float(shown.removesuffix(" %")) == pytest.approx(p, abs=0.5)
+    assert page.inner_text(".outcome").count("%") >= 5  # the ensemble, the threshold, three models
+    assert page.input_value("#record") == text
+    assert page.inner_text("h1") == "ehrbench · mortality"
+    assert "Not a medical device" in page.inner_text("footer")
+    picture(page, "home")
+
+
+def test_a_dropped_file_is_predicted(page: Any, served: httpx.Client) -> None:
+    page.goto(page.base + "/")
+    page.set_input_files(
+        "#file", {"name": "p.txt", "mimeType": "text/plain", "buffer": served.get("/example").content}
+    )
+    page.wait_for_selector(".risk")
+    page.evaluate(
+        """text => {
+            document.querySelector('#result').replaceChildren();
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([text], 'q.txt'));
+            document.dispatchEvent(new DragEvent('drop', {dataTransfer: transfer, cancelable: true}));
+        }""",
+        served.get("/example").text,
+    )
+    page.wait_for_selector(".risk")
+
+
+def test_json_may_be_pasted_too(page: Any, served: httpx.Client) -> None:
+    page.goto(page.base + "/")
+    schema = served.get("/model").text
+    page.evaluate(
+        "m => { document.querySelector('#record').value ="
+        " JSON.stringify(JSON.parse(m).record_schema.examples[0]) }",
+        schema,
+    )
+    page.click("#predict")
+    page.wait_for_selector(".risk")
+
+
+def test_a_wrong_record_is_told_and_never_run_as_markup(page: Any) -> None:
+    page.goto(page.base + "/")
+    page.fill("#record", "Time,Parameter,Value\n00:00,RecordID,7\n00:00,<img src=x onerror=alert(1)>,3\n")
+    page.click("#predict")
+    page.wait_for_selector(".problem")
+    assert page.inner_text(".problem").startswith("field Parameter in line 3: '<img src=x")
+    assert page.locator("#result img").count() == 0
+    picture(page, "home-problem")
+    page.errors[:] = [error for error in page.errors if "422" not in error]  # the browser's own note
+
+
+def test_an_empty_field_is_told(page: Any) -> None:
+    page.goto(page.base + "/")
+    page.click("#predict")
+    assert "no record yet" in page.inner_text(".problem")
+
+
+def test_the_page_fits_a_phone(page: Any) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.goto(page.base + "/")
+    page.click("#example")
+    page.wait_for_selector(".risk")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    picture(page, "phone")
+
+
+def test_the_documented_example_works_when_sent(page: Any) -> None:
+    page.goto(page.base + "/docs")
+    card = page.locator("section", has=page.locator("h2 code", has_text=re.compile("^/predict$")))
+    card.wait_for()
+    for choice in card.locator("option").all():
+        card.locator("select").select_option(choice.get_attribute("value"))
+        card.locator("button").click()
+        answer = card.locator("pre[data-answer]")
+        playwright.expect(answer).to_contain_text("200")
+        playwright.expect(answer).to_contain_text("probability")
+        answer.evaluate("node => { node.textContent = ''; }")
+    card.locator("button").click()
+    playwright.expect(card.locator("pre[data-answer]")).to_contain_text("death")
+    picture(page, "docs")
