@@ -8,6 +8,7 @@
 #   EHRBENCH_PYTHON         the interpreter to use, instead of the first suitable one on the PATH
 #   EHRBENCH_TORCH_WHEELS   a folder of wheels or the URL of an index that has PyTorch's builds for this machine
 #   EHRBENCH_CPU_ONLY=1     install the CPU build of PyTorch although there is a GPU
+#   EHRBENCH_EXTRAS=s3      also what an s3:// URL for ARTIFACTS_URL needs
 #   EHRBENCH_ALLOW_CUDA=1   take whatever build of PyTorch pip finds, CUDA's gigabytes included
 set -euo pipefail
 
@@ -52,7 +53,7 @@ else
 fi
 
 torch="$(which_torch)"
-digest="$("$base" "$root/scripts/locked.py" digest) $torch"
+digest="$("$base" "$root/scripts/locked.py" digest) $torch ${EHRBENCH_EXTRAS:-}"
 stamp="$venv/ehrbench-environment"
 if [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" = "$digest" ]; then
     made_with="$(sed -n 2p "$stamp")"
@@ -73,7 +74,7 @@ trap 'rm -rf "$work"' EXIT
 python="$venv/bin/python"
 rm -f "$stamp"
 "$python" "$root/scripts/locked.py" constraints --torch "$torch" >"$work/constraints.txt"
-wanted=(--editable "$root")
+wanted=(--editable "$root${EHRBENCH_EXTRAS:+[$EHRBENCH_EXTRAS]}")
 if [ "$groups" != main ]; then
     "$python" "$root/scripts/locked.py" dev >"$work/dev.txt"
     wanted+=(--requirement "$work/dev.txt")

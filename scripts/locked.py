@@ -41,10 +41,13 @@ def constraints(lock: dict[str, Any], torch: str) -> Iterator[str]:
 
 
 def marker_of(package: dict[str, Any]) -> str:
-    """The package's marker over all its groups; empty where one of them needs it everywhere."""
+    """The package's marker over all its groups; empty where one of them needs it everywhere.
+
+    An extra's own marker is left out: pip would take a constraint under it as never meant.
+    """
     marker = package.get("markers", "")
     if isinstance(marker, str):
-        return marker
+        return re.sub(r'( and )?\(?extra == "[^"]*"\)?( and )?', "", marker)
     if set(marker) != set(package["groups"]):
         return ""
     return " or ".join(f"({part})" for part in dict.fromkeys(marker.values()))

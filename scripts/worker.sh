@@ -9,7 +9,7 @@
 # has GPU i (modulo their number) for itself. It ends with 0 when every ticket is spent; Ctrl-C or SIGTERM gives
 # the running trials back, so that another worker takes them over at once.
 set -uo pipefail
-set -m  # children in groups of their own, with SIGINT as they are used to it
+set -m  # without job control, bash would start its children deaf to SIGINT
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 cd "$root" || exit 1
@@ -30,6 +30,7 @@ case "$workers" in "" | 0 | *[!0-9]*) echo "worker: -n '$workers' is not a numbe
 keep() {  # keep NUMBER ARGUMENTS...: one worker, until its search is spent or it cannot be helped
     local number="$1" failures=0 proven="" child="" status started pause
     shift
+    set -m  # a subshell forgets it
     if [ "$gpus" -gt 0 ]; then export CUDA_VISIBLE_DEVICES=$(((number - 1) % gpus)); fi
     trap 'kill -INT "$child" 2>/dev/null; wait "$child"; exit 130' INT TERM
     while :; do

@@ -1,0 +1,375 @@
+"""The repository itself: what it locks, ships, promises in its scripts and must never contain."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import yaml
+from packaging.markers import Marker
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from ehrbench.infra.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+LARGEST_FILE_BYTES = 1024 * 1024
+
+
+def script(name: str) -> ModuleType:
+    """A file of scripts/, as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def tracked() -> list[Path]:
+    """Files that git tracks (the working tree's state of them)."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    return [path for name in listed.decode().split("\0") if name and (path := ROOT / name).is_file()]
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    for path in tracked():
+        try:
+            yield path.relative_to(ROOT).as_posix(), path.read_text()
+        except UnicodeDecodeError:
+            continue
+
+
+@pytest.fixture(scope="module")
+def lock() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "poetry.lock").read_text())
+
+
+@pytest.fixture(scope="module")
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+# --- the lock -------------------------------------------------------------------------------------------
+
+
+def test_lock_was_made_from_this_pyproject(lock: dict[str, Any]) -> None:
+    expected = script("lock").content_hash((ROOT / "pyproject.toml").read_text())
+    assert lock["metadata"]["content-hash"] == expected, "pyproject.toml has changed: run scripts/lock.py"
+
+
+def test_lock_names_no_package_index(lock: dict[str, Any]) -> None:
+    assert [p["name"] for p in lock["package"] if "source" in p] == []
+
+
+def test_lock_satisfies_every_declared_requirement(lock: dict[str, Any], pyproject: dict[str, Any]) -> None:
+    versions: dict[str, list[Version]] = {}
+    for package in lock["package"]:
+        versions.setdefault(package["name"], []).append(Version(package["version"]))
+    declared = pyproject["project"]["dependencies"] + pyproject["dependency-groups"]["dev"]
+    for requirement in map(Requirement, declared):
+        found = versions[canonicalize_name(requirement.name)]
+        assert all(requirement.specifier.contains(v, prereleases=True) for v in found), requirement
+
+
+def test_lock_holds_a_torch_that_a_local_cpu_wheel_can_satisfy(lock: dict[str, Any]) -> None:
+    (torch,) = (p for p in lock["package"] if p["name"] == "torch")
+    assert torch["version"].startswith("2.13.")
+    lines = list(script("locked").constraints(lock, "cpu"))
+    assert f"torch=={torch['version']}+cpu" in lines
+    assert not [line for line in lines if line.startswith(("nvidia-", "cuda-", "triton"))]
+
+
+def test_lock_gives_one_constraint_a_package_on_every_supported_machine(lock: dict[str, Any]) -> None:
+    for python in ("3.11", "3.12", "3.13"):
+        for system, platform in (("Linux", "linux"), ("Darwin", "darwin"), ("Windows", "win32")):
+            environment = {"python_version": python, "platform_system": system, "sys_platform": platform}
+            names = []
+            for line in script("locked").constraints(lock, "any"):
+                requirement = Requirement(line)
+                if requirement.marker is None or requirement.marker.evaluate(environment):
+                    names.append(requirement.name)
+            assert sorted(set(names)) == sorted(names)
+            assert {"torch", "numpy", "pytest", "s3fs"} <= set(names)
+
+
+def test_lock_is_what_this_environment_has(lock: dict[str, Any], pyproject: dict[str, Any]) -> None:
+    declared = pyproject["project"]["dependencies"] + pyproject["dependency-groups"]["dev"]
+    wanted = {canonicalize_name(Requirement(text).name) for text in declared}
+    for package in lock["package"]:
+        marker = script("locked").marker_of(package)
+        if package["name"] in wanted and (not marker or Marker(marker).evaluate()):
+            assert Version(version(package["name"])).public == package["version"], (
+                f"{package['name']}: run scripts/environment.sh --dev"
+            )
+
+
+def imports(folder: str) -> set[str]:
+    """Top-level names of third-party modules imported anywhere in the Python files of a folder."""
+    names = set()
+    for path in (ROOT / folder).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"ehrbench", "tests"}
+
+
+@pytest.mark.parametrize(("folder", "dev"), [("ehrbench", False), ("experiments", False), ("tests", True)])
+def test_every_import_is_a_declared_dependency(pyproject: dict[str, Any], folder: str, dev: bool) -> None:
+    declared = pyproject["project"]["dependencies"] + (pyproject["dependency-groups"]["dev"] if dev else [])
+    known = {canonicalize_name(Requirement(text).name) for text in declared}
+    owners = packages_distributions()
+    undeclared = {
+        name
+        for name in imports(folder)
+        if not {canonicalize_name(d) for d in owners.get(name, [name])} & known
+    }
+    assert undeclared == set(), "declare them in pyproject.toml, then run scripts/lock.py"
+
+
+# --- what is in the repository --------------------------------------------------------------------------
+
+
+def test_no_tracked_file_is_large() -> None:
+    large = {str(p.relative_to(ROOT)): p.stat().st_size for p in tracked()}
+    assert {name: size for name, size in large.items() if size > LARGEST_FILE_BYTES} == {}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("py", "pi.org"),
+        ("python", "hosted.org"),
+        ("download.", "pytorch.org"),
+        ("anaconda", ".org"),
+        ("/wo", "rk/"),
+    ],
+)
+def test_no_package_host_or_machine_path_is_named(parts: tuple[str, str]) -> None:
+    pattern = re.compile(r"(?<![\w.])" + re.escape("".join(parts)))
+    assert [name for name, text in texts() if pattern.search(text)] == []
+
+
+def test_no_data_file_is_tracked() -> None:
+    data = {".csv", ".parquet", ".gz", ".zip", ".xz", ".jpg", ".jpeg", ".db", ".ckpt", ".pkl", ".pt"}
+    results = ROOT / "experiments" / "results"  # recorded figures are allowed
+    assert [p for p in tracked() if p.suffix in data and results not in p.parents] == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.yaml")), ids=lambda p: p.stem)
+def test_configuration_parses_and_says_why(path: Path) -> None:
+    text = path.read_text()
+    yaml.safe_load(text)
+    assert re.search(r"(^|\s)#(?! @package)", text, re.MULTILINE), "no comment says what this is for"
+
+
+def test_links_in_the_documentation_lead_somewhere() -> None:
+    dead = []
+    for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+            if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists():
+                dead.append(f"{page.relative_to(ROOT)}: {target}")
+    assert dead == []
+
+
+# --- settings and containers ----------------------------------------------------------------------------
+
+
+def variables(env_file: Path) -> set[str]:
+    return set(re.findall(r"^([A-Z_0-9]+)=", env_file.read_text(), re.MULTILINE))
+
+
+def test_env_example_names_every_setting() -> None:
+    assert {name.upper() for name in Settings.__dataclass_fields__} <= variables(ROOT / ".env.example")
+
+
+def test_env_example_can_be_read_as_it_stands() -> None:
+    settings = Settings.read(ROOT / ".env.example", {})
+    assert (settings.optuna_host, settings.optuna_port) == ("localhost", 3306)
+    assert settings.artifacts_url == settings.ehrbench_data == ""
+
+
+def test_compose_services_are_whole() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    services = yaml.safe_load(text)["services"]
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
+    targets = set(re.findall(r"^FROM \S+ AS (\w+)$", dockerfile, re.MULTILINE))
+    assert {"mysql", "mlflow", "worker", "train", "evaluate", "infer", "api"} <= set(services)
+    for name, service in services.items():
+        if "build" in service:
+            assert service["build"]["target"] in targets, name
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            if source.startswith("./"):
+                assert (ROOT / source).exists(), f"{name}: {source}"
+        if service.get("restart"):
+            assert "healthcheck" in service, name
+        for needed in service.get("depends_on", []):
+            assert needed in services, name
+    needed = set(re.findall(r"\$\{([A-Z_]+):\?", text))
+    assert needed <= variables(ROOT / ".env.example")
+    assert not re.search(r"PASSWORD: (?!\$\{)", text), "a password stands in docker-compose.yml"
+
+
+def test_dockerfile_copies_only_what_exists_and_is_let_through() -> None:
+    let_through = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    copies = re.findall(r"^COPY (?!--)(.+) \S+$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)
+    assert copies
+    for source in " ".join(copies).split():
+        assert list(ROOT.glob(source.rstrip("/"))), source
+        assert any(source == entry or source.startswith(f"{entry}/") for entry in let_through), source
+
+
+def test_served_bundles_need_only_what_the_api_image_installs(lock: dict[str, Any]) -> None:
+    """Imports everything that serves with every other installed package hidden."""
+    needs = {p["name"]: {canonicalize_name(n) for n in p.get("dependencies", {})} for p in lock["package"]}
+    installed = set()
+    waiting = [
+        line for line in (ROOT / "docker" / "api.txt").read_text().splitlines() if line and line[0] != "#"
+    ]
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name not in installed:
+            installed.add(name)
+            waiting += needs[name]
+    owners = packages_distributions()
+    hidden = sorted(
+        module
+        for module, distributions in owners.items()
+        if not {canonicalize_name(d) for d in distributions} & {*installed, "ehrbench", "setuptools"}
+    )
+    code = (
+        "import sys\n"
+        f"sys.modules.update(dict.fromkeys({hidden!r}))\n"
+        "import lightgbm, onnxruntime\n"
+        "import ehrbench.app.cli, ehrbench.serve.run, ehrbench.runtime.runners, ehrbench.runtime.trees\n"
+        "assert 'torch' in sys.modules and sys.modules['torch'] is None\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+# --- scripts --------------------------------------------------------------------------------------------
+
+SHELL = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci" / "run"]
+
+
+@pytest.mark.parametrize("path", SHELL, ids=lambda p: p.name)
+def test_shell_scripts_parse_and_can_be_executed(path: Path) -> None:
+    assert os.access(path, os.X_OK)
+    done = subprocess.run(["bash", "-n", str(path)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda p: p.stem)
+def test_entry_points_explain_themselves(path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(path), "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "conf" in done.stdout.lower()
+    assert path.stem in (ast.get_docstring(ast.parse(path.read_text())) or "")
+
+
+def test_environment_refuses_an_unsuitable_python(tmp_path: Path) -> None:
+    old = tmp_path / "python3"
+    old.write_text("#!/bin/sh\nexit 1\n")
+    old.chmod(0o755)
+    clone = tmp_path / "clone"
+    (clone / "scripts").mkdir(parents=True)
+    (clone / "scripts" / "environment.sh").write_bytes((ROOT / "scripts" / "environment.sh").read_bytes())
+    done = subprocess.run(
+        ["bash", "scripts/environment.sh"],
+        cwd=clone,
+        env={**os.environ, "EHRBENCH_PYTHON": str(old)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "3.11, 3.12 or 3.13" in done.stderr
+    assert not (clone / ".venv").exists()
+
+
+@contextmanager
+def worker(tmp_path: Path, body: str) -> Iterator[subprocess.Popen[str]]:
+    """scripts/worker.sh, keeping one worker whose interpreter is a shell script."""
+    interpreter = tmp_path / "python"
+    interpreter.write_text(f"#!/bin/bash\n{body}\n")
+    interpreter.chmod(0o755)
+    process = subprocess.Popen(
+        [str(ROOT / "scripts" / "worker.sh"), "-n", "1", "study_name=t"],
+        env={**os.environ, "EHRBENCH_WORKER_PYTHON": str(interpreter), "LOG": str(tmp_path / "log")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:  # the test has failed already; leave nothing behind
+            for child in children(process.pid):
+                os.kill(child, signal.SIGKILL)
+            process.kill()
+            process.communicate()
+
+
+def children(pid: int) -> list[int]:
+    """Processes started by ``pid`` and theirs, the youngest last."""
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
+    return [one for child in map(int, listed.split()) for one in (child, *children(child))]
+
+
+def test_worker_starts_again_after_a_crash_with_the_same_arguments(tmp_path: Path) -> None:
+    body = 'echo "$EHRBENCH_WORKER $*" >>"$LOG"; [ "$(wc -l <"$LOG")" -ge 2 ] || kill -KILL $$'
+    with worker(tmp_path, body) as process:
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "ended with 137, starting again in 2 s" in errors
+    assert (tmp_path / "log").read_text() == "1 experiments/search.py study_name=t\n" * 2
+
+
+def test_worker_does_not_repeat_a_faulty_configuration(tmp_path: Path) -> None:
+    with worker(tmp_path, 'echo once >>"$LOG"; exit 2') as process:
+        process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert (tmp_path / "log").read_text() == "once\n"
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
+def test_worker_lets_its_search_give_the_trial_back(tmp_path: Path, asked: signal.Signals) -> None:
+    body = """trap 'echo interrupted >>"$LOG"; exit 130' INT
+        echo ready >>"$LOG"
+        while :; do sleep 0.1; done"""
+    log = tmp_path / "log"
+    with worker(tmp_path, body) as process:
+        deadline = time.monotonic() + 10
+        while not log.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(asked)
+        process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert log.read_text() == "ready\ninterrupted\n"
