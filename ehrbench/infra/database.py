@@ -100,6 +100,10 @@ class Database:
             event.listen(engine, "begin", _sqlite_begin)
         return engine
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """To another process without the engine, whose connections stay here."""
+        return Database, (self.url, dict(self.connect_args))
+
     def check(self, patience_s: float = 5.0) -> None:
         """Connect once. Raises StorageError with one line on what is wrong and what to do."""
         read(self.engine, lambda connection: connection.exec_driver_sql("SELECT 1"), patience_s=patience_s)

@@ -1,0 +1,137 @@
+"""MlflowTracker: MLflow as a copy of the ledger that catches up, and that nothing ever waits for.
+
+Each call appends a line to a local spool and returns; a daemon thread replays the spool into MLflow. While
+the server is down, slow or full, the spool grows and training goes on; the thread tries again with growing
+pauses, and the next process adopts what a dead one has left. MLflow is imported in the thread alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ehrbench.infra.mlflow_replay import MlflowReplay
+from ehrbench.infra.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 500
+_LONGEST_PAUSE_S = 30.0
+
+
+class MlflowTracker:
+    """``core.tracker.Tracker`` over MLflow.
+
+    uri: ``http(s)://…`` or ``sqlite:///…``; experiment: made if it is not there.
+    spool_dir: a folder of this machine; workers may share it.
+    """
+
+    def __init__(self, uri: str, experiment: str, spool_dir: Path) -> None:
+        self._folder = spool_dir
+        self._spool = Spool.create(spool_dir)
+        self._replay = MlflowReplay(uri, experiment, spool_dir)
+        self._news, self._closing = threading.Event(), threading.Event()
+        self._left = 0
+        self._full = False
+        self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
+        self._thread.start()
+
+    # --- calls: append and return ------------------------------------------------------------------------
+
+    def run(
+        self, key: str, *, name: str, parent: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> None:
+        self._append("run", key, name=name, parent=parent, tags=dict(tags or {}))
+
+    def params(self, key: str, params: Mapping[str, object]) -> None:
+        self._append("params", key, params={name: str(value) for name, value in params.items()})
+
+    def metrics(self, key: str, values: Mapping[str, float], step: int = 0) -> None:
+        self._append("metrics", key, values={n: float(v) for n, v in values.items()}, step=step)
+
+    def artifact(self, key: str, path: Path, folder: str = "") -> None:
+        try:
+            kept = self._spool.keep(path)
+        except OSError as error:
+            logger.warning("%s is not copied to MLflow: %s", path, error)
+            return
+        self._append("artifact", key, kept=str(self._spool.files / kept), folder=folder)
+
+    def end(self, key: str, state: str = "FINISHED") -> None:
+        self._append("end", key, state=state)
+
+    def close(self, timeout_s: float = 30.0) -> int:
+        self._closing.set()
+        self._news.set()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive():
+            return self._spool.waiting() + self._left
+        self._spool.close()
+        return self._left
+
+    def _append(self, kind: str, key: str, **content: Any) -> None:
+        try:
+            self._spool.append({"do": kind, "key": key, "at_ms": time.time_ns() // 1_000_000, **content})
+        except OSError as error:
+            if not self._full:
+                logger.warning("the tracking spool cannot be written, MLflow will miss calls: %s", error)
+            self._full = True
+        self._news.set()
+
+    # --- the thread --------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        orphans = Spool.adopt_orphans(self._folder)
+        while orphans:
+            self._left = sum(spool.waiting() for spool in orphans)
+            if not self._drain(orphans[0]):
+                self._left += self._spool.waiting()
+                for spool in orphans:
+                    spool.close()
+                return
+            orphans.pop(0).close()
+        self._left = 0
+        while True:
+            closing = self._closing.is_set()  # read before draining: what came before it is taken
+            self._news.clear()
+            if not self._drain(self._spool):
+                self._left = self._spool.waiting()
+                return
+            if closing:
+                return
+            self._news.wait()
+            self._closing.wait(0.2)  # let calls gather into one batch
+
+    def _drain(self, spool: Spool) -> bool:
+        """Replay all that the spool holds; False when closing came while the server was away."""
+        pause_s, quiet = 0.5, False
+        while True:
+            try:
+                events, offset = spool.batch(_BATCH)
+                if not events:
+                    return True
+                self._replay.send(events)
+                spool.done(offset)
+                for event in events:
+                    self._replay.forget_files(event)
+                pause_s, quiet = 0.5, False
+            except Exception as error:  # whatever MLflow raises: the spool keeps the calls
+                if not quiet:
+                    logger.warning(
+                        "MLflow does not answer, calls are kept in %s: %s", spool.path, _line(error)
+                    )
+                quiet = True
+                self._replay.doubt()
+                if self._closing.is_set():
+                    return False
+                self._closing.wait(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

@@ -1,0 +1,235 @@
+"""What every Ledger must do; inherit and give the fixtures ``ledger`` and ``clock``."""
+
+from __future__ import annotations
+
+import pytest
+
+from ehrbench.core.errors import ConfigError, LeaseLost, StudyMismatch
+from ehrbench.core.ledger import Fit, Ledger, StudyKey, Ticket
+
+KEY = StudyKey("study", "mortality", "ssm", 0)
+DIGEST = "d" * 64
+
+
+def a_fit(fold: int, score: float = 0.5, seed: int = 7) -> Fit:
+    curve = ((0, {"log_loss": 0.7}), (1, {"log_loss": 0.6}))
+    return Fit(fold, seed, score, 1, 0.25, "a" * 64, "b" * 64, "c" * 64, curve)
+
+
+class LedgerConformance:
+    """A ledger with leases of 60 s by ``clock`` and three attempts a ticket."""
+
+    @pytest.fixture(autouse=True)
+    def _open(self, ledger: Ledger) -> None:
+        ledger.open_study(KEY, DIGEST, {"data": "x", "trainer": {"epochs": 3}})
+
+    @staticmethod
+    def claim(ledger: Ledger, n_trials: int = 3, worker: str = "w1") -> Ticket:
+        ticket = ledger.claim(KEY, n_trials, worker)
+        assert ticket is not None
+        return ticket
+
+    def test_open_again_with_the_same_digest(self, ledger: Ledger) -> None:
+        ledger.open_study(KEY, DIGEST, {"data": "whatever"})
+        assert ledger.studies() == [KEY]
+
+    def test_mismatch_names_what_differs(self, ledger: Ledger) -> None:
+        facts = {"data": "x", "trainer": {"epochs": 4, "clip": 1.0}}
+        with pytest.raises(StudyMismatch) as caught:
+            ledger.open_study(KEY, "e" * 64, facts)
+        message = str(caught.value)
+        assert "trainer.epochs was 3, now 4" in message
+        assert "trainer.clip was absent, now 1.0" in message
+        assert "data" not in message
+        assert "\n" not in message
+
+    def test_studies_by_name(self, ledger: Ledger) -> None:
+        final = StudyKey("study", "mortality", "ssm", None)
+        other = StudyKey("other", "mortality", "ssm", 0)
+        for key in (final, other):
+            ledger.open_study(key, DIGEST, {})
+        assert ledger.studies("study") == [KEY, final]
+        assert ledger.studies() == [KEY, final, other]
+
+    def test_names_are_case_sensitive(self, ledger: Ledger) -> None:
+        ledger.open_study(StudyKey("STUDY", "mortality", "ssm", 0), "e" * 64, {})
+        assert len(ledger.studies()) == 2
+
+    @pytest.mark.parametrize("name", ["", "Müdigkeit", "a" * 121, "two\nlines"])
+    def test_unusable_names(self, ledger: Ledger, name: str) -> None:
+        with pytest.raises(ConfigError, match="study_name"):
+            ledger.open_study(StudyKey(name, "mortality", "ssm", 0), DIGEST, {})
+
+    def test_unknown_study(self, ledger: Ledger) -> None:
+        with pytest.raises(ConfigError, match="no study"):
+            ledger.claim(StudyKey("nobody", "mortality", "ssm", 0), 3, "w1")
+
+    def test_exactly_n_tickets(self, ledger: Ledger) -> None:
+        numbers = [self.claim(ledger).number for _ in range(3)]
+        assert numbers == [0, 1, 2]
+        assert ledger.claim(KEY, 3, "w2") is None
+        assert ledger.spent(KEY) == 0
+
+    def test_more_trials_later(self, ledger: Ledger) -> None:
+        ledger.finish(self.claim(ledger, 1), "complete", 0.5)
+        assert ledger.claim(KEY, 1, "w1") is None
+        assert self.claim(ledger, 2).number == 1
+
+    @pytest.mark.parametrize("n_trials", [0, -1, 1])
+    def test_too_few_trials(self, ledger: Ledger, n_trials: int) -> None:
+        self.claim(ledger), self.claim(ledger)
+        with pytest.raises(ConfigError, match="n_trials"):
+            ledger.claim(KEY, n_trials, "w1")
+        assert len(ledger.tickets(KEY)) == 2
+
+    def test_a_whole_trial(self, ledger: Ledger) -> None:
+        ticket = ledger.start(self.claim(ledger), 17, {"lr": 0.1, "n_layers": 2, "norm": "batch"}, 2**31 - 1)
+        assert (ticket.trial_number, ticket.seed) == (17, 2**31 - 1)
+        for fold in (0, 1):
+            ledger.record_fit(ticket, a_fit(fold))
+        ledger.finish(ticket, "complete", 0.1 + 0.2)
+        (row,) = ledger.tickets(KEY)
+        assert (row.state, row.number, row.attempt, row.worker, row.trial_number) == ("complete", 0, 1, "w1", 17)
+        assert row.params == {"lr": 0.1, "n_layers": 2, "norm": "batch"}
+        assert row.value == 0.1 + 0.2  # to the last bit
+        assert list(row.fits) == [a_fit(0), a_fit(1)]
+        assert row.started is not None
+        assert row.finished is not None
+        assert ledger.spent(KEY) == 1
+
+    def test_pruned_is_spent(self, ledger: Ledger) -> None:
+        ledger.finish(self.claim(ledger), "pruned", None)
+        assert [t.state for t in ledger.tickets(KEY)] == ["pruned"]
+        assert ledger.spent(KEY) == 1
+
+    def test_a_score_that_is_not_a_number(self, ledger: Ledger) -> None:
+        ledger.record_fit(self.claim(ledger), a_fit(0, score=float("nan")))
+        score = ledger.tickets(KEY)[0].fits[0].score
+        assert score != score
+
+    def test_a_fold_again_keeps_the_first(self, ledger: Ledger) -> None:
+        ticket = self.claim(ledger)
+        ledger.record_fit(ticket, a_fit(0, score=0.5))
+        ledger.record_fit(ticket, a_fit(0, score=0.9))
+        assert list(ledger.tickets(KEY)[0].fits) == [a_fit(0, score=0.5)]
+
+    def test_failures_are_retried_then_spent(self, ledger: Ledger) -> None:
+        ticket = ledger.start(self.claim(ledger, 1), 4, {"lr": 0.1}, 9)
+        ledger.record_fit(ticket, a_fit(0))
+        assert ledger.fail(ticket, "NaN loss", retry=True) == "free"
+        again = self.claim(ledger, 1, "w2")
+        assert (again.number, again.attempt, again.trial_number, again.seed) == (0, 2, 4, 9)
+        assert again.params == {"lr": 0.1}
+        assert again.token > ticket.token
+        assert [f.fold for f in ledger.tickets(KEY)[0].fits] == [0]
+        assert ledger.fail(again, "NaN loss", retry=True) == "free"
+        assert ledger.fail(self.claim(ledger, 1), "NaN loss", retry=True) == "failed"
+        assert ledger.claim(KEY, 1, "w1") is None
+        (row,) = ledger.tickets(KEY)
+        assert (row.state, row.error, row.attempt) == ("failed", "NaN loss", 3)
+
+    def test_a_failure_without_retry_is_spent(self, ledger: Ledger) -> None:
+        assert ledger.fail(self.claim(ledger), "bad parameters", retry=False) == "failed"
+        assert ledger.spent(KEY) == 1
+
+    def test_a_released_ticket_has_not_spent_an_attempt(self, ledger: Ledger) -> None:
+        for _ in range(5):
+            ticket = self.claim(ledger, 1)
+            assert (ticket.number, ticket.attempt) == (0, 1)
+            ledger.record_fit(ticket, a_fit(0))
+            ledger.release(ticket)
+        assert [t.state for t in ledger.tickets(KEY)] == ["free"]
+        assert len(ledger.tickets(KEY)[0].fits) == 1
+
+    def test_a_live_lease_is_not_taken(self, ledger: Ledger, clock) -> None:
+        self.claim(ledger, 1)
+        clock.now += 59
+        assert ledger.claim(KEY, 1, "w2") is None
+
+    def test_renewal_keeps_the_lease(self, ledger: Ledger, clock) -> None:
+        ticket = self.claim(ledger, 1)
+        for _ in range(5):
+            clock.now += 59
+            ledger.renew(ticket)
+        assert ledger.claim(KEY, 1, "w2") is None
+
+    def test_an_expired_lease_is_taken_over(self, ledger: Ledger, clock) -> None:
+        ticket = ledger.start(self.claim(ledger, 1), 5, {"lr": 0.1}, 3)
+        ledger.record_fit(ticket, a_fit(0))
+        clock.now += 61
+        taken = self.claim(ledger, 1, "w2")
+        assert (taken.number, taken.trial_number, taken.params, taken.worker) == (0, 5, {"lr": 0.1}, "w2")
+        assert taken.token == ticket.token + 1
+
+    def test_expiry_alone_takes_nothing_away(self, ledger: Ledger, clock) -> None:
+        ticket = self.claim(ledger, 1)
+        clock.now += 1000
+        ledger.record_fit(ticket, a_fit(0))  # nobody else has claimed it: it goes on, with a new lease
+        assert ledger.claim(KEY, 1, "w2") is None
+
+    def test_a_late_worker_writes_nothing(self, ledger: Ledger, clock) -> None:
+        late = ledger.start(self.claim(ledger, 1), 5, {}, 3)
+        clock.now += 61
+        taken = self.claim(ledger, 1, "w2")
+        writes = [
+            lambda: ledger.renew(late),
+            lambda: ledger.start(late, 6, {"lr": 9.0}, 1),
+            lambda: ledger.record_fit(late, a_fit(0)),
+            lambda: ledger.finish(late, "complete", 0.9),
+            lambda: ledger.fail(late, "late", retry=False),
+            lambda: ledger.release(late),
+        ]
+        before = ledger.tickets(KEY)
+        for write in writes:
+            with pytest.raises(LeaseLost, match="w2"):
+                write()
+        assert ledger.tickets(KEY) == before
+        ledger.finish(taken, "complete", 0.5)
+        for write in writes:
+            with pytest.raises(LeaseLost):
+                write()
+        assert ledger.tickets(KEY)[0].value == 0.5
+
+    def test_nothing_is_written_after_the_end(self, ledger: Ledger) -> None:
+        ticket = self.claim(ledger)
+        ledger.finish(ticket, "complete", 0.5)
+        ledger.finish(ticket, "complete", 0.5)  # the answer to the first may have been lost
+        for write in (
+            lambda: ledger.record_fit(ticket, a_fit(0)),
+            lambda: ledger.finish(ticket, "pruned", None),
+            lambda: ledger.fail(ticket, "no", retry=True),
+            lambda: ledger.release(ticket),
+            lambda: ledger.renew(ticket),
+        ):
+            with pytest.raises(LeaseLost):
+                write()
+        assert [(t.state, t.value) for t in ledger.tickets(KEY)] == [("complete", 0.5)]
+
+    def test_a_trial_that_kills_its_workers_is_spent(self, ledger: Ledger, clock) -> None:
+        for attempt in (1, 2, 3):
+            assert self.claim(ledger, 1).attempt == attempt
+            clock.now += 61
+        assert ledger.claim(KEY, 1, "w2") is None
+        (row,) = ledger.tickets(KEY)
+        assert row.state == "failed"
+        assert "died 3 times" in str(row.error)
+
+    def test_deaths_with_progress_spend_nothing(self, ledger: Ledger, clock) -> None:
+        for fold in range(8):
+            ledger.record_fit(self.claim(ledger, 1), a_fit(fold))
+            clock.now += 61
+        ledger.finish(self.claim(ledger, 1), "complete", 0.5)
+        assert len(ledger.tickets(KEY)[0].fits) == 8
+
+    def test_the_lowest_number_first(self, ledger: Ledger, clock) -> None:
+        first, second = self.claim(ledger, 5), self.claim(ledger, 5)
+        ledger.release(second)
+        ledger.release(first)
+        assert [self.claim(ledger, 5).number for _ in range(3)] == [0, 1, 2]
+
+    def test_results_keep_the_first(self, ledger: Ledger) -> None:
+        assert ledger.result("study", "outer/0") is None
+        ledger.put_result("study", "outer/0", b"first")
+        ledger.put_result("study", "outer/0", b"second")
+        assert ledger.result("study", "outer/0") == b"first"
+        assert ledger.result("other", "outer/0") is None

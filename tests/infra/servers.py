@@ -1,0 +1,154 @@
+"""Real servers for tests, on free loopback ports: MariaDB and MLflow. They can be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pymysql
+import pytest
+
+from ehrbench.infra.database import Database
+from ehrbench.infra.settings import Secret, Settings
+
+PASSWORD = "p{a}:ss/w@rd%40"  # what breaks a URL or a format string
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def absent(what: str, remedy: str) -> None:
+    """Skip, loudly; in CI, fail: there a missing server is a broken job, not a reason to test less."""
+    message = f"{what} is not installed: the tests against a real server do NOT run — {remedy}"
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+class Server:
+    """A process on ``port``; ``stop`` lets it finish, ``kill`` does not."""
+
+    process: subprocess.Popen[bytes] | None = None
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.port = folder, free_port()
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def ready(self) -> bool:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        with (self.folder / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.folder)
+        wait_until(lambda: self.ready() or self.process is None or self.process.poll() is not None, 240)
+        if self.process.poll() is not None:
+            raise RuntimeError((self.folder / "server.log").read_text()[-2000:])
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.terminate()
+            self.process.wait(60)
+            self.process = None
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait(60)
+            self.process = None
+
+
+class MariaDb(Server):
+    """A MariaDB with an account ``ehrbench`` that may do everything and one ``reader`` that only reads."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        if not shutil.which("mariadbd") or not shutil.which("mariadb-install-db"):
+            absent("mariadb-server", "apt-get install mariadb-server")
+        install = ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal"]
+        install += ["--skip-test-db", f"--datadir={folder / 'data'}", *self._as_root()]
+        subprocess.run(install, check=True, capture_output=True)
+        self.start()
+        self.execute(
+            f"CREATE USER 'ehrbench'@'%' IDENTIFIED BY '{PASSWORD}'",
+            "GRANT ALL ON *.* TO 'ehrbench'@'%'",
+            f"CREATE USER 'reader'@'%' IDENTIFIED BY '{PASSWORD}'",
+            "GRANT SELECT ON *.* TO 'reader'@'%'",
+        )
+
+    @staticmethod
+    def _as_root() -> list[str]:
+        return ["--user=root"] if os.geteuid() == 0 else []
+
+    def command(self) -> list[str]:
+        own = ["mariadbd", "--no-defaults", *self._as_root(), "--skip-name-resolve", "--max-connections=500"]
+        own += [f"--datadir={self.folder / 'data'}", f"--socket={self.folder / 'm.sock'}"]
+        return [*own, f"--port={self.port}", "--bind-address=127.0.0.1", f"--pid-file={self.folder / 'm.pid'}"]
+
+    def _connect(self) -> pymysql.Connection:
+        return pymysql.connect(host="127.0.0.1", port=self.port, user="root", autocommit=True)
+
+    def ready(self) -> bool:
+        try:
+            self._connect().close()
+        except pymysql.err.OperationalError:
+            return False
+        return True
+
+    def execute(self, *statements: str) -> list[tuple[object, ...]]:
+        with self._connect() as connection, connection.cursor() as cursor:
+            for statement in statements:
+                cursor.execute(statement)
+            return list(cursor.fetchall())
+
+    def settings(self, name: str, user: str = "ehrbench", password: str = PASSWORD) -> Settings:
+        return Settings(
+            optuna_host="127.0.0.1",
+            optuna_port=self.port,
+            optuna_user=user,
+            optuna_password=Secret(password),
+            optuna_database=name,
+        )
+
+    def database(self, name: str) -> Database:
+        self.execute(f"CREATE DATABASE IF NOT EXISTS {name}")
+        return Database.mysql(self.settings(name))
+
+
+class MlflowServer(Server):
+    """``mlflow server`` over SQLite in ``folder``."""
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        store = ["--backend-store-uri", f"sqlite:///{self.folder / 'mlflow.db'}"]
+        files = ["--artifacts-destination", str(self.folder / "artifacts"), "--workers", "1"]
+        return [sys.executable, "-m", "mlflow", "server", "--port", str(self.port), *store, *files]
+
+    def ready(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+
+def wait_until(true: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nothing happened within {timeout_s} s")
+        time.sleep(0.05)

@@ -1,0 +1,208 @@
+"""Database: clear errors, retries, and a schema that two workers may make at once."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import sqlite3
+import threading
+import time
+import traceback
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from ehrbench.core.errors import ConfigError, StorageError
+from ehrbench.infra import schema
+from ehrbench.infra.database import Database, read, write
+from ehrbench.infra.settings import Secret, Settings
+from ehrbench.infra.study import optuna_storage
+
+from .servers import PASSWORD, MariaDb, free_port
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+def test_storage_by_name(tmp_path: Path) -> None:
+    assert Database.of("sqlite", tmp_path / "x.db", Settings()).url.database == str(tmp_path / "x.db")
+    with pytest.raises(ConfigError, match="OPTUNA_HOST"):
+        Database.of("mysql", tmp_path / "x.db", Settings())
+    with pytest.raises(ConfigError, match="choose sqlite or mysql"):
+        Database.of("oracle", tmp_path / "x.db", Settings())
+
+
+def test_unwritable_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot make"):
+        Database.sqlite(tmp_path / "file" / "runs" / "x.db")
+
+
+def test_not_a_database(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(StorageError, match="not an SQLite database"):
+        schema.ensure(Database.sqlite(tmp_path / "x.db").engine)
+
+
+def test_another_version(database: Database) -> None:
+    schema.ensure(database.engine)
+    write(database.engine, lambda c: c.execute(schema.version.update().values(version=99)))
+    with pytest.raises(StorageError, match="version 99, not"):
+        schema.ensure(database.engine)
+
+
+def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
+    schema.ensure(database.engine)
+
+    def work(connection) -> None:
+        connection.execute(schema.version.update().values(version=5))
+        raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        write(database.engine, work)
+    assert read(database.engine, lambda c: c.execute(schema.version.select()).one().version) == schema.VERSION
+
+
+def test_sqlite_waits_for_the_write_lock(tmp_path: Path) -> None:
+    database = Database.sqlite(tmp_path / "x.db")
+    schema.ensure(database.engine)
+    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.5, lambda: other.execute("COMMIT")).start()
+    started = time.monotonic()
+    write(database.engine, lambda c: c.execute(schema.version.update().values(version=schema.VERSION)))
+    assert time.monotonic() - started > 0.3
+
+
+def test_a_fork_opens_its_own_connection(database: Database) -> None:
+    schema.ensure(database.engine)
+    child = os.fork()
+    if child == 0:
+        try:
+            found = read(database.engine, lambda c: c.execute(schema.version.select()).one().version)
+            os._exit(0 if found == schema.VERSION else 1)
+        except BaseException:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert read(database.engine, lambda c: c.execute(schema.version.select()).one().version) == schema.VERSION
+
+
+def initialise(database: Database, barrier, out) -> None:
+    barrier.wait()
+    try:
+        schema.ensure(database.engine)
+        optuna_storage(database)
+        out.put("ok")
+    except BaseException:
+        out.put(traceback.format_exc())
+
+
+def test_workers_initialise_an_empty_database_at_once(database: Database) -> None:
+    n_workers = 4
+    barrier, out = SPAWN.Barrier(n_workers), SPAWN.Queue()
+    workers = [SPAWN.Process(target=initialise, args=(database, barrier, out)) for _ in range(n_workers)]
+    for worker in workers:
+        worker.start()
+    assert [out.get(timeout=120) for _ in workers] == ["ok"] * n_workers
+    for worker in workers:
+        worker.join()
+
+
+@pytest.mark.server
+class TestMySql:
+    def test_wrong_password(self, mariadb: MariaDb) -> None:
+        self.refused(mariadb.settings("test", password="hunter2"), "user ehrbench was refused")
+
+    def test_unknown_host(self) -> None:
+        settings = Settings(optuna_host="no-such-host.invalid", optuna_user="u", optuna_database="d")
+        started = time.monotonic()
+        self.refused(settings, "no such host")
+        assert time.monotonic() - started < 5
+
+    def test_nobody_listens(self) -> None:
+        settings = Settings(
+            optuna_host="127.0.0.1", optuna_port=free_port(), optuna_user="u", optuna_database="d"
+        )
+        self.refused(settings, "cannot connect")
+
+    def test_unknown_database(self, mariadb: MariaDb) -> None:
+        self.refused(mariadb.settings("nowhere"), "no database nowhere")
+
+    def test_read_only_user(self, mariadb: MariaDb) -> None:
+        database = mariadb.database("readonly")
+        with pytest.raises(StorageError, match="user reader may not write to readonly"):
+            schema.ensure(Database.mysql(mariadb.settings("readonly", user="reader")).engine)
+        schema.ensure(database.engine)
+        reader = Database.mysql(mariadb.settings("readonly", user="reader"))
+        schema.ensure(reader.engine)
+        with pytest.raises(StorageError, match="may not write") as caught:
+            write(reader.engine, lambda c: c.execute(schema.version.update().values(version=2)))
+        assert "\n" not in str(caught.value)
+
+    def test_the_server_without_tls_is_refused_when_tls_is_asked(self, mariadb: MariaDb) -> None:
+        plain = mariadb.settings("test")
+        settings = Settings(
+            optuna_host=plain.optuna_host,
+            optuna_port=plain.optuna_port,
+            optuna_user=plain.optuna_user,
+            optuna_password=plain.optuna_password,
+            optuna_database="mysql",
+            optuna_tls_ca="system",
+        )
+        self.refused(settings, "OPTUNA_TLS_CA")
+
+    def test_tls_authority_that_cannot_be_read(self, tmp_path: Path) -> None:
+        settings = Settings(
+            optuna_host="h", optuna_user="u", optuna_database="d", optuna_tls_ca=str(tmp_path / "no.pem")
+        )
+        with pytest.raises(ConfigError, match="OPTUNA_TLS_CA"):
+            Database.mysql(settings)
+
+    def test_the_password_shows_nowhere(self, mariadb: MariaDb, caplog: pytest.LogCaptureFixture) -> None:
+        database = mariadb.database("secret")
+        with caplog.at_level(logging.DEBUG):
+            schema.ensure(database.engine)
+            storage = optuna_storage(database)
+            try:
+                write(database.engine, lambda c: c.execute(text("SELECT nonsense")))
+            except Exception:
+                shown = traceback.format_exc()
+        shown += f"{database} {database!r} {database.engine} {database.url} {storage.url} {caplog.text}"
+        assert PASSWORD not in shown
+        assert str(Secret(PASSWORD)) == "'***'"
+
+    def test_a_deadlock_is_retried(self, mariadb: MariaDb) -> None:
+        database = mariadb.database("deadlock")
+        mariadb.execute("CREATE TABLE deadlock.t (id INT PRIMARY KEY, n INT)")
+        mariadb.execute("INSERT INTO deadlock.t VALUES (1, 0), (2, 0)")
+        meet = threading.Barrier(2)
+        attempts: list[int] = []
+
+        def worker(first: int, second: int) -> None:
+            mine: list[int] = []
+
+            def work(connection) -> None:
+                mine.append(1)
+                connection.execute(text(f"UPDATE t SET n = n + 1 WHERE id = {first}"))
+                if len(mine) == 1:
+                    meet.wait(10)
+                connection.execute(text(f"UPDATE t SET n = n + 1 WHERE id = {second}"))
+
+            write(database.engine, work)
+            attempts.append(len(mine))
+
+        threads = [threading.Thread(target=worker, args=pair) for pair in ((1, 2), (2, 1))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert sorted(attempts) == [1, 2]  # one was the victim, once
+        assert mariadb.execute("SELECT n FROM deadlock.t") == [(2,), (2,)]
+
+    @staticmethod
+    def refused(settings: Settings, message: str) -> None:
+        with pytest.raises(StorageError, match=message) as caught:
+            Database.mysql(settings).check(patience_s=0.5)
+        assert "\n" not in str(caught.value)
+        assert "hunter2" not in "".join(traceback.format_exception(caught.value))

@@ -1,0 +1,172 @@
+"""SqlLedger on SQLite and on MariaDB: conformance, and a machine of workers that crash."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from pathlib import Path
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+
+from ehrbench.core.errors import LeaseLost
+from ehrbench.core.ledger import SPENT, Ticket
+from ehrbench.infra.artifacts import FileArtifacts
+from ehrbench.infra.database import Database
+from ehrbench.infra.ledger import SqlLedger
+
+from .conftest import Clock
+from .ledger_conformance import DIGEST, KEY, LedgerConformance, a_fit
+
+N_TRIALS = 4
+
+
+class TestSqlLedger(LedgerConformance):
+    """The fixtures run it on every backend."""
+
+    def test_a_claim_is_found_again_after_a_lost_answer(self, ledger: SqlLedger) -> None:
+        """The same claim, repeated as after a commit whose answer was lost, is the same ticket."""
+        study_id = ledger._study_id(KEY)
+        with ledger.engine.begin() as connection:
+            first = ledger._claim(connection, KEY, study_id, 3, "w1", "name" * 8)
+        with ledger.engine.begin() as connection:
+            again = ledger._claim(connection, KEY, study_id, 3, "w1", "name" * 8)
+        assert first == again
+        assert len(ledger.tickets(KEY)) == 1
+
+    def test_leases_run_by_the_database_clock(self, database: Database, artifacts: FileArtifacts) -> None:
+        ledger = SqlLedger(database.engine, artifacts, lease_s=0.3)
+        ticket = ledger.claim(KEY, 1, "w1")
+        assert ledger.claim(KEY, 1, "w2") is None
+        started = ledger.tickets(KEY)[0].started
+        assert abs(started - time.time()) < 5
+        time.sleep(0.4)
+        taken = ledger.claim(KEY, 1, "w2")
+        assert ticket is not None
+        assert taken is not None
+        assert taken.token == ticket.token + 1
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Workers claim, fit, finish, fail, die and wake late, in any order; the budget stays exact."""
+
+    held = Bundle("held")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.clock = Clock()
+        database = Database.sqlite(Path(self.folder.name) / "l.db")
+        self.engine = database.engine
+        artifacts = FileArtifacts(Path(self.folder.name) / "a")
+        self.ledger = SqlLedger(database.engine, artifacts, lease_s=60, max_attempts=2, clock=self.clock)
+        self.ledger.open_study(KEY, DIGEST, {})
+        self.holder: dict[int, int] = {}  # ticket -> token of its last claim, while it is claimed
+        self.first_fit: dict[tuple[int, int], float] = {}
+        self.spent: dict[int, str] = {}
+        self.scores = itertools.count()
+
+    def teardown(self) -> None:
+        self.engine.dispose()
+        self.folder.cleanup()
+
+    @rule(target=held, worker=st.sampled_from(["w1", "w2", "w3"]))
+    def claim(self, worker: str) -> object:
+        ticket = self.ledger.claim(KEY, N_TRIALS, worker)
+        self._see_the_dead()
+        if ticket is None:
+            return multiple()
+        assert ticket.number not in self.spent
+        self.holder[ticket.number] = ticket.token
+        return ticket
+
+    @rule(ticket=held, fold=st.integers(0, 2))
+    def record(self, ticket: Ticket, fold: int) -> None:
+        score = float(next(self.scores))
+        if self._fenced(ticket, lambda: self.ledger.record_fit(ticket, a_fit(fold, score))):
+            self.first_fit.setdefault((ticket.number, fold), score)
+
+    @rule(ticket=held, state=st.sampled_from(["complete", "pruned"]))
+    def finish(self, ticket: Ticket, state: str) -> None:
+        live = self._live(ticket)
+        try:
+            self.ledger.finish(ticket, state, 0.5)
+            assert live or self.spent.get(ticket.number) == state  # else only as a repetition
+        except LeaseLost:
+            assert not live
+        if live:
+            self._end(ticket, state)
+
+    @rule(ticket=held, retry=st.booleans())
+    def fail(self, ticket: Ticket, retry: bool) -> None:
+        live = self._live(ticket)
+        try:
+            state = self.ledger.fail(ticket, "boom", retry=retry)
+        except LeaseLost:
+            assert not live
+            return
+        if live:
+            assert retry or state == "failed"
+            if state == "failed":
+                self._end(ticket, "failed")
+            else:
+                del self.holder[ticket.number]
+
+    @rule(ticket=held)
+    def release(self, ticket: Ticket) -> None:
+        live = self._live(ticket)
+        try:
+            self.ledger.release(ticket)
+        except LeaseLost:
+            assert not live
+        if live:
+            del self.holder[ticket.number]
+
+    @rule(ticket=held)
+    def renew(self, ticket: Ticket) -> None:
+        self._fenced(ticket, lambda: self.ledger.renew(ticket))
+
+    @rule(seconds=st.sampled_from([10, 61]))
+    def wait(self, seconds: int) -> None:
+        self.clock.now += seconds
+
+    @invariant()
+    def budget_is_exact(self) -> None:
+        rows = self.ledger.tickets(KEY)
+        assert [row.number for row in rows] == list(range(len(rows)))
+        assert len(rows) <= N_TRIALS
+        assert {row.number: row.state for row in rows if row.state in SPENT} == self.spent
+        assert self.ledger.spent(KEY) == len(self.spent)
+        fits = {(row.number, fit.fold): fit.score for row in rows for fit in row.fits}
+        assert fits == self.first_fit
+
+    def _live(self, ticket: Ticket) -> bool:
+        return self.holder.get(ticket.number) == ticket.token
+
+    def _fenced(self, ticket: Ticket, write) -> bool:
+        try:
+            write()
+        except LeaseLost:
+            assert not self._live(ticket)
+            return False
+        assert self._live(ticket)
+        return True
+
+    def _end(self, ticket: Ticket, state: str) -> None:
+        self.spent[ticket.number] = state
+        del self.holder[ticket.number]
+
+    def _see_the_dead(self) -> None:
+        for row in self.ledger.tickets(KEY):
+            if row.state == "failed" and row.number not in self.spent:
+                assert "died 2 times" in str(row.error)
+                self.spent[row.number] = "failed"
+                self.holder.pop(row.number, None)
+
+
+TestLedgerMachine = LedgerMachine.TestCase
+TestLedgerMachine.settings = settings(
+    max_examples=25, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)

@@ -1,0 +1,54 @@
+"""Settings: the environment over ``.env``, and secrets that do not print."""
+
+from __future__ import annotations
+
+import pickle
+import traceback
+from pathlib import Path
+
+import pytest
+
+from ehrbench.core.errors import ConfigError
+from ehrbench.infra.settings import Secret, Settings
+
+
+def test_environment_wins_over_file(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("OPTUNA_HOST=filehost\nOPTUNA_PORT=3307\nOPTUNA_PASSWORD='pa$$ #{x}'\nAWS_DEFAULT_REGION=\n")
+    settings = Settings.read(file, {"OPTUNA_HOST": "envhost", "OPTUNA_PORT": ""})
+    assert (settings.optuna_host, settings.optuna_port) == ("envhost", 3307)
+    assert settings.optuna_password.reveal() == "pa$$ #{x}"
+    assert settings.aws_default_region == ""
+
+
+def test_no_file(tmp_path: Path) -> None:
+    assert Settings.read(tmp_path / "none", {}).optuna_port == 3306
+
+
+@pytest.mark.parametrize("port", ["x", "0", "70000", "-1"])
+def test_port(port: str) -> None:
+    with pytest.raises(ConfigError, match="OPTUNA_PORT"):
+        Settings.read(None, {"OPTUNA_PORT": port})
+
+
+def test_secrets_do_not_print() -> None:
+    settings = Settings(optuna_password=Secret("hunter2"), aws_secret_access_key=Secret("hunter3"))
+    assert "hunter" not in f"{settings} {settings!r} {settings.optuna_password}"
+    with pytest.raises(TypeError):
+        pickle.dumps(settings)
+
+
+def test_require_names_the_variable() -> None:
+    with pytest.raises(ConfigError, match="OPTUNA_USER"):
+        Settings(optuna_host="h").require("optuna_host", "optuna_user")
+    assert "hunter" not in traceback.format_exc()
+
+
+def test_object_store_options() -> None:
+    settings = Settings(aws_access_key_id="id", aws_secret_access_key=Secret("s"), aws_default_region="eu")
+    assert settings.object_store_options() == {
+        "key": "id",
+        "secret": "s",
+        "client_kwargs": {"region_name": "eu"},
+    }
+    assert Settings().object_store_options() == {}

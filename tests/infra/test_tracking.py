@@ -1,0 +1,160 @@
+"""MlflowTracker against SQLite and against a real ``mlflow server`` that is killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ehrbench.infra.tracking import MlflowTracker
+
+from .servers import MlflowServer, wait_until
+
+N_TRIALS, N_STEPS = 6, 10
+
+
+def track_search(tracker: MlflowTracker, folder: Path, first: int = 0, last: int = N_TRIALS) -> None:
+    tracker.run("s", name="search", tags={"cohort": "simulated"})
+    for i in range(first, last):
+        key = f"s/ssm/{i}"
+        tracker.run(key, name=f"trial {i}", parent="s")
+        tracker.params(key, {"lr": 0.1 * i, "norm": "layer"})
+        for step in range(N_STEPS):
+            tracker.metrics(key, {"fold/auroc": 0.5 + step / 100}, step)
+        plot = folder / "plot.txt"
+        plot.write_text(f"plot of {i}")
+        tracker.artifact(key, plot, "plots")
+        plot.write_text("overwritten at once")
+        tracker.end(key)
+
+
+def check_search(uri: str, experiment: str = "e") -> None:
+    """Every trial and metric is there, once."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment_id = client.get_experiment_by_name(experiment).experiment_id
+    runs = client.search_runs([experiment_id])
+    by_key = {run.data.tags["ehrbench.key"]: run for run in runs}
+    assert len(by_key) == len(runs) == N_TRIALS + 1
+    assert by_key["s"].data.tags["cohort"] == "simulated"
+    for i in range(N_TRIALS):
+        run = by_key[f"s/ssm/{i}"]
+        assert run.data.tags["mlflow.parentRunId"] == by_key["s"].info.run_id
+        assert run.data.params == {"lr": str(0.1 * i), "norm": "layer"}
+        assert run.info.status == "FINISHED"
+        history = client.get_metric_history(run.info.run_id, "fold/auroc")
+        assert [(m.step, m.value) for m in history] == [(s, 0.5 + s / 100) for s in range(N_STEPS)]
+        assert [f.path for f in client.list_artifacts(run.info.run_id, "plots")] == ["plots/plot.txt"]
+    place = client.download_artifacts(by_key["s/ssm/3"].info.run_id, "plots/plot.txt")
+    assert Path(place).read_text() == "plot of 3"
+
+
+@pytest.fixture
+def sqlite_uri(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def test_sqlite_store(tmp_path: Path, sqlite_uri: str, capfd: pytest.CaptureFixture[str]) -> None:
+    tracker = MlflowTracker(sqlite_uri, "e", tmp_path / "spool")
+    track_search(tracker, tmp_path)
+    assert tracker.close(120) == 0
+    check_search(sqlite_uri)
+    assert not list((tmp_path / "spool").glob("*.jsonl"))
+    assert (tmp_path / "mlartifacts").is_dir()
+    assert capfd.readouterr() == ("", "")  # no banner, no git warning, no migration log
+
+
+def test_the_whole_spool_twice_leaves_everything_once(tmp_path: Path, sqlite_uri: str) -> None:
+    """A crash after the server took a batch and before the offset was kept: the worst one repeats all."""
+    tracker = MlflowTracker(sqlite_uri, "e", tmp_path / "spool")
+    spool = tracker._spool.path
+    track_search(tracker, tmp_path)
+    copy = tmp_path / "copy"
+    copy.write_bytes(spool.read_bytes())
+    assert tracker.close(120) == 0
+    spool.write_bytes(copy.read_bytes())
+    assert MlflowTracker(sqlite_uri, "e", tmp_path / "spool").close(120) == 0
+    check_search(sqlite_uri)
+
+
+def test_calls_cost_the_caller_little(tmp_path: Path) -> None:
+    """With a server that does not answer at all."""
+    tracker = MlflowTracker("http://127.0.0.1:9", "e", tmp_path / "spool")
+    started = time.perf_counter()
+    for step in range(1000):
+        tracker.metrics("s", {"loss": 1.0}, step)
+    assert (time.perf_counter() - started) / 1000 < 1e-3
+    started = time.perf_counter()
+    assert tracker.close(0.2) == 1000
+    assert time.perf_counter() - started < 2
+
+
+def test_a_refused_call_blocks_nothing(tmp_path: Path, sqlite_uri: str) -> None:
+    tracker = MlflowTracker(sqlite_uri, "e", tmp_path / "spool")
+    tracker.run("s", name="search")
+    tracker.params("s", {"lr": 1, "depth": 2})
+    tracker.end("s")
+    tracker.run("s", name="search")
+    tracker.params("s", {"lr": 2, "width": 3})  # MLflow never changes a parameter
+    tracker.metrics("s", {"odd %": 1.0})
+    tracker.end("s", "FAILED")
+    assert tracker.close(120) == 0
+    from mlflow import MlflowClient
+
+    client = MlflowClient(sqlite_uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("e").experiment_id])
+    assert run.data.params["depth"] == "2"
+    assert run.data.params["width"] == "3" or run.data.params["lr"] == "2"
+    assert run.data.metrics == {"odd _": 1.0}
+    assert run.info.status == "FAILED"
+
+
+@pytest.mark.server
+class TestServer:
+    @pytest.fixture(scope="class")
+    def server(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+        server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+        server.start()
+        yield server
+        server.stop()
+
+    def test_killed_for_a_while(self, tmp_path: Path, server: MlflowServer) -> None:
+        tracker = MlflowTracker(server.uri, "e", tmp_path / "spool")
+        track_search(tracker, tmp_path, 0, 2)
+        wait_until(lambda: tracker._spool.offset > 0, 60)
+        server.kill()
+        track_search(tracker, tmp_path, 2, 4)
+        time.sleep(2)
+        server.start()
+        track_search(tracker, tmp_path, 4, N_TRIALS)
+        assert tracker.close(120) == 0
+        check_search(server.uri)
+
+    def test_a_killed_process_is_caught_up_with(self, tmp_path: Path, server: MlflowServer) -> None:
+        """SIGKILL while replaying; the next process finishes, once."""
+        code = (
+            "import sys, time; from pathlib import Path\n"
+            "from infra.test_tracking import track_search\n"
+            "from ehrbench.infra.tracking import MlflowTracker\n"
+            "folder = Path(sys.argv[2])\n"
+            "t = MlflowTracker(sys.argv[1], 'crash', folder / 'spool')\n"
+            "for i in range(6): track_search(t, folder, i, i + 1); print('.', flush=True); time.sleep(0.2)\n"
+            "time.sleep(60)\n"
+        )
+        where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        arguments = [sys.executable, "-c", code, server.uri, str(tmp_path)]
+        with subprocess.Popen(arguments, env=where, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            for _ in range(N_TRIALS):
+                assert process.stdout.readline()
+            wait_until(lambda: any((tmp_path / "spool").glob("*.offset")), 60)
+            process.send_signal(signal.SIGKILL)
+        assert MlflowTracker(server.uri, "crash", tmp_path / "spool").close(120) == 0
+        check_search(server.uri, "crash")
