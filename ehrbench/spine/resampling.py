@@ -1,0 +1,115 @@
+"""Group bootstrap and block jackknife of a metric's mean over test folds, given the fitted models.
+
+Groups (patients) are drawn with replacement within each fold, as many as it has, so that a replicate keeps
+the design: the statistic is the mean over folds of the metric in each, and ranks are never pooled over
+folds. The draws depend on the seed and the groups alone. Two models judged on the same folds with the same
+seed are therefore resampled alike, and the difference of their replicates is a paired one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ehrbench.core.digest import derive_seed
+from ehrbench.core.errors import UndefinedMetric
+from ehrbench.core.metric import Metric
+from ehrbench.core.target import Target
+from ehrbench.core.types import FloatArray, IntArray
+
+#: Weights held at a time: few enough for a processor's cache.
+_CHUNK = 500_000
+#: Blocks of groups that the jackknife leaves out one by one, over all folds.
+MOST_BLOCKS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class FoldData:
+    """One test fold: labels y and probabilities p (U, C), group (U,), decision threshold (C,) or None."""
+
+    y: FloatArray
+    p: FloatArray
+    group: np.ndarray[Any, Any]
+    threshold: FloatArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """value: the statistic; replicates (R,), NaN where undefined; jackknife: for each fold the statistic with
+    one of its blocks of groups left out (B_f,); design: identifies folds, groups and seed."""
+
+    value: float
+    replicates: FloatArray
+    jackknife: tuple[FloatArray, ...]
+    design: tuple[object, ...]
+
+    def minus(self, other: Resampled) -> Resampled:
+        """The paired difference of two models' resamples; ValueError when they were not drawn alike."""
+        if self.design != other.design:
+            raise ValueError("resamples of other folds, groups or seeds cannot be paired")
+        jackknife = tuple(a - b for a, b in zip(self.jackknife, other.jackknife, strict=True))
+        return Resampled(self.value - other.value, self.replicates - other.replicates, jackknife, self.design)
+
+
+def resample(
+    folds: Sequence[FoldData], metric: Metric, target: Target, *, seed: int, n_replicates: int
+) -> Resampled:
+    """Resample a metric's mean over folds.
+
+    Raises UndefinedMetric when a fold has no value, or fewer than two groups.
+    """
+    values = np.array([metric(f.y, f.p, target=target, threshold=f.threshold) for f in folds])
+    replicates = np.zeros(n_replicates)
+    jackknife = []
+    sizes = []
+    for k, fold in enumerate(folds):
+        groups, member = np.unique(fold.group, return_inverse=True)
+        if len(groups) < 2:
+            raise UndefinedMetric(f"{metric.name}: test fold {k} holds one group, so nothing varies")
+        sizes.append(len(groups))
+        of = metric.weighted(
+            np.asarray(fold.y, dtype=np.float64),
+            np.asarray(fold.p, dtype=np.float64),
+            target=target,
+            threshold=fold.threshold,
+        )
+        draws = _draws(len(groups), member, n_replicates, derive_seed(seed, "bootstrap", k))
+        replicates += _values(of, draws)
+        size = -(-len(groups) // max(MOST_BLOCKS // len(folds), 2))  # groups in a block
+        n_blocks = -(-len(groups) // size)
+        left_out = _leave_out(len(groups), member, n_blocks, derive_seed(seed, "jackknife", k))
+        rest = (values.sum() - values[k]) / len(folds)
+        jackknife.append(rest + _values(of, left_out) / len(folds))
+    design = (seed, n_replicates, tuple(sizes), tuple(len(f.y) for f in folds))
+    return Resampled(float(values.mean()), replicates / len(folds), tuple(jackknife), design)
+
+
+def _values(of: Callable[[FloatArray], FloatArray], weights: Iterator[FloatArray]) -> FloatArray:
+    return np.concatenate([of(chunk) for chunk in weights])
+
+
+def _draws(n_groups: int, member: IntArray, n_replicates: int, seed: int) -> Iterator[FloatArray]:
+    """Weights (r, U) in chunks: how often each unit's group was drawn, of n_groups draws."""
+    rng = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // len(member))
+    alone = len(member) == n_groups  # one unit a group: any order of groups will do
+    for start in range(0, n_replicates, rows):
+        r = min(rows, n_replicates - start)
+        drawn = rng.integers(0, n_groups, size=(r, n_groups), dtype=np.int64)
+        drawn += np.arange(r)[:, None] * n_groups
+        counts = np.bincount(drawn.ravel(), minlength=r * n_groups).reshape(r, n_groups)
+        weights = counts.astype(np.float64)
+        yield weights if alone else np.take(weights, member, axis=1)
+
+
+def _leave_out(n_groups: int, member: IntArray, n_blocks: int, seed: int) -> Iterator[FloatArray]:
+    """Weights (b, U) in chunks: 1 but for the units of one block of groups, blocks as equal as can be."""
+    block = np.random.default_rng(seed).permutation(n_groups) % n_blocks  # (G,)
+    unit_block = block[member]
+    rows = max(1, _CHUNK // len(member))
+    for start in range(0, n_blocks, rows):
+        blocks = np.arange(start, min(start + rows, n_blocks))
+        yield (unit_block[None, :] != blocks[:, None]).astype(np.float64)
