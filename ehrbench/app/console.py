@@ -23,6 +23,8 @@ from ehrbench.core.progress import Progress, Step
 
 #: A plain log repeats a step's remark at most this often, in seconds.
 QUIET_S = 30.0
+#: Columns of a table in a log.
+LOG_WIDTH = 160
 
 
 class _Bar:
@@ -98,6 +100,8 @@ class Lines:
 def terminal() -> tuple[Console, Progress]:
     """The console on standard error, and the progress display it can carry."""
     console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
     return console, Bars(console) if console.is_terminal else Lines()
 
 
