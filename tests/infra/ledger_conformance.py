@@ -89,7 +89,13 @@ class LedgerConformance:
             ledger.record_fit(ticket, a_fit(fold))
         ledger.finish(ticket, "complete", 0.1 + 0.2)
         (row,) = ledger.tickets(KEY)
-        assert (row.state, row.number, row.attempt, row.worker, row.trial_number) == ("complete", 0, 1, "w1", 17)
+        assert (row.state, row.number, row.attempt, row.worker, row.trial_number) == (
+            "complete",
+            0,
+            1,
+            "w1",
+            17,
+        )
         assert row.params == {"lr": 0.1, "n_layers": 2, "norm": "batch"}
         assert row.value == 0.1 + 0.2  # to the last bit
         assert list(row.fits) == [a_fit(0), a_fit(1)]

@@ -94,7 +94,12 @@ class MariaDb(Server):
     def command(self) -> list[str]:
         own = ["mariadbd", "--no-defaults", *self._as_root(), "--skip-name-resolve", "--max-connections=500"]
         own += [f"--datadir={self.folder / 'data'}", f"--socket={self.folder / 'm.sock'}"]
-        return [*own, f"--port={self.port}", "--bind-address=127.0.0.1", f"--pid-file={self.folder / 'm.pid'}"]
+        return [
+            *own,
+            f"--port={self.port}",
+            "--bind-address=127.0.0.1",
+            f"--pid-file={self.folder / 'm.pid'}",
+        ]
 
     def _connect(self) -> pymysql.Connection:
         return pymysql.connect(host="127.0.0.1", port=self.port, user="root", autocommit=True)

@@ -22,7 +22,8 @@ from ehrbench.infra.study import optuna_storage
 
 from .servers import PASSWORD, MariaDb, free_port
 
-SPAWN = multiprocessing.get_context("spawn")
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])
 
 
 def test_storage_by_name(tmp_path: Path) -> None:
@@ -100,8 +101,8 @@ def initialise(database: Database, barrier, out) -> None:
 
 def test_workers_initialise_an_empty_database_at_once(database: Database) -> None:
     n_workers = 4
-    barrier, out = SPAWN.Barrier(n_workers), SPAWN.Queue()
-    workers = [SPAWN.Process(target=initialise, args=(database, barrier, out)) for _ in range(n_workers)]
+    barrier, out = PROCESSES.Barrier(n_workers), PROCESSES.Queue()
+    workers = [PROCESSES.Process(target=initialise, args=(database, barrier, out)) for _ in range(n_workers)]
     for worker in workers:
         worker.start()
     assert [out.get(timeout=120) for _ in workers] == ["ok"] * n_workers

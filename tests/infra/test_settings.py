@@ -14,7 +14,9 @@ from ehrbench.infra.settings import Secret, Settings
 
 def test_environment_wins_over_file(tmp_path: Path) -> None:
     file = tmp_path / ".env"
-    file.write_text("OPTUNA_HOST=filehost\nOPTUNA_PORT=3307\nOPTUNA_PASSWORD='pa$$ #{x}'\nAWS_DEFAULT_REGION=\n")
+    file.write_text(
+        "OPTUNA_HOST=filehost\nOPTUNA_PORT=3307\nOPTUNA_PASSWORD='pa$$ #{x}'\nAWS_DEFAULT_REGION=\n"
+    )
     settings = Settings.read(file, {"OPTUNA_HOST": "envhost", "OPTUNA_PORT": ""})
     assert (settings.optuna_host, settings.optuna_port) == ("envhost", 3307)
     assert settings.optuna_password.reveal() == "pa$$ #{x}"

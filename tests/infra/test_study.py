@@ -18,7 +18,8 @@ from ehrbench.infra.study import open_study, optuna_storage, reconcile
 from .ledger_conformance import DIGEST, KEY
 from .servers import MariaDb
 
-SPAWN = multiprocessing.get_context("spawn")
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])
 
 
 @pytest.fixture
@@ -53,8 +54,8 @@ def open_at_once(database: Database, barrier, out) -> None:
 
 
 def test_open_at_once(database: Database) -> None:
-    barrier, out = SPAWN.Barrier(3), SPAWN.Queue()
-    workers = [SPAWN.Process(target=open_at_once, args=(database, barrier, out)) for _ in range(3)]
+    barrier, out = PROCESSES.Barrier(3), PROCESSES.Queue()
+    workers = [PROCESSES.Process(target=open_at_once, args=(database, barrier, out)) for _ in range(3)]
     for worker in workers:
         worker.start()
     assert len({out.get(timeout=120) for _ in workers}) == 1
@@ -74,7 +75,13 @@ def test_reconcile_tells_what_the_ledger_knows(ledger: SqlLedger, study: optuna.
         elif end != "claimed":
             ledger.finish(ticket, end, 0.75 if end == "complete" else None)
     assert reconcile(study, ledger, KEY) == 3
-    expected = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING, TrialState.RUNNING]
+    expected = [
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.FAIL,
+        TrialState.RUNNING,
+        TrialState.RUNNING,
+    ]
     assert states(study) == expected  # what is claimed or will be retried goes on
     assert study.best_value == 0.75
     assert reconcile(study, ledger, KEY) == 0

@@ -141,14 +141,14 @@ class TestServer:
         """SIGKILL while replaying; the next process finishes, once."""
         code = (
             "import sys, time; from pathlib import Path\n"
-            "from infra.test_tracking import track_search\n"
+            "from tests.infra.test_tracking import track_search\n"
             "from ehrbench.infra.tracking import MlflowTracker\n"
             "folder = Path(sys.argv[2])\n"
             "t = MlflowTracker(sys.argv[1], 'crash', folder / 'spool')\n"
             "for i in range(6): track_search(t, folder, i, i + 1); print('.', flush=True); time.sleep(0.2)\n"
             "time.sleep(60)\n"
         )
-        where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+        where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         arguments = [sys.executable, "-c", code, server.uri, str(tmp_path)]
         with subprocess.Popen(arguments, env=where, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None

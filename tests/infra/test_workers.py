@@ -153,8 +153,8 @@ def test_a_stopped_worker_that_wakes_late_writes_nothing(database: Database, tmp
     taken = []
     wait_until(lambda: taken.append(ledger.claim(KEY, 1, "thief")) or taken[-1] is not None, 30)
     ledger.record_fit(taken[-1], a_fit(0, score=0.25))
-    go.set()
     os.kill(worker.pid, signal.SIGCONT)
+    go.set()
     assert [out.get(timeout=60) for _ in range(3)] == ["lost"] * 3
     worker.join(60)
     (row,) = ledger.tickets(KEY)
