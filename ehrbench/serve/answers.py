@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -125,7 +126,7 @@ def model_answer(bundle: Bundle) -> ModelAnswer:
     return ModelAnswer(
         **model_name(bundle),
         intended_use=INTENDED_USE,
-        description=(type(bundle.task).__doc__ or "").strip().split("\n\n")[0],
+        description=_description(bundle),
         target={"kind": manifest.target.kind, "classes": list(manifest.target.classes)},
         thresholds=dict(zip(manifest.target.classes, manifest.thresholds, strict=True)),
         threshold_rule=manifest.threshold_rule,
@@ -140,3 +141,10 @@ def model_answer(bundle: Bundle) -> ModelAnswer:
         versions=manifest.versions,
         record_schema=bundle.task.raw_schema(),
     )
+
+
+def _description(bundle: Bundle) -> str:
+    """The first paragraph of what the task's file says it is."""
+    kind = type(bundle.task)
+    text = sys.modules[kind.__module__].__doc__ or kind.__doc__ or ""
+    return text.strip().split("\n\n")[0].replace("\n", " ")

@@ -146,7 +146,7 @@ def build_bundle(
         git_commit="c" * 40,
         created="2026-01-02T03:04:05Z",
         seed=7,
-        metrics={"auroc": {"value": 0.812, "interval": [0.79, 0.834], "interval_procedure": [0.77, 0.85]}},
+        metrics={"auroc": {"mean": 0.812, "interval": {"low": 0.79, "high": 0.834, "level": 0.95}}},
         versions={"numpy": np.__version__},
     )
     np.save(directory / TRAINING_GROUPS, np.sort(np.unique(group_hashes(SALT, records.groups.tolist()))))

@@ -135,3 +135,4 @@ def test_the_simulated_cohort_is_marked(served: httpx.Client) -> None:
     model = served.get("/model").json()
     assert model["cohort"] == "simulated"
     assert "SIMULATED" in model["warning"]
+    assert model["description"].startswith("Mortality: death in hospital")

@@ -74,6 +74,7 @@ def test_the_example_is_predicted(page: Any, served: httpx.Client) -> None:
     assert page.inner_text(".outcome").count("%") >= 5  # the ensemble, the threshold, three models
     assert page.input_value("#record") == text
     assert page.inner_text("h1") == "ehrbench · mortality"
+    assert "AUROC 0.812 (0.790 to 0.834), nested protocol" in page.inner_text("footer")
     assert "Not a medical device" in page.inner_text("footer")
     picture(page, "home")
 

@@ -100,8 +100,8 @@ async function take(file) {
 }
 
 function interval(metric) {
-  const range = Array.isArray(metric.interval) ? ` (${metric.interval.map((x) => x.toFixed(3)).join(" to ")})` : "";
-  return metric.value.toFixed(3) + range;
+  const range = metric.interval && typeof metric.interval.low === "number" ? ` (${metric.interval.low.toFixed(3)} to ${metric.interval.high.toFixed(3)})` : "";
+  return metric.mean.toFixed(3) + range;
 }
 
 async function describe() {
@@ -115,7 +115,7 @@ async function describe() {
     byId("banner").textContent = facts.warning;
     byId("banner").hidden = false;
   }
-  const auroc = facts.metrics.auroc && typeof facts.metrics.auroc.value === "number" ? `AUROC ${interval(facts.metrics.auroc)}, ${facts.protocol} protocol · ` : "";
+  const auroc = typeof facts.metrics.auroc?.mean === "number" ? `AUROC ${interval(facts.metrics.auroc)}, ${facts.protocol} protocol · ` : "";
   byId("facts").textContent = `${auroc}study ${facts.study_name} · ${facts.cohort} cohort · version ${facts.version.slice(0, 12)}`;
   byId("use").textContent = facts.intended_use;
 }
