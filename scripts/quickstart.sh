@@ -36,8 +36,7 @@ else
     EHRBENCH_DATA=data
     status=0
     "$bin/ehrbench" data get mortality || status=$?
-    if [ "$status" -ge 128 ]; then exit "$status"; fi  # Ctrl-C is no reason to simulate
-    if [ "$status" -ne 0 ]; then
+    if [ "$status" = 2 ]; then  # said in one line; Ctrl-C (130) and a fault of ours (1) are no reasons to simulate
         EHRBENCH_DATA=data/simulated
         cat <<'NOTICE'
 
@@ -59,6 +58,8 @@ NOTICE
             "$bin/ehrbench" data simulate mortality --root "$EHRBENCH_DATA"
             touch "$EHRBENCH_DATA/.complete"
         fi
+    elif [ "$status" != 0 ]; then
+        exit "$status"
     fi
 fi
 export EHRBENCH_DATA
