@@ -153,9 +153,15 @@ def paired_bootstrap(
     least 2/(R + 1). Raises UndefinedMetric where a model has no value.
     """
     _check_paired(a, b)
-    resampled = resample(a, metric, target, seed=seed, n_replicates=n_replicates).minus(
-        resample(b, metric, target, seed=seed, n_replicates=n_replicates)
+    first, second = (
+        resample(folds, [metric], target, seed=seed, n_replicates=n_replicates)[metric.name]
+        for folds in (a, b)
     )
+    if isinstance(first, UndefinedMetric):
+        raise first
+    if isinstance(second, UndefinedMetric):
+        raise second
+    resampled = first.minus(second)
     interval = interval_of(resampled, level)
     replicates = resampled.replicates[np.isfinite(resampled.replicates)]
     if interval.low is None:

@@ -26,7 +26,7 @@ from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.spine.resampling import FoldData, Resampled, resample
 
-__all__ = ["FoldData", "Interval", "bca", "group_bootstrap", "interval_of", "resampled_t"]
+__all__ = ["FoldData", "Interval", "bca", "group_bootstrap", "group_bootstraps", "interval_of", "resampled_t"]
 
 #: With more undefined replicates than this share there is no interval.
 MOST_UNDEFINED = 0.05
@@ -65,11 +65,30 @@ def group_bootstrap(
     level: float = 0.95,
 ) -> Interval:
     """Interval of the mean over folds of a metric, given the fitted models."""
+    all_of_them = group_bootstraps(folds, [metric], target, seed=seed, n_replicates=n_replicates, level=level)
+    return all_of_them[metric.name]
+
+
+def group_bootstraps(
+    folds: Sequence[FoldData],
+    metrics: Sequence[Metric],
+    target: Target,
+    *,
+    seed: int,
+    n_replicates: int = 2000,
+    level: float = 0.95,
+) -> dict[str, Interval]:
+    """The same for several metrics on the same draws, in half the time."""
     try:
-        resampled = resample(folds, metric, target, seed=seed, n_replicates=n_replicates)
+        resampled = resample(folds, metrics, target, seed=seed, n_replicates=n_replicates)
     except UndefinedMetric as error:
-        return Interval(None, None, level, "bca", 0, str(error))
-    return interval_of(resampled, level)
+        return {m.name: Interval(None, None, level, "bca", 0, str(error)) for m in metrics}
+    return {
+        m.name: Interval(None, None, level, "bca", 0, str(found))
+        if isinstance(found := resampled[m.name], UndefinedMetric)
+        else interval_of(found, level)
+        for m in metrics
+    }
 
 
 def interval_of(resampled: Resampled, level: float = 0.95) -> Interval:
