@@ -101,6 +101,9 @@ class ModelBuilder:
         assert isinstance(model, Model)
         return model
 
+    def defaults(self) -> dict[str, Any]:
+        return self._config | {f"featurizer.{name}": value for name, value in self._featurizer.items()}
+
     def settings(self) -> dict[str, Any]:
         shaping = {k: v for k, v in self._config.items() if k not in NOT_SHAPING}
         return {"build": shaping, "featurizer": self._featurizer, "code": code_digest()}

@@ -132,6 +132,10 @@ class Builder(Protocol):
         """Everything that shapes the model besides a trial's parameters, for the study digest."""
         ...
 
+    def defaults(self) -> dict[str, Any]:
+        """Settings by the names a search space gives them: what a model is built of without a search."""
+        ...
+
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Write named arrays as .npz without pickle."""

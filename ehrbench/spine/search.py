@@ -114,7 +114,7 @@ class Search:
         return {
             "data": self.dataset.digest,
             "folds": fold.digest,
-            "model": contender.builder.settings(),
+            **{f"model.{name}": value for name, value in contender.builder.settings().items()},
             "space": dict(contender.space_settings),
             "metric": self.metric.name,
             "search": dict(self.settings),

@@ -38,6 +38,17 @@ class Parameter:
     def applies(self, chosen: Mapping[str, Value]) -> bool:
         return all(name in chosen and chosen[name] in allowed for name, allowed in self.when)
 
+    def holds(self, value: Any) -> bool:
+        """Whether a search could suggest ``value``."""
+        if self.type == "categorical":
+            return any(value == choice and type(value) is type(choice) for choice in self.choices)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        assert self.low is not None
+        assert self.high is not None
+        on_step = not self.step or abs((value - self.low) / self.step % 1) < 1e-9
+        return self.low <= value <= self.high and on_step and (self.type == "float" or value == int(value))
+
     def suggest(self, trial: optuna.trial.BaseTrial) -> Value:
         if self.type == "categorical":
             return trial.suggest_categorical(self.name, self.choices)
@@ -54,6 +65,12 @@ class Space:
     """All dimensions of one model, in order."""
 
     parameters: tuple[Parameter, ...]
+
+    def within(self, values: Mapping[str, Any]) -> dict[str, Value]:
+        """Those of ``values`` that this space could suggest, by name."""
+        return {
+            p.name: values[p.name] for p in self.parameters if p.name in values and p.holds(values[p.name])
+        }
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> dict[str, Value]:
         """Ask the trial for every parameter that applies."""

@@ -49,6 +49,9 @@ class OpenStudy(Protocol):
 class Study:
     """A TrialSetting with a space, a budget and an Optuna study.
 
+    The first ticket tries the model's own settings, as far as the space holds them: a search that ends
+    below what the authors of a model chose would be a poor one, and they know nothing of any fold.
+
     make_sampler: a fresh sampler for each trial, so that what is asked depends only on the trials finished
         so far and on the ticket's number, not on which worker asks.
     """
@@ -155,9 +158,13 @@ class Study:
             }
             trial = self._running_trial(ticket)
             return ticket, trial, dict(ticket.params or {}), done
-        study.sampler = self.make_sampler(
+        sampler = self.make_sampler(
             derive_seed(self.setting.seed, "sampler", self.key.model, self.setting.fold.name, ticket.number)
         )
+        if ticket.number == 0:
+            first = self.space.within(self.setting.builder.defaults())
+            sampler = optuna.samplers.PartialFixedSampler(first, sampler)
+        study.sampler = sampler
         trial = study.ask()
         params = self.space.suggest(trial)
         trial.set_user_attr("ticket", ticket.number)

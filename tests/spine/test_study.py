@@ -24,6 +24,9 @@ class Disturbed:
     def settings(self):
         return self.inner.settings()
 
+    def defaults(self):
+        return self.inner.defaults()
+
     def __call__(self, params):
         model = self.inner(params)
         fit = model.fit
@@ -93,6 +96,14 @@ def test_a_study_without_a_complete_trial_says_why(tmp_path):
         FitError, match="none of 2 trials completed; the last error was: labels have one class"
     ):
         study.best()
+
+
+def test_the_first_trial_is_the_models_own_settings(tmp_path):
+    search = wired(tmp_path, "model.logistic.build.C=0.125", "n_trials=1").search
+    study = search.study("logistic", search.split.outer[0])
+    study.run(SILENT)
+    params = search.backend.ledger.tickets(study.key)[0].params
+    assert params == {"C": 0.125, "class_weight_power": 0.0}
 
 
 def test_optuna_agrees_with_the_ledger_at_the_end(tmp_path):
