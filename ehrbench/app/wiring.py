@@ -16,7 +16,7 @@ import optuna
 
 from ehrbench import metrics
 from ehrbench.app.building import ModelBuilder, build_task
-from ehrbench.app.checking import Data, External, Holdout, Nested, Pruner, Sampler, Settings
+from ehrbench.app.checking import Data, External, Holdout, Nested, Sampler, Settings
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.ledger import StudyKey
@@ -33,6 +33,7 @@ from ehrbench.infra.study import open_study, optuna_storage, reconcile
 from ehrbench.spine import folds
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.folds import Split
+from ehrbench.spine.pruning import RacePruner
 from ehrbench.spine.race import Race
 from ehrbench.spine.search import Backend, Contender, Search
 from ehrbench.spine.space import read_space
@@ -184,7 +185,7 @@ def open_ledger(settings: Settings) -> tuple[Database, SqlLedger]:
 def _backend(settings: Settings) -> Backend:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     database, ledger = open_ledger(settings)
-    pruner, storage = make_pruner(settings.pruner), optuna_storage(database)
+    pruner, storage = make_pruner(settings), optuna_storage(database)
 
     def opened(key: StudyKey, maximize: bool) -> OpenedStudy:
         study = open_study(storage, key, direction="maximize" if maximize else "minimize", pruner=pruner)
@@ -220,13 +221,11 @@ def make_sampler(sampler: Sampler, seed: int) -> optuna.samplers.BaseSampler:
             return optuna.samplers.RandomSampler(seed=seed)
 
 
-def make_pruner(pruner: Pruner) -> optuna.pruners.BasePruner:
+def make_pruner(settings: Settings) -> optuna.pruners.BasePruner:
+    pruner = settings.pruner
     if pruner.name == "none":
         return optuna.pruners.NopPruner()
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    return optuna.pruners.WilcoxonPruner(
-        p_threshold=pruner.p_threshold, n_startup_steps=pruner.n_startup_steps
-    )
+    return RacePruner(pruner.p_threshold, pruner.n_startup_steps, looks=settings.protocol.inner_folds - 1)
 
 
 def make_tracker(settings: Settings) -> Tracker:

@@ -39,7 +39,7 @@ class Manifest:
     task: import path of the class under ``ehrbench.tasks``, and its settings.
     models: model name -> folders of its members, relative to the bundle.
     thresholds: (C,) decision thresholds, one a class; threshold_rule says how they were chosen.
-    metrics: metric -> {"value", "interval", "interval_procedure", ...} as ``summary.json`` has them for the
+    metrics: metric -> {"mean", "interval", "interval_procedure", ...} as ``summary.json`` has them for the
         ensemble under the search's protocol.
     reference: one raw record's expected probability, a self-test of the installed bundle:
         {"probability": [[...]]} for ``Task.example``.
