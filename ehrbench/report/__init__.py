@@ -1,0 +1,9 @@
+"""Report: a run folder made into one page, a model card, or one page for several runs.
+
+Everything here is a function of what a search leaves in its folder (``run.read_run``); nothing is trained,
+predicted or looked up elsewhere, and the same folder and seed give the same figures.
+"""
+
+from ehrbench.report.page import write_report
+
+__all__ = ["write_report"]

@@ -1,0 +1,42 @@
+"""Optimism: the inner score by which hyperparameters were chosen, against the outer score nobody chose by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ehrbench.report.figure import Figure
+from ehrbench.report.run import Run
+from ehrbench.report.svg import Plot, around, number
+
+
+def optimism(run: Run, colours: Mapping[str, str]) -> Figure:
+    metric, title = run.metric, "Optimism: selected inner score against outer score"
+    pairs = {
+        m: (s["inner"], s["outer"])
+        for m, s in run.summary["selected"].items()
+        if m in run.models and s.get("inner") is not None and s.get("outer") is not None
+    }
+    if not pairs:
+        return Figure("optimism", title, "", why=f"No model has both an inner and an outer {metric.title}.")
+    ends = [v for pair in pairs.values() for v in pair]
+    plot = Plot(title, around(ends, 0.15), (0, len(pairs)), 420, 70 + 58 * len(pairs), (104, 16, 10, 44))
+    plot.axes(metric.title, "", y_ticks=())
+    for i, (model, (inner, outer)) in enumerate(pairs.items()):
+        y, kind = len(pairs) - i - 0.5, colours[model]
+        gap = metric.gain(inner) - metric.gain(outer)
+        plot.text_at(96, plot.at_y(y) + 5, model, "name", anchor="end")
+        plot.line([inner, outer], [y, y], f"{kind} thick")
+        plot.dot(inner, y, f"{kind} hollow", 5.5, f"{model}: inner {number(inner)}")
+        plot.dot(outer, y, kind, 5.5, f"{model}: outer {number(outer)}")
+        words = f"{'optimistic by' if gap > 0 else 'pessimistic by'} {number(abs(gap), 2)}"
+        plot.text_at(
+            plot.at_x(float(np.mean([inner, outer]))), plot.at_y(y) - 11, words, "note", anchor="middle"
+        )
+    caption = (
+        "Hollow: mean over outer folds of the chosen trial's inner score, the best of its budget and so too good "
+        "by choice. Filled: the same procedure on the outer test, with the inner models averaged (which may "
+        "raise it above the inner score). Only the outer score is reported anywhere as a result."
+    )
+    return Figure("optimism", title, caption, plot.svg())

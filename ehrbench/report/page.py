@@ -1,0 +1,167 @@
+"""``report.html``: one self-contained page of a run, for a clinician and a reviewer.
+
+``write_report`` reads the folder, computes what the summary does not have (curves, tests, subgroups, slices,
+importance), lets ``figures`` draw and ``templates`` lay out. The page carries its style, script and pictures;
+it fetches nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ehrbench.core.digest import derive_seed
+from ehrbench.core.progress import SILENT, Progress
+from ehrbench.report import cohort, importance, pairs, slices, subgroups, tripod
+from ehrbench.report.counts import score_counts
+from ehrbench.report.figure import Figure
+from ehrbench.report.figures import curves as curve_figures
+from ehrbench.report.figures.forest import forest
+from ehrbench.report.figures.fold_variance import fold_variance
+from ehrbench.report.figures.importances import importances
+from ehrbench.report.figures.leaderboard import leaderboard
+from ehrbench.report.figures.optimism import optimism
+from ehrbench.report.figures.parallel import parallel
+from ehrbench.report.figures.progress import progress as progress_figure
+from ehrbench.report.rendering import render, write_page
+from ehrbench.report.run import ENSEMBLE, Run, fold_values, read_run
+from ehrbench.report.svg import N_COLOURS
+
+N_BOOTSTRAP = 1000
+#: Curves need percentiles at each x, not tails of one number: fewer replicates do.
+MOST_CURVE_REPLICATES = 300
+
+
+@dataclass(frozen=True)
+class ClassCurves:
+    """The four curves of one class."""
+
+    name: str
+    figures: tuple[Figure, ...]
+
+
+def write_report(
+    folder: Path, *, seed: int = 0, n_bootstrap: int = N_BOOTSTRAP, progress: Progress = SILENT
+) -> Path:
+    """Write ``<folder>/report.html`` and return its path.
+
+    Raises BundleError naming a file of the folder that is missing, altered or malformed; StorageError when the
+    page cannot be written.
+    """
+    run = read_run(folder)
+    page = render(
+        "report.html.j2", report_context(run, seed=seed, n_bootstrap=n_bootstrap, progress=progress)
+    )
+    return write_page(run.folder / "report.html", page)
+
+
+def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress = SILENT) -> dict[str, Any]:
+    """Everything the template names."""
+    colours = colours_of(run)
+    searched = [m for m in run.models if m != ENSEMBLE]
+    with progress.step("report", 6) as bar:
+        bar.note("paired tests")
+        compared = pairs.compare_models(
+            run.folds,
+            run.ranking,
+            run.metric,
+            run.target,
+            defined_folds(run),
+            seed=seed,
+            n_replicates=n_bootstrap,
+        )
+        bar.advance()
+        bar.note("curves")
+        classes = class_curves(run, colours, seed=seed, n_bootstrap=n_bootstrap)
+        bar.advance()
+        bar.note("subgroups")
+        groups = subgroups.by_subgroup(run, run.leader, run.metrics, seed=seed, n_bootstrap=n_bootstrap)
+        bar.advance()
+        bar.note("slices")
+        worst = slices.worst_slices(run, run.leader)
+        bar.advance()
+        bar.note("hyperparameters")
+        search_figures = [f for m in searched for f in search(run, m, colours[m], seed)]
+        bar.advance()
+        bar.note("figures")
+        drawn = {
+            "leaderboard": leaderboard(run, colours),
+            "fold_variance": fold_variance(run, colours),
+            "optimism": optimism(run, colours),
+            "forest": forest(run, run.leader, groups, colours[run.leader]),
+        }
+        bar.advance()
+    return {
+        "run": run,
+        "summary": run.summary,
+        "colours": colours,
+        "figures": drawn,
+        "pairs": compared,
+        "letters": pairs.letters(run.ranking, compared),
+        "classes": classes,
+        "groups": groups,
+        "gaps": subgroups.gaps(groups, [m.name for m in run.metrics]),
+        "slices": worst,
+        "search": search_figures,
+        "cohort": cohort.cohort_table(run),
+        "n_tested": cohort.tested_records(run),
+        "calls": cohort.calls(run, run.ranking),
+        "tripod": tripod.tripod(run),
+        "options": {"seed": seed, "n_bootstrap": n_bootstrap},
+    }
+
+
+def colours_of(run: Run) -> dict[str, str]:
+    """Model -> class of its colour; the leader first."""
+    ordered = [run.leader, *(m for m in run.models if m != run.leader)]
+    return {m: f"m{i % N_COLOURS}" for i, m in enumerate(ordered)}
+
+
+def defined_folds(run: Run) -> dict[str, Sequence[float] | None]:
+    """Model -> the searched metric by fold; None where a fold has none."""
+    values = {m: fold_values(run.folds, m, run.metric, run.target) for m in run.models}
+    return {m: v if np.isfinite(v).all() else None for m, v in values.items()}
+
+
+def class_curves(run: Run, colours: Mapping[str, str], *, seed: int, n_bootstrap: int) -> list[ClassCurves]:
+    """The four curves of each class, one against the rest."""
+    found = []
+    for c, name in enumerate(run.target.classes):
+        y = np.concatenate([fold.y[:, c] for fold in run.folds])
+        prevalence = float(np.nanmean(y)) if not np.isnan(y).all() else 0.0
+        thresholds = curve_figures.thresholds_for(prevalence)
+        counts = score_counts(
+            run.folds,
+            list(colours),
+            c,
+            thresholds,
+            seed=derive_seed(seed, "class", c),
+            n_replicates=min(n_bootstrap, MOST_CURVE_REPLICATES),
+        )
+        unusable = [m for m in colours if m not in counts]
+        of = (counts, colours, str(c), unusable)
+        drawn = (
+            curve_figures.roc(*of),
+            curve_figures.precision_recall(*of),
+            curve_figures.calibration(*of),
+            curve_figures.decision(*of, thresholds),
+        )
+        found.append(ClassCurves(name, drawn))
+    return found
+
+
+def search(run: Run, model: str, colour: str, seed: int) -> tuple[Figure, ...]:
+    """What the trials of one model show."""
+    trials = run.trials[run.trials["model"] == model]
+    space = (run.config.get("model") or {}).get(model) or {}
+    axes = importance.axes(trials, space.get("space") or {})
+    share = importance.importance(trials, axes, seed=derive_seed(seed, "importance", model))
+    return (
+        progress_figure(run, model, colour),
+        importances(model, share, colour),
+        parallel(run, model, axes),
+    )

@@ -1,0 +1,76 @@
+"""Templates to a page: Jinja2 with escaping on and unknown names an error; pages are replaced whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from ehrbench.core.errors import StorageError
+from ehrbench.report.svg import number
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(template: str, context: Mapping[str, Any]) -> str:
+    """The page as text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"num": _number, "pct": _percent, "p_value": p_value, "signed": _signed}
+    environment.globals |= {"style": _asset("style.css"), "script": _asset("page.js"), "interval": interval}
+    return environment.get_template(template).render(context)
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Write a page in one step. Raises StorageError where that fails."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def interval(result: Mapping[str, Any] | None) -> str:
+    """``(0.83–0.88)``, or why there is none."""
+    if not result:
+        return ""
+    if result.get("low") is None or result.get("high") is None:
+        return f"no interval: {result.get('reason') or 'it cannot be had'}"
+    return f"({result['low']:.3f}–{result['high']:.3f})".replace("-", "−")
+
+
+def p_value(value: float | None) -> str:
+    if value is None or not np.isfinite(value):
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else number(float(value), digits)
+
+
+def _signed(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None or not np.isfinite(value) else f"{100 * value:.{digits}f} %"
+
+
+def _asset(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))

@@ -1,0 +1,253 @@
+"""A run folder, read back and checked: all that a report, a card or a comparison is made from.
+
+Reads ``summary.json``, ``predictions.csv``, ``records.csv``, ``trials.csv``, ``config.yaml`` and the bundle's
+manifest, as ``ehrbench.app.outputs`` writes them. Nothing is trusted that can be checked: digests where the
+summary has them (``files``), sizes, the cross-references between the files, and the metrics themselves, which
+are computed again from the predictions and must agree with the summary (``check_metrics``).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from ehrbench import metrics
+from ehrbench.core.bundle import MANIFEST, Manifest, file_digest
+from ehrbench.core.errors import BundleError, ConfigError, UndefinedMetric
+from ehrbench.core.metric import Metric
+from ehrbench.core.target import Target
+from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.report.predictions import FoldPredictions, read_predictions
+
+SUMMARY, PREDICTIONS, RECORDS, TRIALS, CONFIG = (
+    "summary.json",
+    "predictions.csv",
+    "records.csv",
+    "trials.csv",
+    "config.yaml",
+)
+ENSEMBLE = "ensemble"
+AGAIN = "run the search's command again: finished fits are kept, and it writes the folder anew"
+_SUMMARY_KEYS = ("schema", "study_name", "task", "protocol", "cohort", "metric", "seed", "data", "budget",
+                 "models", "selected", "folds", "code")  # fmt: skip
+_TRIAL_COLUMNS = ("model", "outer_fold", "ticket", "state", "value", "params")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished search.
+
+    models: names in the summary's order, the ensemble among them where there is one.
+    folds: outer test folds; ``records`` (N rows): record, group, set, subgroup.<name>…, flag.<name>….
+    trials: one row a ticket, with ``value`` a number or NaN and ``params`` a mapping.
+    digests: SHA-256 of every file read.
+    """
+
+    folder: Path
+    summary: Mapping[str, Any]
+    target: Target
+    models: tuple[str, ...]
+    folds: tuple[FoldPredictions, ...]
+    records: pd.DataFrame
+    trials: pd.DataFrame
+    config: Mapping[str, Any]
+    manifest: Manifest
+    digests: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        return str(self.summary["study_name"])
+
+    @property
+    def simulated(self) -> bool:
+        return bool(self.summary["cohort"] != "publisher")
+
+    @property
+    def metric(self) -> Metric:
+        return metrics.load(str(self.summary["metric"]))
+
+    @property
+    def metrics(self) -> list[Metric]:
+        """The reported metrics, the searched one first; those this version does not know are left out."""
+        names = dict.fromkeys([self.summary["metric"], *next(iter(self.summary["models"].values()))])
+        return [metrics.load(name) for name in names if name in metrics.names()]
+
+    @property
+    def leader(self) -> str:
+        """The one model that pages speak of where they can speak of one only: what the bundle holds."""
+        return ENSEMBLE if ENSEMBLE in self.models else self.ranking[0]
+
+    @property
+    def ranking(self) -> list[str]:
+        """Models by the searched metric, best first; those without a value last."""
+        metric = self.metric
+
+        def gain(model: str) -> float:
+            mean = self.summary["models"][model].get(metric.name, {}).get("mean")
+            return -np.inf if mean is None else metric.gain(mean)
+
+        return sorted(self.models, key=gain, reverse=True)
+
+    def column(self, prefix: str) -> dict[str, pd.Series]:
+        """Columns ``<prefix>.<name>`` of the records, by name."""
+        return {c.split(".", 1)[1]: self.records[c] for c in self.records if c.startswith(f"{prefix}.")}
+
+    def record_rows(self, fold: FoldPredictions) -> IntArray:
+        """(U,) rows of ``records`` that the fold's units belong to."""
+        return fold.record
+
+
+def read_run(folder: Path | str) -> Run:
+    """Read and check a run folder. Raises BundleError naming the file that is missing, altered or malformed."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: no such run folder — name one that a search has finished")
+    digests = {name: _digest(folder / name) for name in (SUMMARY, PREDICTIONS, RECORDS, TRIALS, CONFIG)}
+    summary = _read_summary(folder / SUMMARY)
+    _check_digests(folder, summary, digests)
+    manifest_path = folder / "bundle" / MANIFEST
+    digests[f"bundle/{MANIFEST}"] = _digest(manifest_path)
+    try:
+        manifest = Manifest.from_json(manifest_path.read_text())
+    except (BundleError, UnicodeDecodeError) as error:
+        raise BundleError(f"{manifest_path}: {error}") from error
+    if manifest.data_digest != summary["data"]["digest"]:
+        raise BundleError(f"{manifest_path}: its data digest is not that of {SUMMARY} — {AGAIN}")
+    records = _read_records(folder / RECORDS, summary)
+    folds = read_predictions(folder / PREDICTIONS, records, manifest.target, summary["folds"], AGAIN)
+    models = tuple(m for m in summary["models"] if m in folds[0].p)
+    if missing := sorted(set(summary["models"]) - set(models)):
+        raise BundleError(f"{folder / PREDICTIONS}: has no predictions of {', '.join(missing)} — {AGAIN}")
+    run = Run(
+        folder,
+        summary,
+        manifest.target,
+        models,
+        tuple(folds),
+        records,
+        _read_trials(folder / TRIALS),
+        _read_config(folder / CONFIG),
+        manifest,
+        digests,
+    )
+    check_metrics(run)
+    return run
+
+
+def check_metrics(run: Run) -> None:
+    """Compute the searched metric again from the predictions; BundleError where the summary says otherwise."""
+    try:
+        metric = run.metric
+    except ConfigError as error:
+        raise BundleError(f"{run.folder / SUMMARY}: metric: {error}") from error
+    for model in run.models:
+        said = run.summary["models"][model].get(metric.name, {}).get("folds")
+        if said is None:
+            continue
+        found = fold_values(run.folds, model, metric, run.target)
+        if len(said) != len(found) or not np.allclose(found, said, rtol=0, atol=1e-6, equal_nan=True):
+            raise BundleError(
+                f"{run.folder / PREDICTIONS}: {metric.name} of {model} by fold is {_digits(found)}, and {SUMMARY} "
+                f"says {_digits(said)}: one of the two was altered — {AGAIN}"
+            )
+
+
+def fold_values(folds: Sequence[FoldPredictions], model: str, metric: Metric, target: Target) -> list[float]:
+    """The metric on each fold; NaN where it has no value."""
+    values = []
+    for fold in folds:
+        try:
+            values.append(metric(fold.y, fold.p[model], target=target, threshold=fold.threshold.get(model)))
+        except UndefinedMetric:
+            values.append(float("nan"))
+    return values
+
+
+def _digits(values: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{v:.6f}" for v in values) + ")"
+
+
+def _digest(path: Path) -> str:
+    try:
+        return file_digest(path)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}) — {AGAIN}") from error
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    try:
+        summary = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: is not JSON ({error}) — {AGAIN}") from error
+    if not isinstance(summary, dict) or summary.get("schema") != 1:
+        raise BundleError(f"{path}: is not a summary of schema 1 — {AGAIN}")
+    for key in _SUMMARY_KEYS:
+        if key not in summary:
+            raise BundleError(f"{path}: {key} is missing — {AGAIN}")
+    return summary
+
+
+def _check_digests(folder: Path, summary: Mapping[str, Any], digests: Mapping[str, str]) -> None:
+    for name, expected in summary.get("files", {}).items():
+        if name in digests and digests[name] != expected:
+            raise BundleError(f"{folder / name}: altered since the search wrote it — {AGAIN}")
+
+
+def _read_records(path: Path, summary: Mapping[str, Any]) -> pd.DataFrame:
+    records = read_table(path, ("record", "group", "set"))
+    flags = [c for c in records if c.startswith("flag.")]
+    for column in flags:
+        if not records[column].isin(("0", "1")).all():
+            raise BundleError(f"{path}: {column} has values other than 0 and 1 — {AGAIN}")
+        records[column] = records[column] == "1"
+    expected = summary["data"]["n_records"]
+    if len(records) != expected:
+        raise BundleError(f"{path}: {len(records)} records, and {SUMMARY} says {expected} — {AGAIN}")
+    if records["record"].duplicated().any():
+        twice = records["record"][records["record"].duplicated()].iloc[0]
+        raise BundleError(f"{path}: record {twice} stands twice — {AGAIN}")
+    return records
+
+
+def _read_trials(path: Path) -> pd.DataFrame:
+    trials = read_table(path, _TRIAL_COLUMNS)
+    try:
+        trials["ticket"] = trials["ticket"].astype(int)
+        trials["value"] = pd.to_numeric(trials["value"].replace("", None)).astype(float)
+        trials["params"] = [json.loads(text or "{}") for text in trials["params"]]
+    except (ValueError, json.JSONDecodeError) as error:
+        raise BundleError(f"{path}: ticket, value or params is malformed ({error}) — {AGAIN}") from error
+    return trials
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: is not YAML ({str(error).splitlines()[0]}) — {AGAIN}") from error
+    if not isinstance(config, dict):
+        raise BundleError(f"{path}: is not a mapping — {AGAIN}")
+    return config
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV file as text columns; BundleError where a column is missing."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: is not a table ({str(error).strip()}) — {AGAIN}") from error
+    if missing := [c for c in columns if c not in table]:
+        raise BundleError(f"{path}: column {missing[0]} is missing — {AGAIN}")
+    return table
+
+
+def known(values: FloatArray) -> FloatArray:
+    """(n,) those that are not NaN."""
+    return values[~np.isnan(values)]
