@@ -1,8 +1,8 @@
-"""Irregular: events at their own times, for models that take real time steps (S4/S5 with Δt, GRU-D, attention).
+"""Irregular: events at their own times, for models that take real time steps (S4/S5 with Δt, attention).
 
-Layout of the finished ``Sequence``, U patients, L = ``steps``, P parameters: one step for each distinct minute
-with a measurement. ``values`` (U, L, P) scaled, 0 where not measured at that step (nothing is carried);
-``mask`` (U, L, P); ``time_hours`` (U, L); ``static`` (U, 2 D) as in ``Grid``.
+Layout of the finished ``Sequence``, U patients, L = ``steps``, P parameters: one step for each distinct
+minute with a measurement. ``values`` (U, L, P) scaled, 0 where not measured at that step (nothing is
+carried); ``mask`` (U, L, P); ``time_hours`` (U, L); ``static`` (U, 2 D) as in ``Grid``.
 
 A patient with fewer distinct minutes is padded at the *front*, at the time of the first real step with an
 empty mask, so that the last step is always a real one and time differences of padding are 0. One with more is
@@ -89,11 +89,12 @@ class Irregular(Featurizer):
     def _coarsened(self, patient: IntArray, minute: IntArray, n: int) -> IntArray:
         """Minutes rounded up, for each patient as coarsely as ``steps`` asks."""
         out = minute.copy()
-        grid = 1
-        while (many := self._too_many(patient, out, n)).any():
-            grid += 1 if grid < 15 else 15
+        for grid in [*range(2, 16), *range(30, _DAY, 15)]:
+            many = self._too_many(patient, out, n)
+            if not many.any():
+                break
             rows = many[patient]
-            out[rows] = np.minimum(-(-minute[rows] // grid) * grid, int(60 * self.hours))
+            out[rows] = np.minimum((minute[rows] // grid + 1) * grid, int(60 * self.hours))
         return out
 
     def _too_many(self, patient: IntArray, minute: IntArray, n: int) -> BoolArray:

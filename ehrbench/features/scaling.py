@@ -38,7 +38,8 @@ class Scaling:
     def fit(self, columns: Iterable[FloatArray]) -> None:
         """``columns``: for each of the F columns its known values (any number, also none)."""
         facts = [self._column(np.asarray(column, dtype=np.float64)) for column in columns]
-        self.knots = np.array([knots for knots, _, _ in facts])
+        width = _QUANTILES if self.method == "quantile" else 2
+        self.knots = np.array([knots for knots, _, _ in facts]).reshape(len(facts), width)
         self.centre = np.array([centre for _, centre, _ in facts])
         self.spread = np.array([spread for _, _, spread in facts])
 

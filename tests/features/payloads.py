@@ -1,0 +1,74 @@
+"""Made-up payloads for the featurizers' tests."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ehrbench.core.records import Payload, Records
+from ehrbench.features.events import Events, event_order
+from ehrbench.features.rows import Rows
+
+#: The names that clinical columns need, and one that is never measured.
+PARAMETERS = (
+    *(
+        "HR",
+        "SysABP",
+        "NISysABP",
+        "DiasABP",
+        "NIDiasABP",
+        "MAP",
+        "NIMAP",
+        "PaO2",
+        "FiO2",
+        "BUN",
+        "Creatinine",
+    ),
+    *("AST", "ALT", "HCO3", "Lactate", "Urine", "Weight", "GCS", "Never"),
+)
+DESCRIPTORS = ("Age", "Gender", "Height", "ICUType", "Weight")
+
+
+def events_of(
+    cells: list[tuple[int, str, int, float]], n: int, descriptors: np.ndarray | None = None
+) -> Events:
+    """Events of ``n`` patients from (patient, parameter, minute, value)."""
+    patient = np.array([c[0] for c in cells], dtype=np.int64)
+    code = np.array([PARAMETERS.index(c[1]) for c in cells], dtype=np.int64)
+    minute = np.array([c[2] for c in cells], dtype=np.int64)
+    order = event_order(patient, code, minute)
+    return Events(
+        np.concatenate([[0], np.cumsum(np.bincount(patient, minlength=n))]),
+        minute[order].astype(np.int16),
+        code[order].astype(np.uint8),
+        np.array([c[3] for c in cells], dtype=np.float32)[order],
+        np.full((n, 5), np.nan, dtype=np.float32) if descriptors is None else descriptors.astype(np.float32),
+        PARAMETERS,
+        DESCRIPTORS,
+    )
+
+
+def random_events(n: int, seed: int) -> Events:
+    """Patients with 0 to 200 events; patient 0 has none, patient 1 one at 48:00 exactly."""
+    rng = np.random.default_rng(seed)
+    cells: dict[tuple[int, str, int], float] = {(1, "HR", 2880): 80.0}
+    for patient in range(2, n):
+        for _ in range(int(rng.integers(0, 200))):
+            name = PARAMETERS[int(rng.integers(len(PARAMETERS) - 1))]
+            cells[patient, name, int(rng.integers(0, 2881))] = float(np.round(rng.normal(50, 30), 1))
+    described = np.round(rng.normal(60, 20, size=(n, 5)))
+    described[rng.random((n, 5)) < 0.2] = np.nan
+    return events_of([(*key, value) for key, value in cells.items()], n, described)
+
+
+def random_rows(n: int, seed: int) -> Rows:
+    """Rows of ordinal codes with some holes."""
+    rng = np.random.default_rng(seed)
+    values = rng.integers(0, 6, size=(n, 4)).astype(np.float32)
+    values[rng.random((n, 4)) < 0.1] = np.nan
+    return Rows(values, ("Age", "Income", "HighBP", "BMI"))
+
+
+def records_of(payload: Payload) -> Records:
+    """One unit a record, no labels."""
+    ids = np.array([str(i) for i in range(len(payload))])
+    return Records(ids=ids, groups=ids, payload=payload, n_units=np.ones(len(ids), dtype=np.int64))

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+from ehrbench.core.errors import ConfigError
+from ehrbench.features.clinical import CLINICAL
+from ehrbench.features.segments import STATISTICS
+from ehrbench.features.statistics import Statistics
+from tests.features.conformance import FeaturizerContract
+from tests.features.payloads import events_of, random_events, records_of
+
+
+class TestStatistics(FeaturizerContract):
+    kind = Statistics
+    variants: ClassVar = [
+        {},
+        {"scaling": "standard"},
+        {"scaling": "quantile", "clinical": False},
+        {"scaling": "robust", "windows": []},
+        {"statistics": list(STATISTICS), "windows": [[0, 6], [40, 48]], "windowed": ["median", "slope"]},
+    ]
+
+    def payload(self, n, seed):
+        return random_events(n, seed)
+
+
+def table(featurizer, events):
+    view = featurizer.rows(records_of(events))
+    return {name: view.values[:, i] for i, name in enumerate(view.names)}
+
+
+def test_statistics_by_hand():
+    events = events_of(
+        [(0, "HR", 0, 80), (0, "HR", 60, 100), (0, "HR", 180, 60), (0, "GCS", 30, 9), (1, "HR", 2880, 70)],
+        n=2,
+    )
+    columns = table(
+        Statistics(statistics=list(STATISTICS), windows=[[0, 2], [2, 48]], clinical=False), events
+    )
+    expected = {
+        "count": 3, "mean": 80, "min": 60, "max": 100, "std": np.sqrt(800 / 3), "median": 80, "first": 80,
+        "last": 60, "change": -20, "slope": -60 / 7, "first_hour": 0, "last_hour": 3, "min_hour": 3,
+        "max_hour": 1, "sum": 240, "range": 40, "step": 30, "q10": 60, "q90": 100,
+    }  # fmt: skip
+    for name, value in expected.items():
+        assert columns[f"HR.{name}"][0] == pytest.approx(value, rel=1e-6), name
+    assert columns["HR.count@0-2"].tolist() == [2, 0]
+    assert columns["HR.mean@2-48"].tolist() == [60, 70], "48:00 belongs to the last window"
+    assert columns["GCS.std"][0] == 0
+    assert np.isnan(columns["GCS.slope"][0])
+    assert columns["Never.count"].tolist() == [0, 0]
+    assert np.isnan(columns["Never.mean"]).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_statistics_agree_with_numpy_patient_by_patient(seed):
+    events = random_events(25, seed)
+    columns = table(Statistics(statistics=list(STATISTICS)), events)
+    for i in range(len(events)):
+        mine = slice(int(events.starts[i]), int(events.starts[i + 1]))
+        for p, name in enumerate(events.parameters):
+            x = events.value[mine][events.parameter[mine] == p].astype(float)
+            t = events.minute[mine][events.parameter[mine] == p] / 60
+            assert columns[f"{name}.count"][i] == len(x)
+            if not len(x):
+                continue
+            got = {s: columns[f"{name}.{s}"][i] for s in STATISTICS}
+            assert got["mean"] == pytest.approx(x.mean(), rel=1e-5, abs=1e-5)
+            assert got["std"] == pytest.approx(x.std(), rel=1e-4, abs=1e-4)
+            assert got["median"] == pytest.approx(np.median(x), rel=1e-6)
+            assert (got["min"], got["max"]) == (np.float32(x.min()), np.float32(x.max()))
+            assert got["q10"] == np.float32(np.sort(x)[round((len(x) - 1) * 0.1)])
+            assert got["min_hour"] == pytest.approx(t[x.argmin()], rel=1e-6)
+            if len(x) > 1:
+                assert got["slope"] == pytest.approx(np.polyfit(t, x, 1)[0], rel=1e-3, abs=1e-3)
+                assert got["step"] == pytest.approx(np.abs(np.diff(x)).mean(), rel=1e-5, abs=1e-5)
+
+
+def test_every_clinical_column_is_there_and_says_why():
+    columns = table(Statistics(), random_events(30, 0))
+    for name, (_, reason, _) in CLINICAL.items():
+        assert name in columns
+        assert reason
+    assert np.isfinite(columns["shock_index.mean"]).any()
+
+
+def test_clinical_columns_by_hand():
+    described = np.array([[70, 1, 200, 3, np.nan]])
+    events = events_of(
+        [(0, "HR", 5, 120), (0, "NISysABP", 5, 80), (0, "PaO2", 9, 60), (0, "FiO2", 9, 0.5),
+         (0, "Weight", 9, 80), (0, "Urine", 9, 100), (0, "Urine", 99, 60)], n=1, descriptors=described,
+    )  # fmt: skip
+    columns = table(Statistics(), events)
+    assert columns["shock_index.mean"][0] == 1.5, "the cuff's pressure where there is no line"
+    assert columns["pf_ratio.worst"][0] == 120
+    assert columns["urine_ml_per_kg"][0] == 2
+    assert columns["bmi"][0] == 20
+    assert np.isnan(columns["bun_creatinine.last"][0])
+
+
+def test_a_vocabulary_without_the_names_gives_no_clinical_columns():
+    events = random_events(5, 0)
+    other = type(events)(
+        *(getattr(events, n) for n in ("starts", "minute", "parameter", "value", "descriptors")),
+        tuple(f"p{i}" for i in range(len(events.parameters))),
+        events.descriptor_names,
+    )
+    names = Statistics().rows(records_of(other)).names
+    assert not set(names) & set(CLINICAL)
+
+
+@pytest.mark.parametrize(
+    ("settings", "key"),
+    [
+        ({"statistics": ["mode"]}, "statistics"),
+        ({"windows": [[5, 5]]}, "windows"),
+        ({"scaling": "x"}, "scaling"),
+    ],
+)
+def test_wrong_settings_name_their_key(settings, key):
+    with pytest.raises(ConfigError, match=key):
+        Statistics(**settings)
