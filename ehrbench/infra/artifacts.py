@@ -87,9 +87,9 @@ class FileArtifacts(ArtifactStore):
         """Whether there is a file for the digest; its content is not looked at."""
         return bool(self._files.exists(self._place(digest)))
 
-    def partial_files(self) -> list[str]:
+    def partial_files(self) -> list[Path]:
         """Files that a crash left half-written (local stores only)."""
-        return sorted(str(path) for path in Path(self._root).glob(f"*/*.{_PARTIAL}")) if self._local else []
+        return sorted(Path(self._root).glob(f"*/*.{_PARTIAL}")) if self._local else []
 
     def _place(self, digest: str) -> str:
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):

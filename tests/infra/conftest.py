@@ -12,6 +12,7 @@ from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
 
+from .ledger_conformance import Clock
 from .servers import MariaDb
 
 
@@ -31,16 +32,6 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
         database = request.getfixturevalue("mariadb").database(f"t{uuid.uuid4().hex[:12]}")
     yield database
     database.engine.dispose()
-
-
-class Clock:
-    """Seconds, as far as a test has let them pass."""
-
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

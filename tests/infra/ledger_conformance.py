@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from ehrbench.core.errors import ConfigError, LeaseLost, StudyMismatch
@@ -14,6 +16,16 @@ DIGEST = "d" * 64
 def a_fit(fold: int, score: float = 0.5, seed: int = 7) -> Fit:
     curve = ((0, {"log_loss": 0.7}), (1, {"log_loss": 0.6}))
     return Fit(fold, seed, score, 1, 0.25, "a" * 64, "b" * 64, "c" * 64, curve)
+
+
+class Clock:
+    """Seconds, as far as a test has let them pass."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class LedgerConformance:
@@ -147,19 +159,19 @@ class LedgerConformance:
         assert [t.state for t in ledger.tickets(KEY)] == ["free"]
         assert len(ledger.tickets(KEY)[0].fits) == 1
 
-    def test_a_live_lease_is_not_taken(self, ledger: Ledger, clock) -> None:
+    def test_a_live_lease_is_not_taken(self, ledger: Ledger, clock: Clock) -> None:
         self.claim(ledger, 1)
         clock.now += 59
         assert ledger.claim(KEY, 1, "w2") is None
 
-    def test_renewal_keeps_the_lease(self, ledger: Ledger, clock) -> None:
+    def test_renewal_keeps_the_lease(self, ledger: Ledger, clock: Clock) -> None:
         ticket = self.claim(ledger, 1)
         for _ in range(5):
             clock.now += 59
             ledger.renew(ticket)
         assert ledger.claim(KEY, 1, "w2") is None
 
-    def test_an_expired_lease_is_taken_over(self, ledger: Ledger, clock) -> None:
+    def test_an_expired_lease_is_taken_over(self, ledger: Ledger, clock: Clock) -> None:
         ticket = ledger.start(self.claim(ledger, 1), 5, {"lr": 0.1}, 3)
         ledger.record_fit(ticket, a_fit(0))
         clock.now += 61
@@ -167,17 +179,17 @@ class LedgerConformance:
         assert (taken.number, taken.trial_number, taken.params, taken.worker) == (0, 5, {"lr": 0.1}, "w2")
         assert taken.token == ticket.token + 1
 
-    def test_expiry_alone_takes_nothing_away(self, ledger: Ledger, clock) -> None:
+    def test_expiry_alone_takes_nothing_away(self, ledger: Ledger, clock: Clock) -> None:
         ticket = self.claim(ledger, 1)
         clock.now += 1000
         ledger.record_fit(ticket, a_fit(0))  # nobody else has claimed it: it goes on, with a new lease
         assert ledger.claim(KEY, 1, "w2") is None
 
-    def test_a_late_worker_writes_nothing(self, ledger: Ledger, clock) -> None:
+    def test_a_late_worker_writes_nothing(self, ledger: Ledger, clock: Clock) -> None:
         late = ledger.start(self.claim(ledger, 1), 5, {}, 3)
         clock.now += 61
         taken = self.claim(ledger, 1, "w2")
-        writes = [
+        writes: list[Callable[[], object]] = [
             lambda: ledger.renew(late),
             lambda: ledger.start(late, 6, {"lr": 9.0}, 1),
             lambda: ledger.record_fit(late, a_fit(0)),
@@ -200,18 +212,19 @@ class LedgerConformance:
         ticket = self.claim(ledger)
         ledger.finish(ticket, "complete", 0.5)
         ledger.finish(ticket, "complete", 0.5)  # the answer to the first may have been lost
-        for write in (
+        late: list[Callable[[], object]] = [
             lambda: ledger.record_fit(ticket, a_fit(0)),
             lambda: ledger.finish(ticket, "pruned", None),
             lambda: ledger.fail(ticket, "no", retry=True),
             lambda: ledger.release(ticket),
             lambda: ledger.renew(ticket),
-        ):
+        ]
+        for write in late:
             with pytest.raises(LeaseLost):
                 write()
         assert [(t.state, t.value) for t in ledger.tickets(KEY)] == [("complete", 0.5)]
 
-    def test_a_trial_that_kills_its_workers_is_spent(self, ledger: Ledger, clock) -> None:
+    def test_a_trial_that_kills_its_workers_is_spent(self, ledger: Ledger, clock: Clock) -> None:
         for attempt in (1, 2, 3):
             assert self.claim(ledger, 1).attempt == attempt
             clock.now += 61
@@ -220,14 +233,14 @@ class LedgerConformance:
         assert row.state == "failed"
         assert "died 3 times" in str(row.error)
 
-    def test_deaths_with_progress_spend_nothing(self, ledger: Ledger, clock) -> None:
+    def test_deaths_with_progress_spend_nothing(self, ledger: Ledger, clock: Clock) -> None:
         for fold in range(8):
             ledger.record_fit(self.claim(ledger, 1), a_fit(fold))
             clock.now += 61
         ledger.finish(self.claim(ledger, 1), "complete", 0.5)
         assert len(ledger.tickets(KEY)[0].fits) == 8
 
-    def test_the_lowest_number_first(self, ledger: Ledger, clock) -> None:
+    def test_the_lowest_number_first(self, ledger: Ledger, clock: Clock) -> None:
         first, second = self.claim(ledger, 5), self.claim(ledger, 5)
         ledger.release(second)
         ledger.release(first)

@@ -1,4 +1,4 @@
-"""Real servers for tests, on free loopback ports: MariaDB and MLflow. They can be killed and started again."""
+"""Real servers for tests, on free loopback ports: MariaDB and MLflow. They can be killed and restarted."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class MlflowServer(Server):
     def ready(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.uri}/health", timeout=2) as answer:
-                return answer.status == 200
+                return bool(answer.status == 200)
         except OSError:
             return False
 

@@ -54,7 +54,7 @@ def test_a_truncated_file_is_mended_by_storing_again(tmp_path: Path) -> None:
     assert store.get(digest) == b"predictions"
 
 
-def test_a_crash_leaves_no_partial_file_under_the_name(tmp_path: Path, monkeypatch) -> None:
+def test_a_crash_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = FileArtifacts(tmp_path)
 
     def full(descriptor: int) -> None:

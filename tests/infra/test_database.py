@@ -9,10 +9,12 @@ import sqlite3
 import threading
 import time
 import traceback
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from ehrbench.core.errors import ConfigError, StorageError
 from ehrbench.infra import schema
@@ -56,7 +58,7 @@ def test_another_version(database: Database) -> None:
 def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
     schema.ensure(database.engine)
 
-    def work(connection) -> None:
+    def work(connection: Connection) -> None:
         connection.execute(schema.version.update().values(version=5))
         raise KeyError("stop")
 
@@ -89,7 +91,7 @@ def test_a_fork_opens_its_own_connection(database: Database) -> None:
     assert read(database.engine, lambda c: c.execute(schema.version.select()).one().version) == schema.VERSION
 
 
-def initialise(database: Database, barrier, out) -> None:
+def initialise(database: Database, barrier: Barrier, out: Any) -> None:
     barrier.wait()
     try:
         schema.ensure(database.engine)
@@ -183,7 +185,7 @@ class TestMySql:
         def worker(first: int, second: int) -> None:
             mine: list[int] = []
 
-            def work(connection) -> None:
+            def work(connection: Connection) -> None:
                 mine.append(1)
                 connection.execute(text(f"UPDATE t SET n = n + 1 WHERE id = {first}"))
                 if len(mine) == 1:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
@@ -17,8 +19,7 @@ from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
 
-from .conftest import Clock
-from .ledger_conformance import DIGEST, KEY, LedgerConformance, a_fit
+from .ledger_conformance import DIGEST, KEY, Clock, LedgerConformance, a_fit
 
 N_TRIALS = 4
 
@@ -41,6 +42,7 @@ class TestSqlLedger(LedgerConformance):
         ticket = ledger.claim(KEY, 1, "w1")
         assert ledger.claim(KEY, 1, "w2") is None
         started = ledger.tickets(KEY)[0].started
+        assert started is not None
         assert abs(started - time.time()) < 5
         time.sleep(0.4)
         taken = ledger.claim(KEY, 1, "w2")
@@ -89,7 +91,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.first_fit.setdefault((ticket.number, fold), score)
 
     @rule(ticket=held, state=st.sampled_from(["complete", "pruned"]))
-    def finish(self, ticket: Ticket, state: str) -> None:
+    def finish(self, ticket: Ticket, state: Literal["complete", "pruned"]) -> None:
         live = self._live(ticket)
         try:
             self.ledger.finish(ticket, state, 0.5)
@@ -145,7 +147,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def _live(self, ticket: Ticket) -> bool:
         return self.holder.get(ticket.number) == ticket.token
 
-    def _fenced(self, ticket: Ticket, write) -> bool:
+    def _fenced(self, ticket: Ticket, write: Callable[[], object]) -> bool:
         try:
             write()
         except LeaseLost:

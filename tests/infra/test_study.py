@@ -5,17 +5,20 @@ from __future__ import annotations
 import multiprocessing
 import threading
 import time
+from multiprocessing.synchronize import Barrier
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
 from ehrbench.core.errors import StudyMismatch
+from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.study import open_study, optuna_storage, reconcile
 
-from .ledger_conformance import DIGEST, KEY
+from .ledger_conformance import DIGEST, KEY, Clock
 from .servers import MariaDb
 
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -46,7 +49,7 @@ def test_open_again(database: Database, study: optuna.Study) -> None:
         open_study(optuna_storage(database), KEY, direction="minimize")
 
 
-def open_at_once(database: Database, barrier, out) -> None:
+def open_at_once(database: Database, barrier: Barrier, out: Any) -> None:
     storage = optuna_storage(database)
     barrier.wait()
     study = open_study(storage, KEY, direction="maximize", attributes={"digest": DIGEST})
@@ -72,8 +75,10 @@ def test_reconcile_tells_what_the_ledger_knows(ledger: SqlLedger, study: optuna.
             ledger.fail(ticket, "NaN loss", retry=False)
         elif end == "free":
             ledger.fail(ticket, "NaN loss", retry=True)
-        elif end != "claimed":
-            ledger.finish(ticket, end, 0.75 if end == "complete" else None)
+        elif end == "complete":
+            ledger.finish(ticket, "complete", 0.75)
+        elif end == "pruned":
+            ledger.finish(ticket, "pruned", None)
     assert reconcile(study, ledger, KEY) == 3
     expected = [
         TrialState.COMPLETE,
@@ -88,7 +93,7 @@ def test_reconcile_tells_what_the_ledger_knows(ledger: SqlLedger, study: optuna.
     assert states(study) == expected
 
 
-def test_a_trial_of_a_dead_worker_is_failed(ledger: SqlLedger, study: optuna.Study, clock) -> None:
+def test_a_trial_of_a_dead_worker_is_failed(ledger: SqlLedger, study: optuna.Study, clock: Clock) -> None:
     ledger.claim(KEY, 1, "w1")
     ask(study)  # and dies before it can start its ticket
     assert reconcile(study, ledger, KEY) == 0  # it may be alive
@@ -129,7 +134,7 @@ def test_reconcile_from_several_threads(ledger: SqlLedger, study: optuna.Study) 
 
 def test_a_state_told_twice_as_after_a_lost_answer(study: optuna.Study) -> None:
     trial = ask(study)
-    storage = study._storage._backend
+    storage = study._storage
     for _ in range(2):
         assert storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [0.5])
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
@@ -137,7 +142,7 @@ def test_a_state_told_twice_as_after_a_lost_answer(study: optuna.Study) -> None:
 
 
 @pytest.mark.server
-def test_the_server_restarts_in_mid_search(mariadb: MariaDb, artifacts) -> None:
+def test_the_server_restarts_in_mid_search(mariadb: MariaDb, artifacts: FileArtifacts) -> None:
     database = mariadb.database("restart")
     ledger = SqlLedger(database.engine, artifacts)
     ledger.open_study(KEY, DIGEST, {})

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,8 +40,7 @@ def check_search(uri: str, experiment: str = "e") -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
-    experiment_id = client.get_experiment_by_name(experiment).experiment_id
-    runs = client.search_runs([experiment_id])
+    runs = all_runs(client, experiment)
     by_key = {run.data.tags["ehrbench.key"]: run for run in runs}
     assert len(by_key) == len(runs) == N_TRIALS + 1
     assert by_key["s"].data.tags["cohort"] == "simulated"
@@ -54,6 +54,12 @@ def check_search(uri: str, experiment: str = "e") -> None:
         assert [f.path for f in client.list_artifacts(run.info.run_id, "plots")] == ["plots/plot.txt"]
     place = client.download_artifacts(by_key["s/ssm/3"].info.run_id, "plots/plot.txt")
     assert Path(place).read_text() == "plot of 3"
+
+
+def all_runs(client: Any, experiment: str) -> list[Any]:
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return list(client.search_runs([found.experiment_id]))
 
 
 @pytest.fixture
@@ -109,7 +115,7 @@ def test_a_refused_call_blocks_nothing(tmp_path: Path, sqlite_uri: str) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(sqlite_uri)
-    (run,) = client.search_runs([client.get_experiment_by_name("e").experiment_id])
+    (run,) = all_runs(client, "e")
     assert run.data.params["depth"] == "2"
     assert run.data.params["width"] == "3" or run.data.params["lr"] == "2"
     assert run.data.metrics == {"odd _": 1.0}

@@ -8,13 +8,17 @@ import random
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
 
 from ehrbench.core.errors import LeaseLost
-from ehrbench.core.ledger import SPENT
+from ehrbench.core.ledger import SPENT, Ticket
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.lease import LeaseKeeper
@@ -55,12 +59,13 @@ def search(database: Database, folder: Path, name: str) -> None:
             ledger.finish(ticket, "complete", ticket.params["x"])
         except LeaseLost:
             continue
+        assert ticket.trial_number is not None
         study.tell(ticket.trial_number, ticket.params["x"], skip_if_finished=True)
         reconcile(study, ledger, KEY)
     reconcile(study, ledger, KEY)
 
 
-def train(ledger: SqlLedger, ticket, log: Path) -> None:
+def train(ledger: SqlLedger, ticket: Ticket, log: Path) -> None:
     done = {fit.fold for fit in ledger.tickets(KEY)[ticket.number].fits}
     for fold in range(N_FOLDS):
         if fold not in done:
@@ -82,7 +87,7 @@ def test_killed_at_random(mariadb: MariaDb, tmp_path: Path) -> None:
         time.sleep(0.25)
         i = random.randrange(N_WORKERS)
         if workers[i].is_alive():
-            os.kill(workers[i].pid, signal.SIGKILL)
+            workers[i].kill()
             workers[i].join()
             killed += 1
             workers[i] = start_worker(database, tmp_path, f"w{i}'")
@@ -103,7 +108,7 @@ def test_killed_at_random(mariadb: MariaDb, tmp_path: Path) -> None:
     assert values == {row.trial_number: row.value for row in rows if row.state == "complete"}
 
 
-def start_worker(database: Database, folder: Path, name: str) -> multiprocessing.Process:
+def start_worker(database: Database, folder: Path, name: str) -> BaseProcess:
     worker = PROCESSES.Process(target=search, args=(database, folder, name))
     worker.start()
     return worker
@@ -120,7 +125,7 @@ def no_fit_was_trained_after_it_was_recorded(log: Path) -> bool:
     return True
 
 
-def sleeper(database: Database, folder: Path, ready, go, out) -> None:
+def sleeper(database: Database, folder: Path, ready: Event, go: Event, out: Any) -> None:
     """Claims, is stopped by its parent while it holds the ticket, and tries to write when it wakes."""
     ledger = SqlLedger(database.engine, FileArtifacts(folder / "a"), lease_s=1.0)
     ticket = ledger.claim(KEY, 1, "sleeper")
@@ -128,11 +133,12 @@ def sleeper(database: Database, folder: Path, ready, go, out) -> None:
     with LeaseKeeper(ledger, ticket) as keeper:
         ready.set()
         go.wait(60)
-        for write in (
+        writes: list[Callable[[], object]] = [
             keeper.check,
             lambda: ledger.record_fit(ticket, a_fit(0)),
             lambda: ledger.finish(ticket, "complete", 1.0),
-        ):
+        ]
+        for write in writes:
             try:
                 write()
                 out.put("written")
@@ -146,13 +152,16 @@ def test_a_stopped_worker_that_wakes_late_writes_nothing(database: Database, tmp
     ready, go, out = PROCESSES.Event(), PROCESSES.Event(), PROCESSES.Queue()
     worker = PROCESSES.Process(target=sleeper, args=(database, tmp_path, ready, go, out))
     worker.start()
+    assert worker.pid is not None
     assert ready.wait(120)
     time.sleep(1.5)
     assert ledger.claim(KEY, 1, "thief") is None  # its lease is renewed
     os.kill(worker.pid, signal.SIGSTOP)
-    taken = []
-    wait_until(lambda: taken.append(ledger.claim(KEY, 1, "thief")) or taken[-1] is not None, 30)
-    ledger.record_fit(taken[-1], a_fit(0, score=0.25))
+    taken = None
+    while taken is None:
+        time.sleep(0.05)
+        taken = ledger.claim(KEY, 1, "thief")
+    ledger.record_fit(taken, a_fit(0, score=0.25))
     os.kill(worker.pid, signal.SIGCONT)
     go.set()
     assert [out.get(timeout=60) for _ in range(3)] == ["lost"] * 3
@@ -161,13 +170,18 @@ def test_a_stopped_worker_that_wakes_late_writes_nothing(database: Database, tmp
     assert (row.state, row.worker, [fit.score for fit in row.fits]) == ("claimed", "thief", [0.25])
 
 
-def test_the_keeper_renews(ledger: SqlLedger) -> None:
+def test_the_keeper_renews(ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger.open_study(KEY, DIGEST, {})
     ticket = ledger.claim(KEY, 1, "w1")
     assert ticket is not None
     asked: list[float] = []
     renew = ledger.renew
-    ledger.renew = lambda t: (asked.append(time.monotonic()), renew(t))[1]  # type: ignore[method-assign]
+
+    def noted(ticket: Ticket) -> None:
+        asked.append(time.monotonic())
+        renew(ticket)
+
+    monkeypatch.setattr(ledger, "renew", noted)
     with LeaseKeeper(ledger, ticket, lease_s=0.4) as keeper:
         wait_until(lambda: len(asked) >= 3, 10)
         keeper.check()

@@ -1,0 +1,232 @@
+"""Operations: what ``ehrbench study status``, ``doctor`` and ``export`` find out; printing is the caller's.
+
+``status`` reads the ledger alone. ``doctor`` compares ledger, Optuna's rows and artifacts, and says what each
+finding means; nothing is changed unless ``fix`` is given, and then only what is safe while workers run.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import optuna
+from optuna.trial import TrialState
+
+from ehrbench.core.ledger import SPENT, StudyKey, TicketRow
+from ehrbench.infra.artifacts import FileArtifacts
+from ehrbench.infra.ledger import SqlLedger
+from ehrbench.infra.study import reconcile
+
+#: A half-written file older than this is no running worker's.
+_PARTIAL_AGE_S = 3600.0
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """One line of the status table.
+
+    best: of the complete trials, by the study's direction; None before there is one.
+    eta_s: seconds until ``n_trials`` are spent at the pace of the last twenty; None when unknown.
+    """
+
+    study: StudyKey
+    n_tickets: int
+    complete: int
+    pruned: int
+    failed: int
+    claimed: int
+    free: int
+    workers: tuple[str, ...]
+    fits: int
+    best: float | None
+    eta_s: float | None
+
+    @property
+    def spent(self) -> int:
+        return self.complete + self.pruned + self.failed
+
+
+def status(
+    ledger: SqlLedger,
+    study_name: str | None = None,
+    *,
+    n_trials: int | None = None,
+    direction: Literal["maximize", "minimize"] = "maximize",
+) -> list[StudyStatus]:
+    """How far each study is; ``n_trials`` is needed for an ETA before all its tickets are there."""
+    return [_status(key, ledger.tickets(key), n_trials, direction) for key in ledger.studies(study_name)]
+
+
+def _status(key: StudyKey, rows: Sequence[TicketRow], n_trials: int | None, direction: str) -> StudyStatus:
+    states = Counter(row.state for row in rows)
+    values = [row.value for row in rows if row.state == "complete" and row.value is not None]
+    best = max if direction == "maximize" else min
+    budget = len(rows) if n_trials is None else n_trials
+    return StudyStatus(
+        study=key,
+        n_tickets=len(rows),
+        complete=states["complete"],
+        pruned=states["pruned"],
+        failed=states["failed"],
+        claimed=states["claimed"],
+        free=states["free"],
+        workers=tuple(sorted({str(row.worker) for row in rows if row.state == "claimed"})),
+        fits=sum(len(row.fits) for row in rows),
+        best=best(values) if values else None,
+        eta_s=_eta_s(rows, budget - sum(states[state] for state in SPENT)),
+    )
+
+
+def _eta_s(rows: Sequence[TicketRow], n_left: int) -> float | None:
+    ends = sorted(row.finished for row in rows if row.state in SPENT and row.finished is not None)[-20:]
+    if n_left <= 0:
+        return 0.0
+    return (
+        None
+        if len(ends) < 2
+        else n_left * statistics.mean(b - a for a, b in zip(ends, ends[1:], strict=False))
+    )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be; ``fixed`` says whether the doctor has mended it."""
+
+    what: str
+    where: str
+    remedy: str
+    fixed: bool = False
+
+
+def doctor(
+    ledger: SqlLedger,
+    artifacts: FileArtifacts,
+    storage: optuna.storages.BaseStorage,
+    study_name: str | None = None,
+    *,
+    fix: bool = False,
+) -> list[Finding]:
+    """What is wrong with the studies of this name (or all). Version drift is refused when the ledger opens.
+
+    With ``fix``: Optuna's rows are told what the ledger says, half-written files older than an hour removed.
+    """
+    findings: list[Finding] = []
+    for key in ledger.studies(study_name):
+        findings += _optuna_drift(ledger, storage, key, fix)
+        findings += _bad_artifacts(ledger, artifacts, key)
+    findings += _partial_files(artifacts, fix)
+    return findings
+
+
+def _optuna_drift(
+    ledger: SqlLedger, storage: optuna.storages.BaseStorage, key: StudyKey, fix: bool
+) -> Iterator[Finding]:
+    try:
+        study = optuna.load_study(study_name=str(key), storage=storage)
+    except KeyError:
+        if any(row.trial_number is not None for row in ledger.tickets(key)):
+            yield Finding("Optuna has no such study", str(key), "restore Optuna's tables; the ledger stands")
+        return
+    before = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
+    rows = {row.trial_number: row for row in ledger.tickets(key) if row.trial_number is not None}
+    if fix:
+        reconcile(study, ledger, key)
+    after = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
+    for number, state in sorted(before.items()):
+        row = rows.get(number)
+        where = f"{key} trial {number}"
+        if state == TrialState.RUNNING and (row is None or row.state in SPENT):
+            what = "RUNNING without a ticket" if row is None else f"RUNNING, but its ticket is {row.state}"
+            yield Finding(what, where, "--fix tells Optuna", fixed=after[number] != TrialState.RUNNING)
+        elif row is not None and row.state in SPENT and state.is_finished() and state != _OPTUNA[row.state]:
+            yield Finding(f"{state.name} in Optuna, {row.state} in the ledger", where, "the ledger counts")
+    for number in sorted(rows.keys() - before.keys()):
+        yield Finding("in the ledger, not in Optuna", f"{key} trial {number}", "the ledger counts")
+
+
+_OPTUNA: Mapping[str, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+def _bad_artifacts(ledger: SqlLedger, artifacts: FileArtifacts, key: StudyKey) -> Iterator[Finding]:
+    """Predictions that are gone. Models are not looked for: those of trials that lost may be dropped."""
+    for row in ledger.tickets(key):
+        for fit in row.fits:
+            if not artifacts.holds(fit.predictions):
+                where = f"{key} ticket {row.number} fold {fit.fold}"
+                yield Finding(
+                    f"predictions {fit.predictions} missing", where, "restore them in ARTIFACTS_URL"
+                )
+
+
+def _partial_files(artifacts: FileArtifacts, fix: bool) -> Iterator[Finding]:
+    for path in artifacts.partial_files():
+        try:
+            old = time.time() - path.stat().st_mtime > _PARTIAL_AGE_S
+            if old and fix:
+                path.unlink()
+        except FileNotFoundError:  # its worker has just finished it
+            continue
+        if old:
+            yield Finding("half-written artifact", str(path), "--fix removes it", fixed=fix)
+
+
+def export(
+    ledger: SqlLedger, study_name: str | None = None, *, each: Literal["ticket", "fit"] = "ticket"
+) -> list[dict[str, Any]]:
+    """Plain rows for CSV or Parquet: one a ticket (parameters as ``params.<name>``) or one a fit."""
+    flat: Callable[[TicketRow], list[dict[str, Any]]] = _tickets if each == "ticket" else _fits
+    return [line for key in ledger.studies(study_name) for row in ledger.tickets(key) for line in flat(row)]
+
+
+def _tickets(row: TicketRow) -> list[dict[str, Any]]:
+    return [
+        _head(row)
+        | {
+            "state": row.state,
+            "value": row.value,
+            "attempt": row.attempt,
+            "worker": row.worker,
+            "seed": row.seed,
+            "error": row.error,
+            "started": row.started,
+            "finished": row.finished,
+            "fits": len(row.fits),
+        }
+        | {f"params.{name}": value for name, value in sorted((row.params or {}).items())}
+    ]
+
+
+def _fits(row: TicketRow) -> list[dict[str, Any]]:
+    return [
+        _head(row)
+        | {
+            "fold": fit.fold,
+            "seed": fit.seed,
+            "score": fit.score,
+            "best_step": fit.best_step,
+            "duration_s": fit.duration_s,
+            "predictions": fit.predictions,
+            "model_artifact": fit.model,
+            "fold_digest": fit.fold_digest,
+        }
+        for fit in row.fits
+    ]
+
+
+def _head(row: TicketRow) -> dict[str, Any]:
+    return {
+        "study_name": row.study.study_name,
+        "task": row.study.task,
+        "model": row.study.model,
+        "outer_fold": row.study.outer_fold,
+        "ticket": row.number,
+        "trial": row.trial_number,
+    }
