@@ -22,39 +22,46 @@ CHUNK = 64
 
 
 def _powers(system: Discrete, exponent: Tensor) -> tuple[Tensor, Tensor]:
-    """Λ̄^n for the exponents (...,), real and imaginary part, (P, ...)."""
-    shape = (-1,) + (1,) * exponent.dim()
-    modulus = (system.log_modulus.view(shape) * exponent).exp()
-    angle = system.angle.view(shape) * exponent
+    """Λ̄^n for the exponents n (N,), real and imaginary part, (P, N)."""
+    modulus = (system.log_modulus[:, None] * exponent).exp()
+    angle = system.angle[:, None] * exponent
     return modulus * angle.cos(), modulus * angle.sin()
 
 
-def convolve(system: Discrete, v: Tensor) -> Tensor:
-    """v (P, L, 2, B), inputs in pairs (re, im) -> states x (P, L, 2, B). ``system`` has Λ̄ (P,)."""
-    n_states, length, _, batch = v.shape
+def _toeplitz(powers: Tensor) -> Tensor:
+    """Λ̄^0 … Λ̄^(n-1) (P, n) -> lower-triangular (P, n, n) with Λ̄^(t-s) in row t, column s.
+
+    The powers and n zeros, repeated, fall one place further to the right in each row of 2n - 1.
+    """
+    n = powers.shape[1]
+    padded = torch.cat([powers, torch.zeros_like(powers)], dim=1)  # (P, 2n)
+    rows = padded.repeat(1, n)[:, : n * (2 * n - 1)].reshape(-1, n, 2 * n - 1)
+    return rows[:, :, :n].transpose(1, 2)
+
+
+def convolve(system: Discrete, v_re: Tensor, v_im: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs v (P, L, B), of any strides, -> states x (P, L, B). ``system`` has Λ̄ (P,)."""
+    length = v_re.shape[1]
     chunk = min(length, CHUNK)
-    n_chunks = -(-length // chunk)
-    if pad := n_chunks * chunk - length:
-        v = torch.cat([v, v.new_zeros(n_states, pad, 2, batch)], dim=1)
-    steps = torch.arange(chunk, dtype=v.dtype, device=v.device)
-    lag = steps[:, None] - steps[None, :]  # (chunk, chunk)
-    powers = torch.cat(_powers(system, lag.clamp(min=0)), dim=1)  # (P, 2 chunk, chunk)
-    toeplitz = powers * (lag >= 0).to(v).repeat(2, 1)
-    blocks = v.view(n_states, n_chunks, chunk, 2 * batch)
-    carry_re, carry_im = _powers(system, steps + 1)  # (P, chunk): Λ̄^1 … Λ̄^chunk
-    carry_re, carry_im = carry_re[..., None], carry_im[..., None]
-    xs: list[Tensor] = []
-    for j in range(n_chunks):
-        both = torch.bmm(toeplitz, blocks[:, j]).view(n_states, 2, chunk, 2, batch)
-        re = both[:, 0, :, 0] - both[:, 1, :, 1]  # (P, chunk, B)
-        im = both[:, 0, :, 1] + both[:, 1, :, 0]
-        if xs:
-            before_re, before_im = xs[-1][:, -1:, 0], xs[-1][:, -1:, 1]  # (P, 1, B)
-            re = re + carry_re * before_re - carry_im * before_im
-            im = im + carry_re * before_im + carry_im * before_re
-        xs.append(torch.stack([re, im], dim=2))
-    x = xs[0] if n_chunks == 1 else torch.cat(xs, dim=1)
-    return x[:, :length]
+    steps = torch.arange(chunk + 1, dtype=system.angle.dtype, device=v_re.device)
+    p_re, p_im = _powers(system, steps)  # (P, chunk + 1)
+    t_re, t_im = _toeplitz(p_re[:, :-1]), _toeplitz(p_im[:, :-1])  # (P, chunk, chunk)
+    carry_re, carry_im = p_re[:, 1:, None], p_im[:, 1:, None]  # (P, chunk, 1): Λ̄^1 … Λ̄^chunk
+    x_re: list[Tensor] = []
+    x_im: list[Tensor] = []
+    for start in range(0, length, chunk):
+        n = min(chunk, length - start)
+        a_re, a_im = t_re[:, :n, :n], t_im[:, :n, :n]
+        b_re, b_im = v_re[:, start : start + n], v_im[:, start : start + n]
+        re = torch.baddbmm(torch.bmm(a_re, b_re), a_im, b_im, alpha=-1)  # (P, n, B)
+        im = torch.baddbmm(torch.bmm(a_re, b_im), a_im, b_re)
+        if start:
+            last_re, last_im = x_re[-1][:, -1:], x_im[-1][:, -1:]  # (P, 1, B)
+            re = re + carry_re[:, :n] * last_re - carry_im[:, :n] * last_im
+            im = im + carry_re[:, :n] * last_im + carry_im[:, :n] * last_re
+        x_re.append(re)
+        x_im.append(im)
+    return torch.cat(x_re, dim=1), torch.cat(x_im, dim=1)
 
 
 def scan(a_re: Tensor, a_im: Tensor, v_re: Tensor, v_im: Tensor) -> tuple[Tensor, Tensor]:

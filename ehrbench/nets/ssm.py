@@ -68,30 +68,45 @@ class DiagonalSSM(nn.Module):
 
     def forward(self, u: Tensor, dt_hours: Tensor | None = None) -> Tensor:
         """dt_hours (B, L): hours before each step, 0 for padding; None where all steps are alike."""
+        y = self._on_grid(u) if dt_hours is None else self._at_times(u, dt_hours)
+        return self.D * u + y  # in this order the sum lies in memory as u does
+
+    def _c(self) -> Tensor:
+        """(H, 2P'), so that 2 Re(C x) = _c @ [Re x, Im x]; P' = 2P when bidirectional."""
+        return 2 * torch.cat([self.C[..., 0], -self.C[..., 1]], dim=1)
+
+    def _on_grid(self, u: Tensor) -> Tensor:
+        """Kernel path, states first, (2P, H) (H, B L) and back: no product needs a copy of its input."""
+        batch, length, width = u.shape
+        system = discretise(-self.log_decay.exp(), self.frequency, self.log_step.exp(), self.discretisation)
+        b_re, b_im = self.B.unbind(2)
+        g_re, g_im = system.gain_re[:, None], system.gain_im[:, None]
+        b_bar = torch.cat([g_re * b_re - g_im * b_im, g_re * b_im + g_im * b_re])  # B̄ (2P, H)
+        v = (b_bar @ u.reshape(-1, width).T).view(2, -1, batch, length).transpose(2, 3)  # (2, P, L, B)
+        v_re, v_im = v.unbind(0)
+        ahead_re, ahead_im = convolve(system, v_re, v_im)  # (P, L, B)
+        if self.bidirectional:
+            back_re, back_im = convolve(system, v_re.flip(1), v_im.flip(1))
+            x = torch.cat([ahead_re, back_re.flip(1), ahead_im, back_im.flip(1)])
+        else:
+            x = torch.cat([ahead_re, ahead_im])  # (2P', L, B)
+        return (self._c() @ x.flatten(1)).view(width, length, batch).permute(2, 1, 0)
+
+    def _at_times(self, u: Tensor, dt_hours: Tensor) -> Tensor:
+        """Scan path: its own Λ̄ at every step of every row."""
         x = [self._states(u, dt_hours)]
         if self.bidirectional:
-            x.append(self._states(u.flip(1), None if dt_hours is None else _backward(dt_hours)).flip(1))
-        states = torch.cat(
-            [part[..., i, :] for i in (0, 1) for part in x], dim=-1
-        )  # (B, L, 2P'), re before im
-        c = 2 * torch.cat([self.C[..., 0], -self.C[..., 1]], dim=1)  # (H, 2P'): 2 Re(C x)
-        return states @ c.T + self.D * u
+            x.append(tuple(part.flip(1) for part in self._states(u.flip(1), _backward(dt_hours))))
+        return torch.cat([part[i] for i in (0, 1) for part in x], dim=2) @ self._c().T
 
-    def _states(self, u: Tensor, dt_hours: Tensor | None) -> Tensor:
-        """States (B, L, 2, P)."""
-        re, step = -self.log_decay.exp(), self.log_step.exp()
-        b_re, b_im = self.B[..., 0], self.B[..., 1]
-        if dt_hours is None:
-            system = discretise(re, self.frequency, step, self.discretisation)
-            g_re, g_im = system.gain_re[:, None], system.gain_im[:, None]
-            b_bar = torch.cat([g_re * b_re - g_im * b_im, g_re * b_im + g_im * b_re])  # B̄ (2P, H)
-            v = (u @ b_bar.T).view(*u.shape[:2], 2, -1)  # (B, L, 2, P)
-            return convolve(system, v.permute(3, 1, 2, 0).contiguous()).permute(3, 1, 2, 0)
-        system = discretise(re, self.frequency, step * dt_hours[..., None], self.discretisation)
-        bu_re, bu_im = u @ b_re.T, u @ b_im.T  # (B, L, P)
+    def _states(self, u: Tensor, dt_hours: Tensor) -> tuple[Tensor, ...]:
+        """Real and imaginary part of the states, each (B, L, P)."""
+        step = self.log_step.exp() * dt_hours[..., None]  # (B, L, P)
+        system = discretise(-self.log_decay.exp(), self.frequency, step, self.discretisation)
+        bu_re, bu_im = (u @ part.T for part in self.B.unbind(2))  # (B, L, P)
         v_re = system.gain_re * bu_re - system.gain_im * bu_im
         v_im = system.gain_re * bu_im + system.gain_im * bu_re
-        return torch.stack(scan(*system.lambda_bar(), v_re, v_im), dim=2)
+        return scan(*system.lambda_bar(), v_re, v_im)
 
 
 def _backward(dt_hours: Tensor) -> Tensor:
@@ -107,7 +122,7 @@ class SSMBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.ssm = DiagonalSSM(width, n_pairs, **ssm)  # type: ignore[arg-type]
-        self.gate = nn.Sequential(nn.GELU(), nn.Dropout(dropout), nn.Linear(width, 2 * width), nn.GLU())
+        self.gate = nn.Sequential(nn.GELU(), nn.Linear(width, 2 * width), nn.GLU())
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, h: Tensor, dt_hours: Tensor | None) -> Tensor:

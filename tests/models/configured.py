@@ -1,0 +1,61 @@
+"""Every model of ``conf/model``, as its YAML builds it: a new YAML is a new model under test."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ehrbench.core.model import Model
+from ehrbench.core.target import Kind
+from tests.models.toy import TARGETS, ToyFeaturizer
+
+FOLDER = Path(__file__).parents[2] / "conf" / "model"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+VIEWS = ("sequence", "table", "scaled_table")
+
+#: What makes a fit small, where a model has such a setting.
+SMALL: dict[str, Any] = {
+    "width": 16,
+    "n_pairs": 4,
+    "max_epochs": 3,
+    "batch_size": 32,
+    "n_estimators": 30,
+    "min_data_in_leaf": 3,
+    "feature_fraction": 0.5,
+    "learning_rate": 0.02,
+}
+
+
+@functools.cache
+def configuration(name: str) -> dict[str, Any]:
+    """The YAML of a model with its interpolations resolved as the application resolves them."""
+    root = OmegaConf.create(
+        {"trainer": {"accelerator": "cpu", "threads": 1}, "model": OmegaConf.load(FOLDER / f"{name}.yaml")}
+    )
+    resolved = OmegaConf.to_container(root, resolve=True)
+    assert isinstance(resolved, dict)
+    return dict(resolved["model"])
+
+
+def model_class(name: str) -> type[Model]:
+    module, _, cls = configuration(name)["build"]["_target_"].rpartition(".")
+    return getattr(importlib.import_module(module), cls)  # type: ignore[no-any-return]
+
+
+def build(name: str, kind: Kind, **settings: Any) -> Model:
+    """The model with its YAML's defaults and ``settings`` on top."""
+    config = configuration(name)
+    build = {k: v for k, v in config["build"].items() if k != "_target_"}
+    return model_class(name)(  # type: ignore[call-arg]
+        target=TARGETS[kind], featurizer=ToyFeaturizer(config["view"]), **build | settings
+    )
+
+
+def small(name: str, kind: Kind, **settings: Any) -> Model:
+    """As ``build``, quick to fit."""
+    known = configuration(name)["build"]
+    return build(name, kind, **{k: v for k, v in SMALL.items() if k in known} | settings)

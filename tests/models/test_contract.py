@@ -1,0 +1,233 @@
+"""What every model promises (``core.model``), for each YAML of ``conf/model`` and kind of target."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import lightgbm
+import numpy as np
+import onnxruntime
+import optuna
+import pytest
+import torch
+
+from ehrbench.core.errors import ConfigError, FitError
+from ehrbench.core.model import Member, Model, load_arrays
+from ehrbench.core.records import Records
+from ehrbench.core.target import Kind
+from ehrbench.core.types import FloatArray
+from ehrbench.spine.space import read_space
+from tests.models.configured import FOLDER, NAMES, VIEWS, build, configuration, model_class, small
+from tests.models.toy import TARGETS, ToyFeaturizer, records
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+every_model = pytest.mark.parametrize("name", NAMES)
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def fitted(name: str, kind: Kind, seed: int = 1, **settings: object) -> Model:
+    model = small(name, kind, **settings)
+    model.fit(records(kind), records(kind, 50, seed=1), seed=seed)
+    return model
+
+
+def run_member(member: Member, directory: Path, unlabelled: Records, kind: Kind) -> FloatArray:
+    """Probabilities of an exported model, by what a bundle has: onnxruntime, lightgbm and numpy."""
+    featurizer = ToyFeaturizer(**member.settings)
+    featurizer.restore(load_arrays(directory / "featurizer.npz"))
+    arrays = featurizer.transform(unlabelled).arrays()
+    if member.runner == "onnx":
+        session = onnxruntime.InferenceSession(directory / "model.onnx")
+        assert [i.name for i in session.get_inputs()] == list(arrays)
+        assert [o.name for o in session.get_outputs()] == ["scores"]
+        scores = np.asarray(session.run(None, arrays)[0])
+    elif member.runner == "linear":
+        model = load_arrays(directory / "model.npz")
+        scores = arrays["values"] @ model["coefficient"] + model["intercept"]
+    else:
+        assert member.runner == "lightgbm"
+        files = [directory / "model.txt"]
+        if kind == "multilabel":
+            files = [directory / f"model.{k}.txt" for k in range(TARGETS[kind].n_classes)]
+        boosters = [lightgbm.Booster(model_file=file) for file in files]
+        raw = [np.asarray(booster.predict(arrays["values"], raw_score=True)) for booster in boosters]
+        scores = np.concatenate([r.reshape(len(r), -1) for r in raw], axis=1)
+    return TARGETS[kind].probabilities(scores)
+
+
+@every_model
+@every_kind
+def test_fits_predicts_saves_and_exports(name: str, kind: Kind, tmp_path: Path) -> None:
+    model = small(name, kind)
+    train, valid, other = records(kind), records(kind, 50, seed=1), records(kind, 17, seed=2)
+    result = model.fit(train, valid, seed=1)
+    assert result.best_step >= 1
+    assert [step for step, _ in result.curve] == sorted({step for step, _ in result.curve})
+
+    p = model.predict(other.without_labels())
+    assert p.shape == (other.total_units, TARGETS[kind].n_classes)
+    assert p.dtype == np.float64
+    assert np.isfinite(p).all()
+    assert ((p >= 0) & (p <= 1)).all()
+    if kind == "multiclass":
+        np.testing.assert_allclose(p.sum(1), 1)
+    np.testing.assert_array_equal(p, model.predict(other))  # labels change nothing
+
+    saved, exported = tmp_path / "saved", tmp_path / "exported"
+    saved.mkdir()
+    exported.mkdir()
+    model.save(saved)
+    again = small(name, kind)
+    again.restore(saved)
+    np.testing.assert_array_equal(again.predict(other), p)
+
+    member = model.export(exported)
+    assert member.featurizer == "tests.models.toy.ToyFeaturizer"
+    np.testing.assert_allclose(run_member(member, exported, other.without_labels(), kind), p, atol=1e-5)
+    one = other.take(np.array([3]))  # the server's case
+    np.testing.assert_allclose(
+        run_member(member, exported, one.without_labels(), kind), p[other.units_of(np.array([3]))], atol=1e-5
+    )
+    np.testing.assert_array_equal(model.predict(other), p)  # exporting leaves the model as it was
+
+
+@every_model
+@every_kind
+def test_learns(name: str, kind: Kind) -> None:
+    """In a few epochs, better than the prevalence on records it has not seen."""
+    quick = {"max_epochs": 8, "learning_rate": 0.02, "warmup_epochs": 0.5}
+    model = small(name, kind, **quick if "max_epochs" in configuration(name)["build"] else {})
+    train, test = records(kind, 150), records(kind, 100, seed=3)
+    model.fit(train, records(kind, 40, seed=1), seed=1)
+    y, known = test.labels, ~np.isnan(test.labels)
+    p, base = np.clip(model.predict(test), 1e-7, 1), np.nanmean(train.labels, axis=0)
+
+    def log_loss(q: FloatArray) -> float:
+        if kind == "multiclass":
+            return float(-(y * np.log(q)).sum(1).mean())
+        return float(-np.mean(np.where(y == 1, np.log(q), np.log(1 - q))[known]))
+
+    assert log_loss(p) < 0.85 * log_loss(np.broadcast_to(base, y.shape))
+
+
+@every_model
+def test_same_seed_same_bits_whatever_ran_before(name: str) -> None:
+    first = fitted(name, "binary").predict(records("binary", 17, seed=2))
+    np.random.random(3)  # noqa: NPY002 - the global generators must not matter
+    torch.rand(3)
+    second = fitted(name, "binary").predict(records("binary", 17, seed=2))
+    np.testing.assert_array_equal(first, second)
+
+
+@every_model
+def test_fit_leaves_the_global_state(name: str) -> None:
+    generator, own, threads = np.random.get_state(), torch.get_rng_state(), torch.get_num_threads()  # noqa: NPY002
+    fitted(name, "binary")
+    assert torch.equal(torch.get_rng_state(), own)
+    np.testing.assert_array_equal(np.random.get_state()[1], generator[1])  # type: ignore[index]  # noqa: NPY002
+    assert torch.get_num_threads() == threads
+
+
+@every_model
+def test_other_seed_other_fit(name: str) -> None:
+    if name == "logistic":
+        pytest.skip("logistic regression is convex: its seed does not matter")
+    test = records("binary", 17, seed=2)
+    one, other = (fitted(name, "binary", seed=seed).predict(test) for seed in (1, 2))
+    assert (one != other).any()
+
+
+@every_model
+def test_prints_nothing(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    fitted(name, "binary")
+    assert capfd.readouterr() == ("", "")
+
+
+@every_model
+def test_fixed_steps_without_validation(name: str) -> None:
+    model = small(name, "binary")
+    if name == "logistic":
+        pytest.skip("logistic regression has no steps")
+    assert model.fit(records("binary"), None, seed=1, steps=2).best_step == 2
+
+
+@every_model
+@every_kind
+def test_one_class_is_refused(name: str, kind: Kind) -> None:
+    train = records(kind)
+    y = np.zeros_like(train.labels)
+    if kind == "multiclass":
+        y[:, 1] = 1
+    with pytest.raises(FitError, match=r"one class only.*—"):
+        small(name, kind).fit(replace(train, target=y), None, seed=1)
+
+
+@every_model
+def test_unknown_labels_are_not_learned_from(name: str) -> None:
+    """Units without a label change nothing but the featurizer, which never saw labels."""
+    train = records("binary")
+    known = replace(train, target=np.where(np.arange(train.total_units)[:, None] % 2, train.labels, np.nan))
+    p = []
+    for other in (0.0, 1.0):  # what stands under the unknown ones must not matter
+        changed = np.where(np.isnan(known.labels), other, known.labels)
+        masked = np.where(np.isnan(known.labels), np.nan, changed)
+        model = small(name, "binary")
+        model.fit(replace(train, target=masked), None, seed=1)
+        p.append(model.predict(records("binary", 17, seed=2)))
+    assert np.isfinite(p[0]).all()
+    np.testing.assert_array_equal(p[0], p[1])
+
+
+@every_model
+def test_watch_may_stop_the_fit(name: str) -> None:
+    class Stop(Exception):
+        pass
+
+    seen: list[tuple[int, int]] = []
+
+    def watch(step: int, total: int, values: dict[str, float]) -> None:
+        seen.append((step, total))
+        raise Stop
+
+    with pytest.raises(Stop):
+        small(name, "binary").fit(records("binary"), records("binary", 50, seed=1), seed=1, watch=watch)
+    assert len(seen) == 1
+    assert 1 <= seen[0][0] <= seen[0][1]
+
+
+@every_model
+def test_configuration_is_complete(name: str) -> None:
+    """Every setting stands in the YAML, with the class's own default or another; the view is a known one."""
+    text = (FOLDER / f"{name}.yaml").read_text()
+    config = configuration(name)
+    assert text.startswith(f"# @package model.{name}\n")
+    assert set(config) == {"view", "build", "space"}
+    assert config["view"] in VIEWS
+    settings = set(inspect.signature(model_class(name)).parameters) - {"target", "featurizer"}
+    assert set(config["build"]) - {"_target_"} == settings
+
+
+@every_model
+@every_kind
+def test_whole_space_can_be_built(name: str, kind: Kind) -> None:
+    """Parameters are settings; 50 random samples, both ends included, all make a model."""
+    raw = configuration(name)["space"]
+    space = read_space(raw, f"model.{name}.space")
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+    for _ in range(50):
+        build(name, kind, **space.suggest(study.ask()))
+    for end in ("low", "high"):
+        build(name, kind, **{key: spec[end] for key, spec in raw.items() if end in spec})
+
+
+@every_model
+def test_out_of_range_settings_name_their_key(name: str) -> None:
+    for key, value in configuration(name)["build"].items():
+        if key in ("_target_", "precision"):
+            continue
+        wrong = "no such choice" if isinstance(value, str | bool) else -7.5
+        with pytest.raises(ConfigError, match=rf"^{key}: .*—"):
+            build(name, "binary", **{key: wrong})

@@ -1,0 +1,103 @@
+"""Small records with something to learn, for every kind of view and target, with several units a record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ehrbench.core.featurizer import Featurizer
+from ehrbench.core.records import Records
+from ehrbench.core.target import Kind, Target
+from ehrbench.core.types import FloatArray, IntArray, StrArray
+from ehrbench.core.views import Sequence, Table, View
+
+LENGTH, CHANNELS, DESCRIPTORS = 10, 3, 2
+
+TARGETS: dict[Kind, Target] = {
+    "binary": Target("binary", ("event",)),
+    "multilabel": Target("multilabel", ("left", "right", "rare")),
+    "multiclass": Target("multiclass", ("low", "middle", "high")),
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """A Payload: each record's units stand in a block of ``values`` of its own."""
+
+    blocks: tuple[FloatArray, ...]  # N arrays (units, L, F)
+
+    def __len__(self) -> int:
+        return len(self.blocks)
+
+    def take(self, index: IntArray) -> Series:
+        return Series(tuple(self.blocks[i] for i in index))
+
+    def digests(self) -> StrArray:
+        return np.array([str(hash(block.tobytes())) for block in self.blocks])
+
+
+def records(kind: Kind, n: int = 120, seed: int = 0) -> Records:
+    """n records of one to three units; a slow rise of channel 0 is what the classes follow."""
+    rng = np.random.default_rng(seed)
+    n_units = rng.integers(1, 4, n)
+    signal = rng.normal(size=int(n_units.sum()))
+    steps = np.linspace(-1, 1, LENGTH)
+    values = rng.normal(size=(len(signal), LENGTH, CHANNELS)).astype(np.float32)
+    values[:, :, 0] = signal[:, None] * steps + 0.3 * values[:, :, 0]
+    ids = np.array([f"r{i}" for i in range(n)])
+    blocks = tuple(np.split(values, np.cumsum(n_units)[:-1]))
+    return Records(ids, ids, Series(blocks), n_units, _labels(kind, signal, rng))
+
+
+def _labels(kind: Kind, signal: FloatArray, rng: np.random.Generator) -> FloatArray:
+    if kind == "binary":
+        return (signal > 0.5).astype(float)[:, None]
+    if kind == "multiclass":
+        return np.eye(3)[np.digitize(signal, [-0.5, 0.5])]
+    y = np.stack([signal < 0, signal > 0, signal > 1.2], axis=1).astype(float)
+    y[rng.random(y.shape) < 0.1] = np.nan  # some labels unknown
+    return y
+
+
+class ToyFeaturizer(Featurizer):
+    """``view``: sequence (grid of hours, every third cell unmeasured), table, or scaled_table (complete)."""
+
+    def __init__(self, view: str) -> None:
+        self.view = view
+        self.mean = np.zeros(0)
+
+    def settings(self) -> dict[str, Any]:
+        return {"view": self.view}
+
+    def rows(self, records: Records) -> View:
+        payload = records.payload
+        assert isinstance(payload, Series)
+        values = np.concatenate(payload.blocks)
+        if self.view != "sequence":
+            table = values.reshape(len(values), -1).copy()
+            if self.view == "table":
+                table[:, 1::5] = np.nan
+            return Table(table, tuple(f"x{i}" for i in range(table.shape[1])))
+        mask = np.ones_like(values)
+        mask[:, ::3, 1:] = 0
+        time = np.tile(np.arange(1, LENGTH + 1, dtype=np.float32), (len(values), 1))
+        return Sequence(values * mask, mask, time, values[:, 0, :DESCRIPTORS])
+
+    def fit_rows(self, view: View) -> None:
+        values = view.arrays()["values"]
+        self.mean = np.nan_to_num(values.reshape(-1, values.shape[-1])).mean(0)
+
+    def apply(self, view: View) -> View:
+        if isinstance(view, Table):
+            return Table((view.values - self.mean).astype(np.float32), view.names)
+        assert isinstance(view, Sequence)
+        values = ((view.values - self.mean) * view.mask).astype(np.float32)
+        return Sequence(values, view.mask, view.time_hours, view.static)
+
+    def state(self) -> dict[str, np.ndarray]:
+        return {"mean": self.mean}
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.mean = state["mean"]

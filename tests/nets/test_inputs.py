@@ -1,0 +1,87 @@
+"""Sequence inputs against plain loops over time."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ehrbench.nets.inputs import N_STATISTICS, SequenceInput, last_observation, statistics
+
+
+def _view(seed: int, length: int = 11, n_channels: int = 3) -> dict[str, torch.Tensor]:
+    rng = np.random.default_rng(seed)
+    mask = (rng.random((4, length, n_channels)) < 0.3).astype(np.float64)
+    arrays = {
+        "values": rng.normal(size=mask.shape) * mask,
+        "mask": mask,
+        "time_hours": np.cumsum(rng.exponential(1.0, (4, length)), axis=1),
+        "static": rng.normal(size=(4, 2)),
+    }
+    return {name: torch.from_numpy(a) for name, a in arrays.items()}
+
+
+@given(seed=st.integers(0, 10_000), length=st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_forward_fill_and_time_since_match_a_loop(seed: int, length: int) -> None:
+    view = _view(seed, length)
+    filled, have = (x.numpy() for x in last_observation(view["values"], view["mask"]))
+    steps = SequenceInput(3, 2)(**view)[0].numpy()
+    values, mask, time = (view[k].numpy() for k in ("values", "mask", "time_hours"))
+    for b in range(4):
+        for f in range(3):
+            last, seen, at = 0.0, 0.0, time[b, 0]
+            for k in range(length):
+                if mask[b, k, f]:
+                    last, seen, at = values[b, k, f], 1.0, time[b, k]
+                assert filled[b, k, f] == last
+                assert have[b, k, f] == seen
+                np.testing.assert_allclose(
+                    steps[b, k, 6 + f] * np.log(25), np.log1p(time[b, k] - at), atol=1e-9
+                )
+
+
+def test_statistics_match_numpy() -> None:
+    view = _view(1, 12)
+    values, mask = view["values"], view["mask"]
+    got = statistics(values, mask, last_observation(values, mask)[0]).view(4, N_STATISTICS, 3).numpy()
+    for b in range(4):
+        for f in range(3):
+            where = np.flatnonzero(mask[b, :, f])
+            x = values[b, where, f].numpy()
+            if not len(x):
+                np.testing.assert_array_equal(got[b, :, f], 0)
+                continue
+            early, late = x[where < 6], x[where >= 6]
+            drift = late.mean() - early.mean() if len(early) and len(late) else 0.0
+            expected = [
+                np.log1p(len(x)) / 4, x.mean(), x.std(), x.min(), x.max(), x[0], x[-1], x[-1] - x[0], drift,
+            ]  # fmt: skip
+            np.testing.assert_allclose(got[b, :, f], expected, atol=1e-12)
+
+
+def test_padding_is_not_valid_and_counts_nothing() -> None:
+    view = _view(2)
+    padded = {
+        "values": torch.cat([view["values"], torch.zeros(4, 3, 3)], dim=1),
+        "mask": torch.cat([view["mask"], torch.zeros(4, 3, 3)], dim=1),
+        "time_hours": torch.cat([view["time_hours"], view["time_hours"][:, -1:].expand(4, 3)], dim=1),
+        "static": view["static"],
+    }
+    inputs = SequenceInput(3, 2, use_statistics=False)
+    steps, dt, valid, wide = inputs(**padded)
+    assert valid.sum(1).tolist() == [11.0] * 4
+    assert not steps[:, 11:].any()
+    assert not dt[:, 11:].any()
+    for mine, other in zip(
+        (steps[:, :11], dt[:, :11], wide), (inputs(**view)[i] for i in (0, 1, 3)), strict=True
+    ):
+        np.testing.assert_array_equal(mine, other)
+
+
+def test_what_is_switched_off_is_not_fed() -> None:
+    inputs = SequenceInput(3, 2, use_mask=False, use_delta=False, use_statistics=False)
+    steps, _, _, wide = inputs(**_view(3))
+    assert steps.shape[2] == inputs.width == 3
+    assert wide.shape[1] == inputs.n_wide == 2
