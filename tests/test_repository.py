@@ -261,7 +261,11 @@ def test_served_bundles_need_only_what_the_api_image_installs(lock: dict[str, An
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({hidden!r}))\n"
         "import lightgbm, onnxruntime\n"
-        "import ehrbench.app.cli, ehrbench.serve.run, ehrbench.runtime.runners, ehrbench.runtime.trees\n"
+        "import importlib, pkgutil\n"
+        "for name in ('app.cli', 'core', 'ensemble', 'features', 'runtime', 'serve', 'tasks'):\n"
+        "    package = importlib.import_module(f'ehrbench.{name}')\n"
+        "    for found in pkgutil.iter_modules(getattr(package, '__path__', []), f'{package.__name__}.'):\n"
+        "        importlib.import_module(found.name)\n"
         "assert 'torch' in sys.modules and sys.modules['torch'] is None\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
