@@ -98,9 +98,8 @@ def _fit_many(
             return beta
         beta[still[~np.isfinite(beta[still]).all(axis=1)]] = start
         w = weights if len(still) == len(weights) else weights[still]
-        risk = 1 / (
-            1 + np.exp(-(beta[still] @ design.T + offset))
-        )  # (R', n); no overflow: |logit| < 17 · slope
+        with np.errstate(over="ignore"):  # where exp overflows the risk is the 0 that it should be
+            risk = 1 / (1 + np.exp(-(beta[still] @ design.T + offset)))  # (R', n)
         gradient = (w * (y - risk)) @ design
         hessian = (w * (risk * (1 - risk))) @ products
     for r in still:
