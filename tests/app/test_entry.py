@@ -1,0 +1,166 @@
+"""The entry points as a user starts them: what goes wrong ends in one line that says what to do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from ehrbench.app import searching
+from ehrbench.app.entry import guarded, spell_out
+from ehrbench.tasks.mortality import Mortality
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["protocol=smoke", "models=[logistic]", "tracker=none"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    Mortality().simulate(folder, 300, seed=1)
+    return folder
+
+
+def start(script: str, *arguments: str, data: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "EHRBENCH_DATA": str(data), "EHRBENCH_CACHE": str(data / "cache")}
+    environment |= {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
+    command = [sys.executable, str(ROOT / "experiments" / script), *arguments]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+    return subprocess.Popen(command, env=environment, text=True, **pipes)
+
+
+def run(script: str, *arguments: str, data: Path) -> tuple[int, str]:
+    process = start(script, *arguments, data=data)
+    out, error = process.communicate(timeout=300)
+    return process.returncode, out + error
+
+
+def test_models_are_spelled_as_hydra_wants_them():
+    spelled = spell_out(["search.py", "models=[a,b]", "model=c", "model.a.build.x=1", "n_trials=3"])
+    assert spelled == ["search.py", "model=[a,b]", "model=[c]", "model.a.build.x=1", "n_trials=3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["n_trials=0"], "n_trials: input should be greater than or equal to 1 (got 0)"),
+        (["protocol.outer_folds=1"], "protocol.outer_folds: input should be greater than or equal to 2"),
+        (["metric=aurok"], "there is no metric 'aurok'"),
+        (["model.logistic.build.C=-1"], "C: "),
+        (["model.logistic.space.C.low=100"], "model.logistic.space.C.low: 100 is above high"),
+        (["ensemble.combiners=[meen]"], "ensemble.combiners: there is no 'meen'"),
+        (["threshold.rule=f2"], "threshold.rule: there is no rule 'f2'"),
+        (["protocol=file"], "protocol.path"),
+        (["task.build._target_=os.system"], "task.build._target_: 'os.system' is not under ehrbench."),
+        (["data.sets=[z]"], "z"),
+    ],
+)
+def test_a_wrong_value_ends_in_one_line_that_names_its_key(arguments, message, data, tmp_path, capsys):
+    error = refused(tmp_path / "runs", data, capsys, *arguments)
+    assert message in error
+    assert len(error.splitlines()) == 1
+
+
+def refused(runs_dir: Path, data: Path, capsys, *arguments: str) -> str:
+    """What the entry point's guard prints for a run that it refuses with exit code 2."""
+    with initialize_config_dir(str(ROOT / "conf")):
+        config = compose(
+            "config", spell_out([*SMALL, f"runs_dir={runs_dir}", f"data.root={data}", *arguments])
+        )
+    with pytest.raises(SystemExit) as end:
+        guarded(lambda c: searching.search(c, []), config)
+    assert end.value.code == 2
+    return capsys.readouterr().err.strip().removesuffix("\n").splitlines()[-1]
+
+
+def test_an_unknown_key_is_refused_by_hydra(data, tmp_path):
+    code, output = run("search.py", *SMALL, f"runs_dir={tmp_path}", "n_trails=3", data=data)
+    assert code != 0
+    assert "n_trails" in output
+
+
+def test_missing_data_say_how_to_get_them(data, tmp_path, capsys):
+    error = refused(tmp_path, data, capsys, f"data.root={tmp_path / 'no'}")
+    assert "ehrbench data get mortality" in error
+
+
+def test_a_truncated_archive_is_named(data, tmp_path, capsys):
+    for file in ("Outcomes-a.txt", "Outcomes-b.txt", "set-b.tar.gz", "set-a.tar.gz"):
+        source = next(data.rglob(file))
+        (tmp_path / file).write_bytes(source.read_bytes())
+    (tmp_path / "set-a.tar.gz").write_bytes((tmp_path / "set-a.tar.gz").read_bytes()[:-2000])
+    error = refused(tmp_path / "runs", tmp_path, capsys)
+    assert "set-a.tar.gz" in error
+    assert "truncated" in error
+
+
+def test_runs_that_cannot_be_written_are_said_before_anything_is_trained(data, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    error = refused(tmp_path / "file" / "runs", data, capsys)
+    assert "runs_dir=FOLDER" in error
+
+
+def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(data, tmp_path):
+    arguments = [*SMALL, f"runs_dir={tmp_path}", "n_trials=40"]
+    process = start("search.py", *arguments, data=data)
+    database = tmp_path / "ehrbench.db"
+    deadline = time.monotonic() + 120
+    while count_fits(database) < 5:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "goes on from here" in error
+    assert "Traceback" not in error
+    kept = count_fits(database)
+    code, output = run("search.py", *arguments, data=data)
+    assert code == 0, output
+    assert kept >= 5
+    summary = json.loads((tmp_path / "mortality-smoke" / "summary.json").read_text())
+    assert all(
+        sum(s.get(k, 0) for k in ("complete", "pruned", "failed")) == 40 for s in summary["studies"].values()
+    )
+    assert summary["cohort"] == "simulated"
+    assert "SIMULATED" in output
+
+
+def count_fits(database: Path) -> int:
+    import sqlite3
+
+    if not database.exists():
+        return 0
+    try:
+        with sqlite3.connect(database, timeout=5) as connection:
+            return int(connection.execute("SELECT count(*) FROM ehrbench_fits").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+def test_train_cross_validates_one_configuration(data, tmp_path):
+    code, output = run(
+        "train.py", "model=logistic", "protocol=smoke", "tracker=none", f"runs_dir={tmp_path}", data=data
+    )
+    assert code == 0, output
+    (summary,) = tmp_path.glob("*/summary.json")
+    content = json.loads(summary.read_text())
+    assert content["budget"] == {"logistic": 1}
+    assert all(fold["chosen"]["models"]["logistic"]["params"] == {} for fold in content["folds"])
+
+
+def test_two_local_workers_share_one_exact_budget(data, tmp_path):
+    arguments = [*SMALL, f"runs_dir={tmp_path}", "n_trials=4", "workers=2"]
+    code, output = run("search.py", *arguments, data=data)
+    assert code == 0, output
+    summary = json.loads((tmp_path / "mortality-smoke" / "summary.json").read_text())
+    assert all(
+        sum(s.get(k, 0) for k in ("complete", "pruned", "failed")) == 4 for s in summary["studies"].values()
+    )
