@@ -1,4 +1,4 @@
-"""Where parsed records are kept between runs, so that a second start takes a fraction of a second."""
+"""What may lie beside a publisher's files: the cache of parsed records, so that a second start is quick."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from pathlib import Path
 
 #: Set to a folder to keep caches there; set empty to keep none.
 VARIABLE = "EHRBENCH_CACHE"
+
+
+def holds_real_files(folder: Path) -> bool:
+    """Whether anything lies there but hidden entries (a cache) and unfinished downloads."""
+    return folder.is_dir() and any(
+        not p.name.startswith(".") and not p.name.endswith(".part") for p in folder.iterdir()
+    )
 
 
 def cache_folder(root: Path) -> Path | None:

@@ -10,7 +10,6 @@ digest of its answers, so that equal rows never stand on both sides of a split.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zipfile
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from ehrbench.core.types import FloatArray, StrArray
 from ehrbench.features.rows import Rows
 from ehrbench.tasks.brfss2015 import LABEL, NAMES, read_csv, read_json, schema, text_of
 from ehrbench.tasks.brfss2015_simulation import simulated_answers
+from ehrbench.tasks.caching import holds_real_files
 from ehrbench.tasks.downloading import Remote, download_files
 
 FOLDER = "diabetes"
@@ -141,17 +141,12 @@ class Diabetes(Task):
             raise DataError("holds a simulated cohort", file=folder, remedy="remove it first")
         if source is None:
             raise DataError("cannot be fetched without an account", file=f"{TABLE}.zip", remedy=GET)
-        remote = Remote(f"{TABLE}.zip", None)
+        remote = Remote(f"{TABLE}.zip", None, member_sha256=SHA256_OF_TABLE)
         download_files([remote], folder, source, subfolder=FOLDER, progress=progress)
-        name, body = _content(folder / remote.name)
-        if hashlib.sha256(body).hexdigest() != SHA256_OF_TABLE:
-            raise DataError(
-                "is not the published table (SHA-256 differs)", file=name, remedy="use another mirror"
-            )
 
     def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
         folder = Path(root) / FOLDER
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / SIMULATED).exists():
+        if holds_real_files(folder) and not (folder / SIMULATED).exists():
             raise DataError("is not empty and not simulated", file=folder, remedy="choose another folder")
         with progress.step("Simulating", total=1) as step:
             values, labels = simulated_answers(n_records, seed)

@@ -8,6 +8,7 @@ is asked again from the beginning.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import http.client
 import time
 import urllib.error
@@ -31,12 +32,14 @@ _ATTEMPTS = 4
 class Remote:
     """One file of a publisher.
 
-    sha256: its pinned content, or None. optional: a source may lack it. member_of: other names to try.
+    sha256: its pinned content, or None. optional: a source may lack it. member_sha256: pinned content of the
+    first .csv of a zip, where the zip around it may differ.
     """
 
     name: str
     sha256: str | None
     optional: bool = False
+    member_sha256: str | None = None
 
 
 def download_files(
@@ -102,11 +105,19 @@ def _fault(path: Path, file: Remote) -> str:
             with zipfile.ZipFile(path) as archive:
                 if (bad := archive.testzip()) is not None:
                     return f"is damaged (member {bad})"
+                return _member_fault(archive, file.member_sha256)
         elif path.stat().st_size == 0:
             return "is empty"
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         return f"is damaged or truncated ({error})"
     return ""
+
+
+def _member_fault(archive: zipfile.ZipFile, sha256: str | None) -> str:
+    tables = [name for name in archive.namelist() if name.endswith(".csv")]
+    if sha256 is None or (tables and hashlib.sha256(archive.read(tables[0])).hexdigest() == sha256):
+        return ""
+    return "does not hold the published table (SHA-256 differs)"
 
 
 def _fetch(url: str, part: Path, step: Step) -> bool:

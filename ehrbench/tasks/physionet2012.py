@@ -67,7 +67,7 @@ class _Split:
 
     codes: tuple[IntArray, IntArray, IntArray]
     distinct: tuple[list[bytes], list[bytes], list[bytes]]
-    odd: dict[int, int]  # line -> its number of columns; 0 for a blank line
+    odd: dict[int, str]  # line -> why it cannot be split; empty for a blank line
 
 
 def read_texts(names: Sequence[str], bodies: Sequence[bytes], *, strict: bool) -> Columns:
@@ -86,13 +86,14 @@ def read_texts(names: Sequence[str], bodies: Sequence[bytes], *, strict: bool) -
     broken = _check_headers(split, start, n_lines, faults)
     is_row = np.ones(len(record), dtype=bool)
     is_row[start[n_lines > 0]] = False
-    is_row[[line for line, width in split.odd.items() if width == 0]] = False
+    is_row[[line for line, why in split.odd.items() if not why]] = False
+    is_row &= ~_blank(split)
     is_row &= ~broken[record]
     n_rows = int(is_row.sum()) + int(n_lines[broken].sum())
 
-    for line, width in split.odd.items():
-        if width and is_row[line]:
-            faults.add(line, "line", f"{width} columns instead of 3", _FORMAT)
+    for line, why in split.odd.items():
+        if is_row[line]:
+            faults.add(line, "line", why, _FORMAT)
             is_row[line] = False
     minute = _lookup(split, 0, _minute, is_row, faults, "Time")
     name = _lookup(split, 1, _name, is_row, faults, "Parameter")
@@ -142,7 +143,7 @@ def _plain(body: bytes) -> bytes:
 
 def _split(text: bytes) -> _Split:
     """Split lines into three columns; a line that has not three takes the place of a sentinel."""
-    odd: dict[int, int] = {}
+    odd: dict[int, str] = {}
     if not text:
         none = np.zeros(0, dtype=np.int32)
         return _Split((none, none, none), ([], [], []), odd)
@@ -151,13 +152,20 @@ def _split(text: bytes) -> _Split:
         lines = text.split(b"\n")[:-1]
         for i, line in enumerate(lines):
             if line.count(b",") != 2 or len(line) > _LONGEST_LINE:
-                odd[i], lines[i] = (line.count(b",") + 1) * bool(line.strip()), _SENTINEL
+                odd[i], lines[i] = _why_odd(line), _SENTINEL
         table = _arrow(b"\n".join(lines) + b"\n")
         assert table is not None
     columns = [table.column(c).combine_chunks() for c in range(3)]
     codes = tuple(column.indices.to_numpy() for column in columns)
     distinct = tuple([value.strip() for value in column.dictionary.to_pylist()] for column in columns)
     return _Split(codes, distinct, odd)  # type: ignore[arg-type]
+
+
+def _why_odd(line: bytes) -> str:
+    if not line.strip():
+        return ""
+    n_columns = line.count(b",") + 1
+    return f"{n_columns} columns instead of 3" if n_columns != 3 else f"over {_LONGEST_LINE} characters long"
 
 
 def _arrow(text: bytes) -> pa.Table | None:
@@ -176,6 +184,14 @@ def _arrow(text: bytes) -> pa.Table | None:
     except pa.ArrowInvalid:
         return None
     return table.unify_dictionaries()
+
+
+def _blank(split: _Split) -> BoolArray:
+    """(lines,) True for lines without any text, which Arrow gives as three empty cells."""
+    blank = np.ones(len(split.codes[0]), dtype=bool)
+    for codes, distinct in zip(split.codes, split.distinct, strict=True):
+        blank &= np.array([not text for text in distinct], dtype=bool)[codes]
+    return blank
 
 
 def _check_headers(split: _Split, start: IntArray, n_lines: IntArray, faults: _Faults) -> BoolArray:

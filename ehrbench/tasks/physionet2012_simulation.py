@@ -20,6 +20,7 @@ from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.progress import Progress
 from ehrbench.core.types import FloatArray
+from ehrbench.tasks.caching import holds_real_files
 from ehrbench.tasks.outcomes import COLUMNS
 from ehrbench.tasks.physionet2012 import HEADER
 from ehrbench.tasks.physionet2012_files import FOLDER, SIMULATED
@@ -98,7 +99,7 @@ def simulate(root: Path, n_records: int, seed: int, progress: Progress) -> None:
     if n_records < 2:
         raise ConfigError("n_records", f"{n_records} stays cannot fill sets a and b", "give at least 2")
     folder = root / FOLDER
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / SIMULATED).exists():
+    if holds_real_files(folder) and not (folder / SIMULATED).exists():
         raise DataError("is not empty and not simulated", file=folder, remedy="choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)

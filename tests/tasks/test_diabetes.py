@@ -1,0 +1,173 @@
+"""The diabetes task: the table, its groups, and every fault by name."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ehrbench.core.errors import ConfigError, DataError
+from ehrbench.core.task import RawInput
+from ehrbench.tasks.brfss2015 import ANSWERS, NAMES, text_of
+from ehrbench.tasks.diabetes import TABLE, Diabetes
+
+TASK = Diabetes()
+ROW = dict(TASK.raw_schema()["examples"][0])
+
+
+def csv_of(*rows, names=NAMES):
+    lines = [",".join(names), *(",".join(str(row[name]) for name in names) for row in rows)]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def parse(body, strict=True):
+    return TASK.parse([RawInput("posted", body)], strict=strict)
+
+
+def table_in(folder, *rows):
+    (folder / "diabetes").mkdir()
+    path = folder / "diabetes" / TABLE
+    path.write_bytes(csv_of(*rows, names=("Diabetes_binary", *NAMES)))
+    return folder
+
+
+def test_csv_json_and_example_are_the_same_record():
+    digests = {parse(body).records.payload.digests()[0] for body in (ROW, csv_of(ROW), TASK.example().body)}
+    assert len(digests) == 1
+    shuffled = csv_of(ROW, names=NAMES[::-1])
+    assert parse(shuffled).records.payload.digests()[0] in digests
+    assert parse(ROW | {"record_id": 7}).records.ids.tolist() == ["7"]
+    assert parse(csv_of(ROW, ROW)).records.ids.tolist() == ["posted:1", "posted:2"]
+    assert len(TASK.parse([], strict=True).records) == 0
+
+
+def test_read_groups_equal_answers(tmp_path):
+    other = ROW | {"BMI": 30}
+    rows = [ROW | {"Diabetes_binary": 1}, other | {"Diabetes_binary": 0}, ROW | {"Diabetes_binary": 0}]
+    cohort = TASK.read(table_in(tmp_path, *rows), ())
+    assert cohort.records.labels.tolist() == [[1], [0], [0]]
+    assert cohort.records.ids.tolist() == ["1", "2", "3"]
+    groups = cohort.records.groups.tolist()
+    assert groups[0] == groups[2] != groups[1]
+    assert cohort.flow["distinct answers"] == 2
+    assert cohort.label == "publisher"
+    assert cohort.set_of.tolist() == ["2015"] * 3
+    assert cohort.records.subgroups["age_band"][0] == "65-69"
+    assert TASK.read_unlabelled(tmp_path / "diabetes" / TABLE).records.target is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("BMI", "tall", "'tall' is not a number"),
+        ("BMI", "nan", "'nan' is not a number"),
+        ("BMI", "", "'' is not a number"),
+        ("BMI", 900, "900 is not a whole number from 10 to 100"),
+        ("HighBP", 2, "2 is not a whole number from 0 to 1"),
+        ("Age", 0, "0 is not a whole number from 1 to 13"),
+        ("GenHlth", 2.5, "2.5 is not a whole number"),
+    ],
+)
+def test_a_bad_cell_is_named_when_strict_and_its_row_listed_when_not(field, value, problem):
+    body = csv_of(ROW, ROW | {field: value}, ROW)
+    with pytest.raises(DataError, match=re.escape(problem)) as raised:
+        parse(body)
+    assert (raised.value.record, raised.value.field) == ("line 3", field)
+    parsed = parse(body, strict=False)
+    assert parsed.records.ids.tolist() == ["posted:1", "posted:3"]
+    assert [(s.record, s.field) for s in parsed.skipped] == [("line 3", field)]
+    assert parsed.n_rows == 3
+    if value != "":
+        with pytest.raises(DataError, match="is not a") as raised:
+            parse(ROW | {field: value})
+        assert raised.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({k: v for k, v in ROW.items() if k != "BMI"}, "BMI"),
+        (ROW | {"Height": 3}, "Height"),
+        (ROW | {"BMI": True}, "BMI"),
+        (ROW | {"BMI": None}, "BMI"),
+        (ROW | {"BMI": [30]}, "BMI"),
+        (csv_of(ROW, names=NAMES[1:]), NAMES[0]),
+        (csv_of(ROW | {"Height": 3}, names=(*NAMES, "Height")), "Height"),
+        (csv_of(ROW, names=(*NAMES, "BMI")), "BMI"),
+        (b"", NAMES[0]),
+        (csv_of(ROW) + b"1,2,3\n", "line"),
+    ],
+)
+def test_wrong_columns_are_named(body, field):
+    with pytest.raises(DataError) as raised:
+        parse(body)
+    assert raised.value.field == field
+    assert raised.value.remedy
+
+
+def test_too_many_bad_rows_stop_the_run(tmp_path):
+    rows = [ROW | {"Diabetes_binary": 0}] * 5 + [ROW | {"Diabetes_binary": 3}]
+    with pytest.raises(DataError, match=r"3 is not a whole number from 0 to 1.*; 1 of 6 rows are faulty"):
+        TASK.read(table_in(tmp_path, *rows), ())
+
+
+def test_missing_damaged_and_wrong_files_are_named(tmp_path):
+    with pytest.raises(DataError, match="no such data folder"):
+        TASK.read(tmp_path / "nowhere", ())
+    with pytest.raises(DataError, match="is not there"):
+        TASK.read(tmp_path, ())
+    (tmp_path / f"{TABLE}.zip").write_bytes(b"PK cut")
+    with pytest.raises(DataError, match="damaged"):
+        TASK.read(tmp_path, ())
+    with zipfile.ZipFile(tmp_path / f"{TABLE}.zip", "w") as archive:
+        archive.writestr("readme.md", "nothing")
+    with pytest.raises(DataError, match=re.escape("holds no .csv")):
+        TASK.read(tmp_path, ())
+    (tmp_path / f"{TABLE}.zip").unlink()
+    (tmp_path / TABLE).write_bytes(csv_of(ROW))
+    with pytest.raises(DataError, match="Diabetes_binary: has no such column"):
+        TASK.read(tmp_path, ())
+    with pytest.raises(ConfigError, match=r"data.sets"):
+        TASK.read(tmp_path, ("a",))
+
+
+def test_download_without_a_mirror_says_what_to_do(tmp_path):
+    with pytest.raises(DataError, match="--from URL"):
+        TASK.download(tmp_path)
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    with zipfile.ZipFile(mirror / f"{TABLE}.zip", "w") as archive:
+        archive.writestr(TABLE, csv_of(ROW))
+    with pytest.raises(DataError, match="does not hold the published table"):
+        TASK.download(tmp_path, mirror.as_uri())
+    assert not (tmp_path / "diabetes" / f"{TABLE}.zip").exists()
+
+
+def test_simulated_table_is_read_labelled_and_repeatable(tmp_path):
+    for name in ("one", "two"):
+        TASK.simulate(tmp_path / name, 4000, seed=5)
+    one, two = (tmp_path / name / "diabetes" / f"{TABLE}.zip" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    cohort = TASK.read(tmp_path / "one", ())
+    assert cohort.label == "simulated"
+    assert len(cohort.records) == 4000
+    assert 0.08 < cohort.records.labels.mean() < 0.2
+    TASK.simulate(tmp_path / "one", 10, seed=1)
+    real = table_in(tmp_path, ROW | {"Diabetes_binary": 0})
+    with pytest.raises(DataError, match="not simulated"):
+        TASK.simulate(real, 10, seed=1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(*(st.integers(a.low, a.high) for a in ANSWERS)), min_size=1, max_size=6))
+def test_a_batch_is_its_rows_one_by_one(rows):
+    body = "\n".join(text_of(np.array(rows, dtype=float))).encode()
+    whole = parse(body).records
+    singles = [parse(dict(zip(NAMES, row, strict=True))).records for row in rows]
+    assert whole.payload.digests().tolist() == [s.payload.digests()[0] for s in singles]
+    for name, values in whole.subgroups.items():
+        assert values.tolist() == [s.subgroups[name][0] for s in singles]
