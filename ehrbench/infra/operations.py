@@ -6,6 +6,7 @@ finding means; nothing is changed unless ``fix`` is given, and then only what is
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections import Counter
@@ -77,7 +78,7 @@ def _status(key: StudyKey, rows: Sequence[TicketRow], n_trials: int | None, dire
         workers=tuple(sorted({str(row.worker) for row in rows if row.state == "claimed"})),
         fits=sum(len(row.fits) for row in rows),
         best=best(values) if values else None,
-        eta_s=_eta_s(rows, budget - sum(states[state] for state in SPENT)),
+        eta_s=_eta_s(rows, budget - sum(row.state in SPENT for row in rows)),
     )
 
 
@@ -85,11 +86,7 @@ def _eta_s(rows: Sequence[TicketRow], n_left: int) -> float | None:
     ends = sorted(row.finished for row in rows if row.state in SPENT and row.finished is not None)[-20:]
     if n_left <= 0:
         return 0.0
-    return (
-        None
-        if len(ends) < 2
-        else n_left * statistics.mean(b - a for a, b in zip(ends, ends[1:], strict=False))
-    )
+    return None if len(ends) < 2 else n_left * statistics.mean(b - a for a, b in itertools.pairwise(ends))
 
 
 @dataclass(frozen=True)

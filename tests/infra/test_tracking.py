@@ -122,15 +122,16 @@ def test_a_refused_call_blocks_nothing(tmp_path: Path, sqlite_uri: str) -> None:
     assert run.info.status == "FAILED"
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    server.start()
+    yield server
+    server.stop()
+
+
 @pytest.mark.server
 class TestServer:
-    @pytest.fixture(scope="class")
-    def server(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
-        server = MlflowServer(tmp_path_factory.mktemp("mlflow"))
-        server.start()
-        yield server
-        server.stop()
-
     def test_killed_for_a_while(self, tmp_path: Path, server: MlflowServer) -> None:
         tracker = MlflowTracker(server.uri, "e", tmp_path / "spool")
         track_search(tracker, tmp_path, 0, 2)
