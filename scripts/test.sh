@@ -16,9 +16,9 @@ say() { printf '\n\033[1m==>\033[0m %s\n' "$*"; }
 
 scripts/environment.sh --dev
 
-say "Format and lint";  ruff format --check . && ruff check .
-say "Types";            mypy
-say "Floors";           lint-imports --no-cache
+say "Format and lint"; ruff format --check .; ruff check .
+say "Types"; mypy
+say "Floors"; lint-imports --no-cache
 if [ "${1:-}" = --lint ]; then exit; fi
 
 say "Tests"
