@@ -69,9 +69,10 @@ def load_task(name: str) -> Task:
     """The task of ``conf/task/<name>.yaml``, with its default settings."""
     if name not in task_names():
         raise ConfigError("task", f"there is no task {name!r}", f"choose one of {', '.join(task_names())}")
-    content = OmegaConf.to_container(OmegaConf.load(CONF / "task" / f"{name}.yaml"), resolve=True)
+    config = OmegaConf.create({"task": OmegaConf.load(CONF / "task" / f"{name}.yaml")})
+    content = OmegaConf.to_container(config.task.build, resolve=True)
     assert isinstance(content, dict)
-    return build_task({str(k): v for k, v in content.items()})
+    return build_task({"build": {str(k): v for k, v in content.items()}})
 
 
 def _get(options: argparse.Namespace) -> None:

@@ -113,7 +113,7 @@ def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[
     match protocol:
         case Nested():
             cohort = _limited(task.read(root, data.sets, progress), data, seed)
-            label = f"nested{_of(data)}"
+            label = f"nested{_of(cohort)}"
             return cohort, folds.nested(
                 cohort.records, protocol.outer_folds, protocol.inner_folds, seed, label
             )
@@ -124,7 +124,7 @@ def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[
             train, test = (
                 np.flatnonzero(np.isin(cohort.set_of, names)) for names in (data.train_sets, data.test_sets)
             )
-            label = f"holdout {'+'.join(data.train_sets)} -> {'+'.join(data.test_sets)}{_of(data)}"
+            label = f"holdout {'+'.join(data.train_sets)} -> {'+'.join(data.test_sets)}{_of(cohort)}"
             return cohort, folds.holdout(cohort.records, train, test, protocol.inner_folds, seed, label)
         case External():
             cohort = task.read(root, data.sets, progress)
@@ -141,8 +141,12 @@ def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[
             return cohort, split
 
 
-def _of(data: Data) -> str:
-    return "" if data.limit is None else f" (limited to {data.limit} records)"
+#: How the cohort's flow calls the records that ``data.limit`` leaves.
+LIMITED = "left after data.limit"
+
+
+def _of(cohort: Cohort) -> str:
+    return f" (limited to {cohort.flow[LIMITED]} records)" if LIMITED in cohort.flow else ""
 
 
 def _limited(cohort: Cohort, data: Data, seed: int) -> Cohort:
@@ -153,7 +157,7 @@ def _limited(cohort: Cohort, data: Data, seed: int) -> Cohort:
     order = np.random.default_rng(derive_seed(seed, "limit")).permutation(int(group.max()) + 1)
     rank = np.argsort(order)[group]  # (N,) position of each record's group in the random order
     chosen = np.sort(np.argsort(rank, kind="stable")[: data.limit])
-    flow = {**cohort.flow, f"left after data.limit={data.limit}": data.limit}
+    flow = {**cohort.flow, LIMITED: data.limit}
     return replace(cohort, records=cohort.records.take(chosen), set_of=cohort.set_of[chosen], flow=flow)
 
 

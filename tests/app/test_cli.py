@@ -1,0 +1,33 @@
+"""The command ``ehrbench`` as a user types it."""
+
+import pytest
+
+from ehrbench.app.cli import main, task_names
+
+
+@pytest.mark.parametrize("task", task_names())
+def test_a_simulated_cohort_is_written_and_described_as_one(task, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("EHRBENCH_CACHE", str(tmp_path / "cache"))
+    root = str(tmp_path / "data")
+    assert main(["data", "simulate", task, "--records", "120", "--root", root]) == 0
+    assert "120 SIMULATED records" in capsys.readouterr().out
+    assert main(["data", "describe", task, "--root", root]) == 0
+    out = capsys.readouterr().out
+    assert "(simulated)" in out
+    assert "digest" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data", "describe", "mortalty"], "task: there is no task 'mortalty'"),
+        (["data", "simulate", "mortality", "--records", "3"], "--records: 3 are too few to split"),
+        (["data", "describe", "mortality", "--root", "/nowhere"], "ehrbench data get mortality"),
+        (["serve", "--bundle", "/nowhere"], "/nowhere: no such folder"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(arguments, message, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
