@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ehrbench.core.errors import ConfigError
 
+#: A set may be called 2015, which YAML reads as a number.
+SetName = Annotated[str, BeforeValidator(lambda name: str(name) if isinstance(name, int) else name)]
 Folds = Annotated[int, Field(ge=2, le=20)]
 
 
@@ -40,9 +42,9 @@ class External(_Block):
 
 class Data(_Block):
     root: str
-    sets: list[str] = Field(min_length=1)
-    train_sets: list[str]
-    test_sets: list[str]
+    sets: list[SetName] = Field(min_length=1)
+    train_sets: list[SetName]
+    test_sets: list[SetName]
     limit: Annotated[int, Field(ge=20)] | None
 
 
