@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from ehrbench.core.errors import ConfigError
+from ehrbench.core.errors import ConfigError, FitError
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.model import FitResult, Member, Model, Watch, load_arrays, save_arrays, silent
 from ehrbench.core.records import Records
@@ -64,6 +64,8 @@ class NetworkModel(TrainingSettings, Model):
         watch: Watch = silent,
     ) -> FitResult:
         check_learnable(train.labels, self.target)
+        if valid is not None and not known_rows(valid.labels).any():
+            raise FitError("no validation label is known — use fewer folds, or check the outcome file")
         self.featurizer.fit(train)
         view = self.featurizer.transform(train)
         with threads(self.threads), quiet(), seeded(seed, self._device.type == "cuda"):

@@ -68,6 +68,14 @@ def test_full_length_of_refit_follows_the_same_schedule() -> None:
     np.testing.assert_array_equal(refit.predict(valid), stopped.predict(valid))
 
 
+def test_validation_without_labels_is_named() -> None:
+    valid = records("binary", 20, seed=1)
+    with pytest.raises(FitError, match="no validation label is known — "):
+        small("lstm", "binary").fit(
+            records("binary"), replace(valid, target=np.full_like(valid.labels, np.nan)), seed=1
+        )
+
+
 def test_interrupt_stays_an_interrupt() -> None:
     def watch(step: int, total: int, values: dict[str, float]) -> None:
         raise KeyboardInterrupt
