@@ -13,7 +13,7 @@ from ehrbench.report.run import Run
 
 @dataclass(frozen=True)
 class CohortRow:
-    """One level: records in all, share of all, and of the records whose labels are here, those with each class.
+    """One level: its records, their share of all, and how many of the labelled ones have each class.
 
     with_outcome: class -> (records with it, share of the labelled records of this level).
     """

@@ -40,7 +40,8 @@ class ScoreCounts:
     @property
     def two_classes(self) -> np.ndarray:
         """(F,) whether the fold has both classes."""
-        return (self.positives[:, 0].sum(axis=1) > 0) & (self.negatives[:, 0].sum(axis=1) > 0)
+        each = self.positives[:, 0].sum(axis=1), self.negatives[:, 0].sum(axis=1)
+        return np.asarray((each[0] > 0) & (each[1] > 0))
 
     def pooled(self) -> tuple[FloatArray, FloatArray]:
         """Positives and negatives (R + 1, B) of all folds together."""

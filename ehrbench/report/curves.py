@@ -9,6 +9,7 @@ fitted models.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ FPR = np.r_[np.linspace(0, 0.1, 21), np.linspace(0.1, 1, 61)[1:]]
 RECALL = np.r_[0.005, 0.01, np.linspace(0.02, 1, 50)]
 LEVEL = 0.95
 N_CALIBRATION_GROUPS = 10
+#: The smooth calibration curve ends where fewer units than this lie beyond.
+FEWEST_BEYOND = 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ def roc(counts: ScoreCounts) -> Curve | None:
     """True positive rate at ``FPR``, mean over folds; None where no fold has both classes."""
 
     def tpr(tp: FloatArray, fp: FloatArray) -> FloatArray:
-        return np.interp(FPR, fp / fp[-1], tp / tp[-1])
+        return np.asarray(np.interp(FPR, fp / fp[-1], tp / tp[-1]))
 
     return _by_fold(counts, FPR, tpr)
 
@@ -60,7 +63,7 @@ def precision_recall(counts: ScoreCounts) -> Curve | None:
 
     def precision(tp: FloatArray, fp: FloatArray) -> FloatArray:
         first = np.searchsorted(tp / tp[-1], RECALL - 1e-12)
-        return tp[first] / (tp[first] + fp[first])
+        return np.asarray(tp[first] / (tp[first] + fp[first]))
 
     return _by_fold(counts, RECALL, precision)
 
@@ -79,7 +82,7 @@ def net_benefit(counts: ScoreCounts, thresholds: FloatArray) -> tuple[Curve, Flo
 
 
 def calibration(counts: ScoreCounts) -> Calibration | None:
-    """Observed share by predicted probability: local linear on the logit scale, and in groups of equal size."""
+    """Observed share by predicted probability: local linear on the logit, and in groups of equal size."""
     positives, negatives = counts.pooled()
     total = positives + negatives
     if not total[0].any():
@@ -87,7 +90,8 @@ def calibration(counts: ScoreCounts) -> Calibration | None:
     filled = total[0] > 0
     x = logit(np.clip(counts.centre[filled], 1e-4, 1 - 1e-4))  # (B',)
     share = np.cumsum(total[0][filled]) / total[0].sum()
-    low, high = np.interp([0.005, 0.995], share, x)
+    tail = min(max(0.005, FEWEST_BEYOND / total[0].sum()), 0.1)
+    low, high = np.interp([tail, 1 - tail], share, x)
     spread = np.sqrt(np.average((x - np.average(x, weights=total[0][filled])) ** 2, weights=total[0][filled]))
     bandwidth = max(0.15, 1.5 * spread * total[0].sum() ** -0.2)
     grid = np.linspace(low, high, 60)
@@ -121,7 +125,9 @@ def _in_groups(centre: FloatArray, positives: FloatArray, total: FloatArray) -> 
     return _band(p / size[0], observed), size[0]
 
 
-def _by_fold(counts: ScoreCounts, x: FloatArray, of: object) -> Curve | None:
+def _by_fold(
+    counts: ScoreCounts, x: FloatArray, of: Callable[[FloatArray, FloatArray], FloatArray]
+) -> Curve | None:
     usable = np.flatnonzero(counts.two_classes)
     if not len(usable):
         return None
@@ -131,7 +137,7 @@ def _by_fold(counts: ScoreCounts, x: FloatArray, of: object) -> Curve | None:
         tp = np.pad(counts.positives[fold][:, ::-1].cumsum(axis=1), ((0, 0), (1, 0)))
         fp = np.pad(counts.negatives[fold][:, ::-1].cumsum(axis=1), ((0, 0), (1, 0)))
         for r in np.flatnonzero((tp[:, -1] > 0) & (fp[:, -1] > 0)):
-            values[i, r] = of(tp[r], fp[r])  # type: ignore[operator]
+            values[i, r] = of(tp[r], fp[r])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a replicate without both classes in any fold
         return _band(x, np.nanmean(values, axis=0), left_out=len(counts.positives) - len(usable))

@@ -28,7 +28,7 @@ FEWEST_TRIALS = 10
 
 @dataclass(frozen=True)
 class Importance:
-    """share: parameter -> its share of what single parameters and pairs explain; ``why`` when there is none."""
+    """share: parameter -> its share of the variance explained; ``why`` when there is none."""
 
     share: Mapping[str, float] = field(default_factory=dict)
     n_trials: int = 0

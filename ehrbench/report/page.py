@@ -20,8 +20,8 @@ from ehrbench.report import cohort, importance, pairs, slices, subgroups, tripod
 from ehrbench.report.counts import score_counts
 from ehrbench.report.figure import Figure
 from ehrbench.report.figures import curves as curve_figures
-from ehrbench.report.figures.forest import forest
 from ehrbench.report.figures.fold_variance import fold_variance
+from ehrbench.report.figures.forest import forest
 from ehrbench.report.figures.importances import importances
 from ehrbench.report.figures.leaderboard import leaderboard
 from ehrbench.report.figures.optimism import optimism
@@ -49,8 +49,8 @@ def write_report(
 ) -> Path:
     """Write ``<folder>/report.html`` and return its path.
 
-    Raises BundleError naming a file of the folder that is missing, altered or malformed; StorageError when the
-    page cannot be written.
+    Raises BundleError naming a file of the folder that is missing, altered or malformed; StorageError
+    when the page cannot be written.
     """
     run = read_run(folder)
     page = render(
@@ -98,6 +98,7 @@ def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress 
     return {
         "run": run,
         "summary": run.summary,
+        "titles": {m.name: m.title for m in run.metrics},
         "colours": colours,
         "figures": drawn,
         "pairs": compared,

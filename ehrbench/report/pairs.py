@@ -66,10 +66,14 @@ def compare_models(
     *,
     seed: int,
     n_replicates: int,
+    which: Sequence[tuple[str, str]] | None = None,
 ) -> list[Pair]:
-    """All pairs, in the order of ``models``. values: model -> the metric by fold, None where undefined."""
+    """All pairs of ``models``, or those of ``which``.
+
+    values: model -> the metric by fold, None where undefined.
+    """
     pairs = []
-    for a, b in combinations(models, 2):
+    for a, b in combinations(models, 2) if which is None else which:
         fitted, why = None, None
         try:
             fitted = _fitted(folds, a, b, metric, target, seed, n_replicates)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,12 @@ def read_predictions(
 
 
 def _read(path: Path, remedy: str) -> pd.DataFrame:
-    kinds = {"record": "category", "class": "category", "outer_fold": "category", "model": "category"}
+    kinds: dict[Hashable, Any] = {
+        "record": "category",
+        "class": "category",
+        "outer_fold": "category",
+        "model": "category",
+    }
     try:
         table = pd.read_csv(
             path,

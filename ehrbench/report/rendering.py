@@ -26,7 +26,13 @@ def render(template: str, context: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"num": _number, "pct": _percent, "p_value": p_value, "signed": _signed}
+    environment.filters |= {
+        "num": _number,
+        "pct": _percent,
+        "p_value": p_value,
+        "fixed": _fixed,
+        "signed": _signed,
+    }
     environment.globals |= {"style": _asset("style.css"), "script": _asset("page.js"), "interval": interval}
     return environment.get_template(template).render(context)
 
@@ -51,7 +57,7 @@ def interval(result: Mapping[str, Any] | None) -> str:
         return ""
     if result.get("low") is None or result.get("high") is None:
         return f"no interval: {result.get('reason') or 'it cannot be had'}"
-    return f"({result['low']:.3f}–{result['high']:.3f})".replace("-", "−")
+    return f"({metric_digits(result['low'])}–{metric_digits(result['high'])})"
 
 
 def p_value(value: float | None) -> str:
@@ -62,6 +68,17 @@ def p_value(value: float | None) -> str:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else number(float(value), digits)
+
+
+def _fixed(value: float | None, digits: int = 4) -> str:
+    """Metrics below one another with as many digits each."""
+    return "–" if value is None else metric_digits(value, digits)
+
+
+def metric_digits(value: float, digits: int = 3) -> str:
+    """Fixed digits below 10, fewer above, where there is less to see behind the point."""
+    fewer = max(0, digits - max(0, int(np.log10(max(abs(value), 1)))))
+    return f"{value:,.{fewer}f}".replace("-", "−")
 
 
 def _signed(value: float | None, digits: int = 4) -> str:

@@ -23,7 +23,6 @@ from ehrbench.core.bundle import MANIFEST, Manifest, file_digest
 from ehrbench.core.errors import BundleError, ConfigError, UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
-from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.report.predictions import FoldPredictions, read_predictions
 
 SUMMARY, PREDICTIONS, RECORDS, TRIALS, CONFIG = (
@@ -97,15 +96,13 @@ class Run:
 
     def column(self, prefix: str) -> dict[str, pd.Series]:
         """Columns ``<prefix>.<name>`` of the records, by name."""
-        return {c.split(".", 1)[1]: self.records[c] for c in self.records if c.startswith(f"{prefix}.")}
-
-    def record_rows(self, fold: FoldPredictions) -> IntArray:
-        """(U,) rows of ``records`` that the fold's units belong to."""
-        return fold.record
+        return {
+            c.split(".", 1)[1]: self.records[c] for c in map(str, self.records) if c.startswith(f"{prefix}.")
+        }
 
 
 def read_run(folder: Path | str) -> Run:
-    """Read and check a run folder. Raises BundleError naming the file that is missing, altered or malformed."""
+    """Read and check a run folder. Raises BundleError naming a file missing, altered or malformed."""
     folder = Path(folder)
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such run folder — name one that a search has finished")
@@ -142,7 +139,7 @@ def read_run(folder: Path | str) -> Run:
 
 
 def check_metrics(run: Run) -> None:
-    """Compute the searched metric again from the predictions; BundleError where the summary says otherwise."""
+    """Compute the searched metric again from the predictions; BundleError where the summary differs."""
     try:
         metric = run.metric
     except ConfigError as error:
@@ -154,8 +151,8 @@ def check_metrics(run: Run) -> None:
         found = fold_values(run.folds, model, metric, run.target)
         if len(said) != len(found) or not np.allclose(found, said, rtol=0, atol=1e-6, equal_nan=True):
             raise BundleError(
-                f"{run.folder / PREDICTIONS}: {metric.name} of {model} by fold is {_digits(found)}, and {SUMMARY} "
-                f"says {_digits(said)}: one of the two was altered — {AGAIN}"
+                f"{run.folder / PREDICTIONS}: {metric.name} of {model} by fold is {_digits(found)}, and "
+                f"{SUMMARY} says {_digits(said)}: one of the two was altered — {AGAIN}"
             )
 
 
@@ -202,7 +199,7 @@ def _check_digests(folder: Path, summary: Mapping[str, Any], digests: Mapping[st
 
 def _read_records(path: Path, summary: Mapping[str, Any]) -> pd.DataFrame:
     records = read_table(path, ("record", "group", "set"))
-    flags = [c for c in records if c.startswith("flag.")]
+    flags = [c for c in map(str, records) if c.startswith("flag.")]
     for column in flags:
         if not records[column].isin(("0", "1")).all():
             raise BundleError(f"{path}: {column} has values other than 0 and 1 — {AGAIN}")
@@ -246,8 +243,3 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     if missing := [c for c in columns if c not in table]:
         raise BundleError(f"{path}: column {missing[0]} is missing — {AGAIN}")
     return table
-
-
-def known(values: FloatArray) -> FloatArray:
-    """(n,) those that are not NaN."""
-    return values[~np.isnan(values)]

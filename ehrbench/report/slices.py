@@ -19,7 +19,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from ehrbench.core.types import BoolArray, FloatArray
+from ehrbench.core.types import BoolArray
 from ehrbench.report.run import Run
 from ehrbench.spine.comparison import holm
 
@@ -31,8 +31,8 @@ MOST = 10
 class Slice:
     """Records with all of ``conditions``.
 
-    wrong, missed, false_alarm: shares of its records that are wrong; of those with a positive label, that
-    have one missed; of those with a negative label, that have one called positive (None where there are none).
+    wrong: share of its records that are wrong; missed: of those with a positive label, share with one missed;
+    false_alarm: of those with a negative label, share with one called positive (None: there are none).
     by_model: share wrong with every model.
     """
 
@@ -54,7 +54,8 @@ class Slice:
 
 @dataclass(frozen=True)
 class Slices:
-    """found: worst first, at most ``MOST``; n_tried; overall: share wrong of all; why: when there are none."""
+    """found: worst first, at most ``MOST``; overall, always_wrong: shares of all records that ``model`` is
+    wrong about, and that every model is; why: when there are none."""
 
     found: tuple[Slice, ...] = ()
     n_tried: int = 0
@@ -116,7 +117,7 @@ def _facts(run: Run, models: list[str]) -> dict[str, np.ndarray]:
         _mark(facts["positive"], fold.record, positive.any(axis=1))
         _mark(facts["negative"], fold.record, negative.any(axis=1))
         for m in models:
-            called: FloatArray = fold.p[m] >= fold.threshold[m]
+            called: BoolArray = fold.p[m] >= fold.threshold[m]
             _mark(facts[f"missed {m}"], fold.record, (positive & ~called).any(axis=1))
             _mark(facts[f"alarm {m}"], fold.record, (negative & called).any(axis=1))
     for m in models:

@@ -58,7 +58,10 @@ class Subgroup:
 
 @dataclass(frozen=True)
 class Gap:
-    """The spread of a metric over the levels of a family; p_value of Cochran's Q, then corrected by Holm."""
+    """The spread of a metric over the levels of a family; p_value of Cochran's Q, then corrected by Holm.
+
+    why: the reason where there is no test.
+    """
 
     family: str
     metric: str
@@ -66,6 +69,7 @@ class Gap:
     highest: tuple[str, float]
     p_value: float | None
     p_holm: float | None = None
+    why: str = ""
 
     @property
     def size(self) -> float:
@@ -102,18 +106,19 @@ def gaps(groups: Sequence[Subgroup], metrics: Sequence[str]) -> list[Gap]:
             ]
             if len(values) >= 2:
                 ordered = sorted(((level, mean) for level, mean, _ in values), key=lambda pair: pair[1])
-                found.append(Gap(family, metric, ordered[0], ordered[-1], _cochran(values)))
+                found.append(Gap(family, metric, ordered[0], ordered[-1], *_cochran(values)))
     corrected = holm([gap.p_value for gap in found])
     return [replace(gap, p_holm=p) for gap, p in zip(found, corrected, strict=True)]
 
 
-def _cochran(values: Sequence[tuple[str, float, float | None]]) -> float | None:
+def _cochran(values: Sequence[tuple[str, float, float | None]]) -> tuple[float | None, None, str]:
     errors = [error for _, _, error in values]
-    if any(error is None or error <= 0 for error in errors):
-        return None
+    for level, _, error in values:
+        if error is None or error <= 0:
+            return None, None, f"{level} has the same value in all resamples, so its error is not known"
     mean, weight = np.array([v[1] for v in values]), np.array(errors, dtype=float) ** -2
     q = float((weight * (mean - np.average(mean, weights=weight)) ** 2).sum())
-    return float(stats.chi2.sf(q, len(values) - 1))
+    return float(stats.chi2.sf(q, len(values) - 1)), None, ""
 
 
 def _within(fold: FoldPredictions, index: IntArray) -> FoldPredictions:

@@ -30,7 +30,7 @@ class Plot:
     y: tuple[float, float]
     width: float = 420
     height: float = 330
-    margins: tuple[float, float, float, float] = (52, 12, 10, 44)
+    margins: tuple[float, float, float, float] = (60, 12, 10, 44)
     parts: list[str] = field(default_factory=list)
 
     def at_x(self, value: float) -> float:
@@ -66,7 +66,7 @@ class Plot:
         if y_label:
             y = (top + bottom) / 2
             self.raw(
-                f'<text class="label" text-anchor="middle" transform="translate(14 {y:.1f}) rotate(-90)">'
+                f'<text class="label" text-anchor="middle" transform="translate(12 {y:.1f}) rotate(-90)">'
                 f"{escape(y_label)}</text>"
             )
         return self
@@ -143,13 +143,15 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A number as a reader wants it: 0.8613, 12, 1.2e-05; a dash where it is not finite."""
+    """A number as a reader wants it: 0.8613, 12, 1.2e−5; a dash where it is not finite."""
     if not np.isfinite(value):
         return "–"
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}".replace("-", "−")
-    text = f"{value:.{digits}g}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"
-    return text.replace("-", "−")
+    if abs(value) >= 1e-3:
+        return f"{value:.{digits}g}".replace("-", "−")
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa.removesuffix('.0')}e{int(exponent)}".replace("-", "−")
 
 
 def around(values: Sequence[float] | FloatArray, share: float = 0.06) -> tuple[float, float]:
@@ -159,5 +161,5 @@ def around(values: Sequence[float] | FloatArray, share: float = 0.06) -> tuple[f
     if not len(finite):
         return 0.0, 1.0
     low, high = float(finite.min()), float(finite.max())
-    air = (high - low) * share or abs(high) * share or 0.05
+    air = (high - low) * share if high > low else abs(high) * 0.06 or 0.05
     return low - air, high + air

@@ -46,7 +46,7 @@ class Sketch:
     seed: int = 0
 
 
-def write_run(folder: Path, sketch: Sketch = Sketch()) -> Path:  # noqa: B008 — frozen
+def write_run(folder: Path, sketch: Sketch = Sketch()) -> Path:
     """Write the whole folder; its path."""
     rng = np.random.default_rng(sketch.seed)
     target = TARGETS[sketch.kind]
@@ -137,7 +137,8 @@ def _write_trials(path: Path, sketch: Sketch, rng: np.random.Generator) -> None:
         for fold in [*map(str, range(sketch.n_folds)), "all"]:
             for model in sketch.models:
                 for ticket in range(sketch.n_trials):
-                    params = {"learning_rate": float(10 ** rng.uniform(-4, -1)), "n_layers": int(rng.integers(1, 7)),
+                    params = {"learning_rate": float(10 ** rng.uniform(-4, -1)),
+                              "n_layers": int(rng.integers(1, 7)),
                               "pooling": str(rng.choice(["last", "mean", "attention"]))}  # fmt: skip
                     if params["pooling"] == "attention":
                         params["heads"] = int(rng.choice([2, 4]))
@@ -164,7 +165,8 @@ def _summary(sketch, target, record, fold, y, p) -> dict:
         results[model] = evaluate(judged, chosen, target, 0, n_replicates=sketch.n_bootstrap)
     folds = [
         {
-            "name": str(k), "digest": f"{k:064x}", "n_train": int((fold != k).sum()), "n_test": int((fold == k).sum()),
+            "name": str(k), "digest": f"{k:064x}",
+            "n_train": int((fold != k).sum()), "n_test": int((fold == k).sum()),
             "chosen": {
                 "models": {m: {"ticket": 1, "params": {"learning_rate": 0.01}, f"inner_{sketch.metric}": 0.85,
                                "inner_by_fold": [0.85], "best_steps": [3]} for m in sketch.models},
@@ -182,8 +184,9 @@ def _summary(sketch, target, record, fold, y, p) -> dict:
         "data": {"digest": "d" * 64, "sets": ["a"], "n_records": sketch.n_records, "n_units": len(y),
                  "positives": dict(zip(target.classes, np.nanmean(y, axis=0).tolist(), strict=True)),
                  "flow": {"files found": sketch.n_records + 2, "records": sketch.n_records}, "skipped": 2},
-        "budget": {m: sketch.n_trials for m in sketch.models}, "models": results,
-        "selected": {m: {"inner": 0.85, "outer": results[m][sketch.metric].get("mean")} for m in sketch.models},
+        "budget": dict.fromkeys(sketch.models, sketch.n_trials), "models": results,
+        "selected": {m: {"inner": 0.85, "outer": results[m][sketch.metric].get("mean")}
+                     for m in sketch.models},
         "folds": folds,
         "studies": {f"toy-nested/toy/{m}/fold0": {"complete": 10, "failed": 1, "seconds": 12.5}
                     for m in sketch.models},

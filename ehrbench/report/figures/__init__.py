@@ -1,1 +1,1 @@
-"""One figure a file: a function from a run and finished numbers to a ``Figure``. They draw, and compute nothing."""
+"""One figure a file: from a run and finished numbers to a ``Figure``. They draw, and compute nothing."""

@@ -18,7 +18,7 @@ NAN = "its predictions are not all finite numbers"
 
 def thresholds_for(prevalence: float) -> np.ndarray:
     """Risks at which one might act: from 1 % to well above the prevalence."""
-    upper = float(np.clip(np.ceil(prevalence * 4 * 20) / 20, 0.3, 0.95))
+    upper = float(np.clip(np.ceil(prevalence * 3 * 20) / 20, 0.3, 0.95))
     return np.round(np.arange(1, round(upper * 100) + 1) / 100, 2)
 
 
@@ -73,8 +73,8 @@ def calibration(
             tip = f"{m}: predicted {x:.3f}, observed {y:.3f}, {int(n):,} units"
             plot.dot(x, min(y, top), f"{colours[m]} group", 3, tip)
     caption = (
-        "Line: local linear regression on the logit scale over the central 99 % of predictions; dots: ten groups "
-        "of equal size. Above the diagonal, risks are too low; below, too high. " + _bands(unusable)
+        "Line: local linear regression on the logit scale, without the extreme tails; dots: ten groups of "
+        "equal size. Above the diagonal, risks are too low; below, too high. " + _bands(unusable)
     )
     return Figure(f"calibration-{key}", title, caption, plot.svg(), models=_legend(drawn, colours))
 
@@ -102,12 +102,13 @@ def decision(
     plot.line(thresholds[kept], treat_all[kept], "reference")
     plot.line([0, float(thresholds[-1])], [0, 0], "reference")
     at = int(kept.sum() * 0.62)
-    plot.text(float(thresholds[at]) + 0.006, float(treat_all[at]), "act on all", "note")
-    plot.text(float(thresholds[-1]), -top * 0.055, "act on none", "note", anchor="end")
-    clipped = {
-        m: curves.Curve(c.x, *(np.where(v < floor, np.nan, v) for v in (c.y, c.low, c.high)))
-        for m, c in drawn.items()
-    }
+    plot.text(float(thresholds[at]) + 0.006, float(treat_all[at]), "act on all", "note haloed")
+    plot.text(float(thresholds[0]), -top * 0.055, "act on none", "note haloed")
+
+    def above(v: np.ndarray) -> np.ndarray:
+        return np.where(v < floor, np.nan, v)
+
+    clipped = {m: curves.Curve(c.x, above(c.y), above(c.low), above(c.high)) for m, c in drawn.items()}
     _draw(plot, clipped, colours)
     caption = (
         "What acting at a risk is worth when a false alarm costs t/(1 − t) of a hit (Vickers & Elkin 2006); "
@@ -119,7 +120,7 @@ def decision(
 def _draw(plot: Plot, drawn: Mapping[str, curves.Curve], colours: Colours) -> None:
     for m, curve in drawn.items():
         plot.band(curve.x, curve.low, curve.high, colours[m])
-    for m, curve in reversed(drawn.items()):
+    for m, curve in reversed(list(drawn.items())):
         plot.line(curve.x, curve.y, colours[m], m)
 
 

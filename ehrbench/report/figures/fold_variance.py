@@ -31,12 +31,9 @@ def fold_variance(run: Run, colours: Mapping[str, str]) -> Figure:
         for i, value in enumerate(row):
             plot.dot(i, value, colours[model], 3.5, f"{model}, fold {run.folds[i].name}: {number(value)}")
     undefined = sorted({run.folds[i].name for row in values.values() for i, v in enumerate(row) if v != v})
-    caption = (
-        f"Below each fold its test records and share of positive labels. Lines that cross: the order depends on the fold. "
-        f"{metric.title} is undefined in fold {', '.join(undefined)}."
-        if undefined
-        else "Below each fold its test records and share of positive labels. Where lines cross, the models' order "
-        "depends on the fold."
-    )
+    caption = "Below each fold its test records and share of positive labels. "
+    caption += "Where lines cross, the models' order depends on the fold."
+    if undefined:
+        caption += f" {metric.title} is undefined in fold {', '.join(undefined)}."
     legend = tuple((colours[m], m) for m in values)
     return Figure("fold-variance", title, caption, plot.svg(), models=legend)

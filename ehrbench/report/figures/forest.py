@@ -8,6 +8,7 @@ import numpy as np
 
 from ehrbench.report.figure import Figure
 from ehrbench.report.figures.leaderboard import bounds
+from ehrbench.report.rendering import metric_digits
 from ehrbench.report.run import Run
 from ehrbench.report.subgroups import MINIMUM, MINIMUM_EACH, Subgroup
 from ehrbench.report.svg import Plot, around, number
@@ -65,9 +66,9 @@ def forest(run: Run, model: str, groups: Sequence[Subgroup], colour: str) -> Fig
         )
         _row(plot, y, row.level, value.mean, ends_here, colour, "", used)
     caption = (
-        f"Beside each name its records and positive labels. Subgroups below {MINIMUM} records, or {MINIMUM_EACH} of "
-        "either class, are named and not judged. Intervals: 95 %, by group, given the fitted models; not "
-        "corrected for their number."
+        f"Beside each name its records and positive labels. Subgroups below {MINIMUM} records, or "
+        f"{MINIMUM_EACH} of either class, are named and not judged. Intervals: 95 %, by group, given the "
+        "fitted models; not corrected for their number."
     )
     return Figure("forest", title, caption, plot.svg(), wide=True)
 
@@ -96,5 +97,9 @@ def _row(
     plot.text_at(6 if kind else 22, plot.at_y(y) + 5, name, "name" if kind else "note")
     plot.line([low, high], [y, y], f"{colour} thick", f"{name}: {number(low)} to {number(high)}")
     plot.dot(mean, y, colour, 5, f"{name}: {number(mean)}")
-    words = f"{mean:.3f}" + (" (no interval)" if np.isnan(low) else f" ({low:.3f}–{high:.3f})") + more
+    words = (
+        metric_digits(mean)
+        + (" (no interval)" if np.isnan(low) else f" ({metric_digits(low)}–{metric_digits(high)})")
+        + more
+    )
     plot.text_at(plot.width - plot.margins[1] + 8, plot.at_y(y) + 5, words.replace("-", "−"), "note")

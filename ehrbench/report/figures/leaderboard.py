@@ -3,48 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from ehrbench.core.metric import Metric
 from ehrbench.report.figure import Figure
+from ehrbench.report.rendering import metric_digits
 from ehrbench.report.run import Run
 from ehrbench.report.svg import Plot, around, number
 
 
 def leaderboard(run: Run, colours: Mapping[str, str]) -> Figure:
-    metric = run.metric
-    results = {m: run.summary["models"][m].get(metric.name, {}) for m in run.ranking}
+    """Of the searched metric, best first."""
+    results = {m: run.summary["models"][m].get(run.metric.name, {}) for m in run.ranking}
+    return ranking(run.metric, results, colours)
+
+
+def ranking(
+    metric: Metric, results: Mapping[str, Mapping[str, Any]], colours: Mapping[str, str], margin: float = 150
+) -> Figure:
+    """Of results as the summary has them, in their order; margin: pixels for the names."""
     rows = {m: r for m, r in results.items() if r.get("mean") is not None}
     title = f"{metric.title} of each model"
     if not rows:
         why = "; ".join(f"{m}: {r.get('undefined', 'no value')}" for m, r in results.items())
         return Figure("leaderboard-figure", title, "", why=why, wide=True)
-    ends = [v for r in rows.values() for v in [*r["folds"], *bounds(r, "interval"), *procedure(r)]]
+    frame = _frame(rows)
     height = 62 + 46 * len(rows)
-    plot = Plot(title, around(ends), (0, len(rows)), 860, height, (150, 150, 12, 46))
+    plot = Plot(title, frame, (0, len(rows)), 860, height, (margin, 150, 12, 46))
     plot.axes(f"{metric.title}, outer test", "", y_ticks=())
     for i, (model, result) in enumerate(rows.items()):
         y, kind = len(rows) - i - 0.5, colours[model]
-        plot.text_at(140, plot.at_y(y) + 5, model, "name", anchor="end")
+        plot.text_at(margin - 10, plot.at_y(y) + 5, model, "name", anchor="end")
         low, high = procedure(result)
-        plot.line([low, high], [y, y], f"{kind} thin", f"procedure: {_range(low, high)}")
+        shown = np.clip([low, high], *frame)
+        plot.line(shown, [y, y], f"{kind} thin", f"procedure: {_range(low, high)}")
+        for end, at, mark in ((low, frame[0], "‹"), (high, frame[1], "›")):
+            if np.isfinite(end) and not frame[0] <= end <= frame[1]:
+                plot.text(at, y, mark, "note", anchor="middle")
         low, high = bounds(result, "interval")
         plot.line([low, high], [y, y], f"{kind} thick", f"these fitted models: {_range(low, high)}")
         for k, value in enumerate(result["folds"]):
             plot.dot(value, y - 0.24, "faint", 2.5, f"{model}, fold {k}: {number(value)}")
         plot.dot(result["mean"], y, kind, 5.5, f"{model}: {number(result['mean'])}")
-        words = f"{result['mean']:.4f}" + ("" if np.isnan(low) else f" ({low:.3f}–{high:.3f})")
+        words = metric_digits(result["mean"], 4) + (
+            "" if np.isnan(low) else f" ({metric_digits(low)}–{metric_digits(high)})"
+        )
         plot.text_at(718, plot.at_y(y) + 5, words.replace("-", "−"), "note")
     better = "closer to its ideal" if metric.ideal is not None else "higher"
     better = "lower" if metric.ideal is None and not metric.greater_is_better else better
     caption = (
-        f"{better.capitalize()} is better. Large dot: mean over outer folds. Thick line and numbers: 95 % group "
-        "bootstrap, of these fitted models on more patients like these. Thin line: corrected resampled t over "
-        "folds, of the whole procedure on another sample of this size. Small dots: single folds."
+        f"{better.capitalize()} is better. Large dot: mean over outer folds. Thick line and numbers: 95 % "
+        "group bootstrap, of these fitted models on more patients like these. Thin line: corrected resampled t "
+        "over folds, of the whole procedure on another sample of this size. Small dots: single folds."
     )
     left = [f"{m}: {r.get('undefined', 'no value')}" for m, r in results.items() if m not in rows]
     caption += f" Not drawn: {'; '.join(left)}." if left else ""
     return Figure("leaderboard-figure", title, caption, plot.svg(), wide=True)
+
+
+def _frame(rows: Mapping[str, Mapping[str, Any]]) -> tuple[float, float]:
+    """Room for all values and bootstrap intervals; the wide intervals of few folds may be cut off."""
+    near = [v for r in rows.values() for v in [*r["folds"], *bounds(r, "interval")]]
+    low, high = around(near)
+    ends = np.array([v for r in rows.values() for v in procedure(r)])
+    far_low, far_high = around([low, high, *ends[np.isfinite(ends)]], 0)
+    span = high - low
+    return max(low - span / 2, far_low), min(high + span / 2, far_high)
 
 
 def bounds(result: Mapping[str, object], key: str) -> tuple[float, float]:

@@ -12,7 +12,7 @@ from ehrbench.report.svg import Plot, around, number
 
 
 def optimism(run: Run, colours: Mapping[str, str]) -> Figure:
-    metric, title = run.metric, "Optimism: selected inner score against outer score"
+    metric, title = run.metric, "Optimism: inner score against outer"
     pairs = {
         m: (s["inner"], s["outer"])
         for m, s in run.summary["selected"].items()
@@ -30,13 +30,13 @@ def optimism(run: Run, colours: Mapping[str, str]) -> Figure:
         plot.line([inner, outer], [y, y], f"{kind} thick")
         plot.dot(inner, y, f"{kind} hollow", 5.5, f"{model}: inner {number(inner)}")
         plot.dot(outer, y, kind, 5.5, f"{model}: outer {number(outer)}")
-        words = f"{'optimistic by' if gap > 0 else 'pessimistic by'} {number(abs(gap), 2)}"
+        words = f"{'inner' if gap > 0 else 'outer'} better by {number(abs(gap), 2)}"
         plot.text_at(
             plot.at_x(float(np.mean([inner, outer]))), plot.at_y(y) - 11, words, "note", anchor="middle"
         )
     caption = (
-        "Hollow: mean over outer folds of the chosen trial's inner score, the best of its budget and so too good "
-        "by choice. Filled: the same procedure on the outer test, with the inner models averaged (which may "
-        "raise it above the inner score). Only the outer score is reported anywhere as a result."
+        "Hollow: mean over outer folds of the chosen trial's inner score, the best of its budget and so too "
+        "good by choice. Filled: the same procedure on the outer test, with the inner models averaged (which may "
+        "make it better than the inner score). Only the outer score is reported anywhere as a result."
     )
     return Figure("optimism", title, caption, plot.svg())

@@ -24,8 +24,8 @@ def parallel(run: Run, model: str, axes: Sequence[Axis]) -> Figure:
         return Figure(name, title, "", why=why, wide=True)
     rank = _rank(run, trials)
     shown = np.argsort(rank, kind="stable")[-MOST_LINES:]  # the best are drawn last, on top
-    plot = Plot(title, (0, len(axes)), (0, 1), 60 + _GAP * (len(axes) + 1), 300, (46, 46 + _GAP / 2, 44, 34))
-    plot.x = (0, float(len(axes)))
+    gap = max(_GAP, 780 / len(axes))
+    plot = Plot(title, (0, len(axes)), (0, 1), 110 + gap * len(axes), 300, (46, 64, 44, 34))
     values, params = trials["value"].to_numpy(), trials["params"].to_list()
     folds = trials["outer_fold"].to_list()
     for i in shown:
@@ -37,8 +37,8 @@ def parallel(run: Run, model: str, axes: Sequence[Axis]) -> Figure:
         _draw_axis(plot, k, axis)
     _draw_scale(plot, len(axes), run.metric.title)
     caption = (
-        "Each line is a trial; the last axis is its rank by inner score within its outer fold, and the darker "
-        "the line, the better. Axes marked log are logarithmic."
+        "Each line is a trial; the last axis is its rank by inner score within its outer fold, and the "
+        "stronger the line, the better. Axes marked log are logarithmic."
     )
     more = len(trials) - len(shown)
     caption += f" {more} worse trials are not drawn." if more else ""

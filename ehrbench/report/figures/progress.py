@@ -7,7 +7,7 @@ import numpy as np
 from ehrbench.core.metric import Metric
 from ehrbench.report.figure import Figure
 from ehrbench.report.run import Run
-from ehrbench.report.svg import Plot, around, number
+from ehrbench.report.svg import Plot, around, number, ticks
 
 
 def progress(run: Run, model: str, colour: str) -> Figure:
@@ -24,9 +24,9 @@ def progress(run: Run, model: str, colour: str) -> Figure:
     values = finished["value"].to_numpy(dtype=float)
     low, high = around(_seen(values, metric))
     plot = Plot(title, (0.5, max(most, 2) + 0.5), (low, high), 420, 270)
-    plot.axes("Trial", f"Inner {metric.title}")
+    plot.axes("Trial", f"Inner {metric.title}", x_ticks=[t for t in ticks(0, most) if t == int(t) and t > 0])
     for fold, rows in finished.groupby("outer_fold", sort=True):
-        kind = f"{colour} dashed" if fold == "all" else colour
+        kind = f"{colour} dashed" if fold == "all" else f"{colour} solid"
         at = rows["ticket"].to_numpy(dtype=float) + 1
         gain = np.array([metric.gain(v) for v in rows["value"]])
         best = rows["value"].to_numpy(dtype=float)[_running_best(gain)]
@@ -59,4 +59,4 @@ def _seen(values: np.ndarray, metric: Metric) -> np.ndarray:
     gain = np.array([metric.gain(v) for v in values])
     middle, low = np.median(gain), np.quantile(gain, 0.1)
     kept = gain >= min(low, middle - 4 * max(middle - low, 1e-9))
-    return values[kept]
+    return np.asarray(values[kept])

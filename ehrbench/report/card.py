@@ -1,0 +1,177 @@
+"""Model card: what a bundle is for, made from, how well it does and for whom (Mitchell et al. 2019).
+
+Markdown, from the same facts as the report: the run's summary, the bundle's manifest, and the metrics by
+subgroup. ``write_model_card`` puts it into a run's bundle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ehrbench import metrics
+from ehrbench.core.bundle import Manifest, check_checksums, write_checksums
+from ehrbench.core.progress import SILENT, Progress
+from ehrbench.report.rendering import interval, write_page
+from ehrbench.report.run import ENSEMBLE, read_run
+from ehrbench.report.subgroups import MINIMUM, MINIMUM_EACH, Subgroup, by_subgroup
+
+CARD = "MODEL_CARD.md"
+N_BOOTSTRAP = 1000
+
+
+def write_model_card(
+    folder: Path, *, seed: int = 0, n_bootstrap: int = N_BOOTSTRAP, progress: Progress = SILENT
+) -> Path:
+    """Write ``<folder>/bundle/MODEL_CARD.md`` and list it in the bundle's checksums; its path.
+
+    The bundle is checked first, so that an altered one is never given fresh checksums. Raises BundleError
+    naming the file that is missing or altered; StorageError when the card cannot be written.
+    """
+    bundle = Path(folder) / "bundle"
+    check_checksums(bundle)
+    with progress.step("model card"):
+        run = read_run(folder)
+        groups = by_subgroup(run, run.leader, [run.metric], seed=seed, n_bootstrap=n_bootstrap)
+        path = write_page(bundle / CARD, model_card(run.summary, run.manifest, groups))
+        write_checksums(bundle)
+    return path
+
+
+def model_card(summary: Mapping[str, Any], manifest: Manifest, subgroups: Sequence[Subgroup] = ()) -> str:
+    """The card as Markdown.
+
+    subgroups: of the bundle's model, with the searched metric among their values; none where the task names
+    none.
+    """
+    parts = [
+        _head(summary, manifest),
+        _use(manifest),
+        _data(summary),
+        _protocol(summary, manifest),
+        _performance(summary),
+        _by_subgroup(summary, subgroups),
+        _thresholds(manifest),
+        _limits(summary, manifest),
+        _provenance(summary, manifest),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(summary: Mapping[str, Any], manifest: Manifest) -> str:
+    title = f"# Model card: {summary['study_name']}"
+    if summary["cohort"] == "publisher":
+        return title
+    return f"{title}\n\n> **SIMULATED COHORT.** No figure below says anything about patients."
+
+
+def _use(manifest: Manifest) -> str:
+    classes = ", ".join(manifest.target.classes)
+    return (
+        "## Intended use\n\n"
+        f"Gives the probability of {classes} ({manifest.target.kind} target) for records in the format of "
+        f"the task `{manifest.task}`. Made for research on the data named below: to compare methods, and "
+        "to study predictions offline. It is not a medical device, has not been tested at the bedside, and "
+        "must not decide about a patient. Records that its task cannot parse are refused, not guessed at."
+    )
+
+
+def _data(summary: Mapping[str, Any]) -> str:
+    data = summary["data"]
+    positives = "; ".join(f"{name} {share:.1%}" for name, share in data["positives"].items())
+    flow = "\n".join(f"- {step}: {count:,}" for step, count in data.get("flow", {}).items())
+    return (
+        f"## Data\n\nSets {', '.join(data['sets'])} ({summary['cohort']}): {data['n_records']:,} records, "
+        f"{data['n_units']:,} units to predict. Share positive: {positives}. "
+        f"Rows skipped as unreadable: {data['skipped']:,}.\n\n{flow}"
+    ).rstrip()
+
+
+def _protocol(summary: Mapping[str, Any], manifest: Manifest) -> str:
+    budget = ", ".join(f"{model} {n}" for model, n in summary["budget"].items())
+    title = metrics.load(summary["metric"]).title
+    return (
+        f"## How it was made\n\nProtocol: {summary['protocol']}. Hyperparameters were chosen by {title} on inner "
+        f"folds; trials in each study: {budget}. Stack, calibrator and thresholds were fitted on inner out-of-fold "
+        "predictions. The figures below are of outer-test records, which no choice has seen. In a nested "
+        "protocol they judge the procedure, and this bundle is that procedure run once more on all records."
+    )
+
+
+def _performance(summary: Mapping[str, Any]) -> str:
+    name = ENSEMBLE if ENSEMBLE in summary["models"] else next(iter(summary["models"]))
+    rows = [
+        "| Metric | Mean over outer folds | 95 %, these fitted models | 95 %, the procedure |",
+        "|---|---|---|---|",
+    ]
+    for metric, result in summary["models"][name].items():
+        title = metrics.load(metric).title if metric in metrics.names() else metric
+        if "undefined" in result:
+            rows.append(f"| {title} | undefined: {_cell(result['undefined'])} | | |")
+            continue
+        procedure = result.get("interval_procedure")
+        ends = [interval(result.get("interval")), interval(procedure) if procedure else "one test fold"]
+        rows.append(f"| {title} | {result['mean']:.4f} | {_cell(ends[0])} | {_cell(ends[1])} |")
+    return f"## Performance\n\nOf the {name}.\n\n" + "\n".join(rows)
+
+
+def _by_subgroup(summary: Mapping[str, Any], groups: Sequence[Subgroup]) -> str:
+    metric = summary["metric"]
+    title = metrics.load(metric).title
+    if not groups:
+        return "## Subgroups\n\nThe task names no subgroups, so how the model does for whom is not known."
+    rows = [f"| Subgroup | Records | Positive | {title} | 95 % |", "|---|---|---|---|---|"]
+    for g in groups:
+        name = f"{g.family.replace('_', ' ')}: {g.level}"
+        value = g.values.get(metric)
+        if g.small or value is None or value.mean is None:
+            why = g.small or (value.undefined if value else None) or "no value"
+            cells = f"not judged: {_cell(why)} | "
+        else:
+            cells = (
+                f"{value.mean:.3f} | {_cell(interval(value.interval.to_dict() if value.interval else None))}"
+            )
+        rows.append(f"| {_cell(name)} | {g.n_records:,} | {g.positives:,} | {cells} |")
+    least = f"Subgroups below {MINIMUM} records, or {MINIMUM_EACH} of either class, are not judged."
+    return "## Subgroups\n\n" + least + "\n\n" + "\n".join(rows)
+
+
+def _thresholds(manifest: Manifest) -> str:
+    if not manifest.thresholds:
+        return "## Thresholds\n\nNone: the bundle gives probabilities only."
+    pairs = zip(manifest.target.classes, manifest.thresholds, strict=True)
+    listed = "\n".join(f"- {name}: {threshold:.4f}" for name, threshold in pairs)
+    rule = f"Chosen on out-of-fold predictions by the rule `{manifest.threshold_rule}`; positive at or above."
+    return f"## Thresholds\n\n{rule}\n\n{listed}"
+
+
+def _limits(summary: Mapping[str, Any], manifest: Manifest) -> str:
+    limits = [
+        "Judged on records of the same source as it was made from; elsewhere it may do worse, and its "
+        "calibration first of all.",
+        "The interval of these fitted models takes the models as given; that of the procedure is usually wider.",
+        "What a score depends on is association in these data. It does not say what would help a patient.",
+        "Records of patients it was made from are known by salted hashes; judge it on others.",
+    ]
+    if summary["cohort"] != "publisher":
+        limits.insert(0, "Made from simulated records: it knows nothing of patients.")
+    if not summary["data"].get("flow"):
+        limits.append("How its records were chosen is not recorded.")
+    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
+
+
+def _provenance(summary: Mapping[str, Any], manifest: Manifest) -> str:
+    versions = ", ".join(f"{name} {v}" for name, v in manifest.versions.items())
+    lines = [
+        f"- made {manifest.created}, seed {manifest.seed}, commit `{manifest.git_commit}`",
+        f"- data digest `{manifest.data_digest}`",
+        f"- members: {', '.join(f'{model} × {len(paths)}' for model, paths in manifest.models.items())}",
+    ]
+    lines += [f"- {versions}"] if versions else []
+    return "## Provenance\n\n" + "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text that cannot break a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")

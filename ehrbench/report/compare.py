@@ -1,0 +1,255 @@
+"""One page for several runs: leaderboards side by side, and paired tests on the records they share.
+
+What can be compared is decided once and said on the page:
+
+- runs of other tasks, targets or data are refused;
+- where the outer test folds hold the same records, every metric is tested fold by fold;
+- where only some test records are shared (other folds, another protocol), ranks cannot be compared, since a
+  metric of one run's fold would mix several models of the other; log loss, which each unit has by itself, is
+  tested on the shared records.
+
+Tested are each run's leader against the other leaders, and models of the same name against each other; Holm
+over all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from ehrbench import metrics
+from ehrbench.core.digest import derive_seed
+from ehrbench.core.errors import BundleError, ConfigError
+from ehrbench.core.metric import Metric
+from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.types import IntArray
+from ehrbench.report import pairs
+from ehrbench.report.counts import score_counts
+from ehrbench.report.figure import Figure
+from ehrbench.report.figures import curves as curve_figures
+from ehrbench.report.figures.leaderboard import ranking
+from ehrbench.report.page import MOST_CURVE_REPLICATES, N_BOOTSTRAP, ClassCurves
+from ehrbench.report.predictions import FoldPredictions
+from ehrbench.report.rendering import render, write_page
+from ehrbench.report.run import Run, fold_values, read_run
+from ehrbench.report.svg import N_COLOURS
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The test records that all runs have, predictions named "run · model"; whole: with the same folds."""
+
+    folds: tuple[FoldPredictions, ...]
+    whole: bool
+    n_records: int
+
+
+def compare_runs(
+    folders: Sequence[Path],
+    output: Path,
+    *,
+    metric: str | None = None,
+    seed: int = 0,
+    n_bootstrap: int = N_BOOTSTRAP,
+    progress: Progress = SILENT,
+) -> Path:
+    """Write the comparison to ``output`` (a file) and return it. metric: the first run's unless named.
+
+    Raises ConfigError for fewer than two runs or an unknown metric; BundleError for a folder that cannot be
+    read, or runs that cannot be compared, saying in what they differ.
+    """
+    if len(folders) < 2:
+        raise ConfigError("RUN", "one run has nothing to be compared with", "name two run folders or more")
+    with progress.step("comparison", len(folders) + 3) as bar:
+        runs = []
+        for folder in folders:
+            bar.note(str(folder))
+            runs.append(read_run(folder))
+            bar.advance()
+        _check(runs)
+        names = _names(runs)
+        chosen = metrics.load(metric) if metric else runs[0].metric
+        shared = share(runs, names)
+        bar.advance()
+        tested = chosen if shared.whole else metrics.load("log_loss")
+        compared = _tests(runs, names, shared, tested, seed, n_bootstrap)
+        bar.advance()
+        entries = {f"{n} · {m}": (run, m) for n, run in zip(names, runs, strict=True) for m in run.models}
+        leaders = [f"{n} · {run.leader}" for n, run in zip(names, runs, strict=True)]
+        rows = sorted(entries, key=lambda e: _gain(chosen, *entries[e]), reverse=True)
+        colours = {e: f"m{runs.index(entries[e][0]) % N_COLOURS}" for e in rows}
+        results = {e: _result(chosen, *entries[e]) for e in rows}
+        context = {
+            "runs": list(zip(names, runs, strict=True)),
+            "entries": entries,
+            "rows": rows,
+            "leaders": leaders,
+            "colours": colours,
+            "metric": chosen,
+            "tested": tested,
+            "shared": shared,
+            "reported": [
+                m for m in runs[0].metrics if any(m.name in r.summary["models"][r.leader] for r in runs)
+            ],
+            "leaderboard": ranking(chosen, results, colours, margin=260),
+            "pairs": compared,
+            "classes": _curves(runs, leaders, shared, seed, n_bootstrap),
+            "simulated": any(run.simulated for run in runs),
+            "options": {"seed": seed, "n_bootstrap": n_bootstrap},
+        }
+        page = render("compare.html.j2", context)
+        bar.advance()
+    return write_page(Path(output), page)
+
+
+def share(runs: Sequence[Run], names: Sequence[str]) -> Shared:
+    """Align the runs' test records. Raises BundleError where they share none, or disagree about a label."""
+    keys = [{tuple(np.unique(fold.record)): fold for fold in run.folds} for run in runs]
+    if all(set(k) == set(keys[0]) for k in keys):
+        folds = [_merge([k[key] for k in keys], names, runs) for key in keys[0]]
+        return Shared(tuple(folds), True, sum(f.n_test for f in folds))
+    pooled = [_pool(run) for run in runs]
+    common = pooled[0].record
+    for fold in pooled[1:]:
+        common = np.intersect1d(common, fold.record)
+    if not len(common):
+        raise BundleError(
+            f"{', '.join(str(r.folder) for r in runs)}: no test record stands in all of them — compare "
+            "runs whose outer tests overlap"
+        )
+    kept = [_take(fold, np.flatnonzero(np.isin(fold.record, common))) for fold in pooled]
+    merged = replace(
+        _merge(kept, names, runs), name="shared records", n_train=0, n_test=len(np.unique(common))
+    )
+    return Shared((merged,), False, len(np.unique(common)))
+
+
+def _check(runs: Sequence[Run]) -> None:
+    first = runs[0]
+    for run in runs[1:]:
+        for what, one, other in (
+            ("task", first.summary["task"], run.summary["task"]),
+            ("target", first.target, run.target),
+            ("data digest", first.summary["data"]["digest"], run.summary["data"]["digest"]),
+        ):
+            if one != other:
+                raise BundleError(
+                    f"{run.folder}: its {what} ({_short(other)}) is not that of {first.folder} "
+                    f"({_short(one)}) — only runs on the same records can be compared"
+                )
+        if not np.array_equal(first.records["record"], run.records["record"]):
+            raise BundleError(f"{run.folder}/records.csv: not the records of {first.folder}, in their order")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text[:16] + "…" if len(text) == 64 else text
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """The studies' names; the folders' where two are alike, numbered where those are too."""
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        names = [run.folder.resolve().name for run in runs]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({i + 1})" for i, name in enumerate(names)]
+    return names
+
+
+def _merge(folds: Sequence[FoldPredictions], names: Sequence[str], runs: Sequence[Run]) -> FoldPredictions:
+    first = folds[0]
+    for fold, run in zip(folds[1:], runs[1:], strict=True):
+        if not (np.array_equal(first.record, fold.record) and np.array_equal(first.unit, fold.unit)):
+            raise BundleError(f"{run.folder}/predictions.csv: other units than in {runs[0].folder}")
+        if not np.array_equal(first.y, fold.y, equal_nan=True):
+            raise BundleError(f"{run.folder}/predictions.csv: other labels than in {runs[0].folder}")
+    p = {f"{n} · {m}": v for n, fold in zip(names, folds, strict=True) for m, v in fold.p.items()}
+    cuts = {f"{n} · {m}": t for n, fold in zip(names, folds, strict=True) for m, t in fold.threshold.items()}
+    return replace(first, p=p, threshold=cuts)
+
+
+def _pool(run: Run) -> FoldPredictions:
+    """All folds as one, in the order of record and unit."""
+    first = run.folds[0]
+    whole = replace(
+        first,
+        record=np.concatenate([f.record for f in run.folds]),
+        unit=np.concatenate([f.unit for f in run.folds]),
+        group=np.concatenate([f.group for f in run.folds]),
+        y=np.concatenate([f.y for f in run.folds]),
+        p={m: np.concatenate([f.p[m] for f in run.folds]) for m in run.models},
+        threshold={},
+    )
+    return _take(whole, np.lexsort((whole.unit, whole.record)))
+
+
+def _take(fold: FoldPredictions, index: IntArray) -> FoldPredictions:
+    return replace(
+        fold,
+        record=fold.record[index],
+        unit=fold.unit[index],
+        group=fold.group[index],
+        y=fold.y[index],
+        p={m: p[index] for m, p in fold.p.items()},
+    )
+
+
+def _tests(
+    runs: Sequence[Run], names: Sequence[str], shared: Shared, metric: Metric, seed: int, n_bootstrap: int
+) -> list[pairs.Pair]:
+    which = []
+    for (a, one), (b, other) in combinations(zip(names, runs, strict=True), 2):
+        which.append((f"{a} · {one.leader}", f"{b} · {other.leader}"))
+        alike = [m for m in one.models if m in other.models and (m, m) != (one.leader, other.leader)]
+        which += [(f"{a} · {m}", f"{b} · {m}") for m in alike]
+    tested = list(dict.fromkeys(name for pair in which for name in pair))
+    values = {name: fold_values(shared.folds, name, metric, runs[0].target) for name in tested}
+    defined = {n: v if np.isfinite(v).all() else None for n, v in values.items()}
+    return pairs.compare_models(
+        shared.folds,
+        tested,
+        metric,
+        runs[0].target,
+        defined,
+        seed=seed,
+        n_replicates=n_bootstrap,
+        which=which,
+    )
+
+
+def _curves(
+    runs: Sequence[Run], leaders: Sequence[str], shared: Shared, seed: int, n_bootstrap: int
+) -> list[ClassCurves]:
+    """Curves of the leaders on the same folds; calibration and net benefit alone where folds differ."""
+    colours = {name: f"m{i % N_COLOURS}" for i, name in enumerate(leaders)}
+    found = []
+    for c, klass in enumerate(runs[0].target.classes):
+        y = np.concatenate([fold.y[:, c] for fold in shared.folds])
+        share_positive = float(np.nanmean(y)) if not np.isnan(y).all() else 0.0
+        cuts = curve_figures.thresholds_for(share_positive)
+        counts = score_counts(
+            shared.folds, leaders, c, cuts, seed=derive_seed(seed, "class", c),
+            n_replicates=min(n_bootstrap, MOST_CURVE_REPLICATES),
+        )  # fmt: skip
+        unusable = [m for m in leaders if m not in counts]
+        of = (counts, colours, str(c), unusable)
+        drawn: list[Figure] = []
+        if shared.whole:
+            drawn += [curve_figures.roc(*of), curve_figures.precision_recall(*of)]
+        drawn += [curve_figures.calibration(*of), curve_figures.decision(*of, cuts)]
+        found.append(ClassCurves(klass, tuple(drawn)))
+    return found
+
+
+def _result(metric: Metric, run: Run, model: str) -> dict[str, object]:
+    found = run.summary["models"][model].get(metric.name)
+    return dict(found) if found else {"undefined": f"{metric.title} was not reported by this run"}
+
+
+def _gain(metric: Metric, run: Run, model: str) -> float:
+    mean = run.summary["models"][model].get(metric.name, {}).get("mean")
+    return -np.inf if mean is None else metric.gain(mean)
