@@ -96,7 +96,7 @@ def test_the_spread_of_auroc_is_delong_s():
 
 
 def test_intervals_cover():
-    """At small size: three standard errors of 120 draws of 95 %; ``docs/statistics.md`` has the large one."""
+    """At small size: three standard errors of 200 draws of 95 %; ``docs/statistics.md`` has the large one."""
     names, n = ("auroc", "auprc", "brier"), 700
     chosen = [metrics.load(name) for name in names]
     samples = [folds(n=n, k=1, seed=5000 + s)[0] for s in range(300)]
@@ -104,12 +104,12 @@ def test_intervals_cover():
         m.name: np.mean([m(f.y, f.p, target=BINARY) for f in samples]) for m in chosen
     }
     inside = dict.fromkeys(names, 0)
-    for seed in range(120):
-        intervals = group_bootstraps(folds(n=n, k=1, seed=seed), chosen, BINARY, seed=seed, n_replicates=300)
+    for seed in range(200):
+        intervals = group_bootstraps(folds(n=n, k=1, seed=seed), chosen, BINARY, seed=seed, n_replicates=400)
         for name, interval in intervals.items():
             inside[name] += interval.low <= truth[name] <= interval.high
     for name, count in inside.items():
-        assert count / 120 >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 120), name
+        assert count / 200 >= 0.95 - 3 * np.sqrt(0.95 * 0.05 / 200), name
 
 
 def test_statistics_that_resampling_pushes_to_one_side_get_a_centred_interval():
