@@ -7,7 +7,7 @@ import hydra
 from omegaconf import DictConfig
 
 from ehrbench.app import scoring
-from ehrbench.app.entry import guarded
+from ehrbench.app.entry import begin, guarded
 
 
 @hydra.main(config_path="../conf", config_name="evaluate")
@@ -16,4 +16,5 @@ def main(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
+    begin()
     main()

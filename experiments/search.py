@@ -11,7 +11,7 @@ import hydra
 from omegaconf import DictConfig
 
 from ehrbench.app import searching
-from ehrbench.app.entry import guarded, spell_out
+from ehrbench.app.entry import begin, guarded
 from ehrbench.app.workers import is_worker
 
 
@@ -23,5 +23,5 @@ def main(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    sys.argv = spell_out(sys.argv)
+    begin()
     main()

@@ -4,13 +4,11 @@ Cross-validates one configuration, no search. For small sweeps:
 python experiments/train.py -m hydra/sweeper=optuna model=lightgbm '+hydra.sweeper.params={...}'
 """
 
-import sys
-
 import hydra
 from omegaconf import DictConfig
 
 from ehrbench.app import searching
-from ehrbench.app.entry import guarded, spell_out
+from ehrbench.app.entry import begin, guarded
 
 
 @hydra.main(config_path="../conf", config_name="config")
@@ -19,5 +17,5 @@ def main(config: DictConfig) -> float | None:
 
 
 if __name__ == "__main__":
-    sys.argv = spell_out(sys.argv)
+    begin()
     main()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dotenv import load_dotenv
 from omegaconf import OmegaConf
 
 from ehrbench.app.building import build_task
@@ -20,9 +21,10 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or the error's exit code after one line on standard error."""
+    load_dotenv(Path(".env"))
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        options.run_command(options)
     except EhrbenchError as error:
         print(f"ehrbench: {error}", file=sys.stderr)
         return error.exit_code
@@ -40,23 +42,32 @@ def _parser() -> argparse.ArgumentParser:
     verbs = data.add_subparsers(required=True, metavar="VERB")
     get = verbs.add_parser("get", help="download the publisher's files (resumable, checked)")
     get.add_argument("--from", dest="source", metavar="URL", help="another base URL; file:// too")
-    get.set_defaults(run=_get)
+    get.set_defaults(run_command=_get)
     simulate = verbs.add_parser("simulate", help="write a simulated cohort in the publisher's format")
     simulate.add_argument("--records", type=int, default=2000, help="records in all (default 2000)")
     simulate.add_argument("--seed", type=int, default=0)
-    simulate.set_defaults(run=_simulate)
+    simulate.set_defaults(run_command=_simulate)
     describe = verbs.add_parser("describe", help="read the data and say what is there")
     describe.add_argument("--sets", nargs="+", help="sets to read (default: the task's)")
-    describe.set_defaults(run=_describe)
+    describe.set_defaults(run_command=_describe)
     for verb in (get, simulate, describe):
         verb.add_argument("task", help=f"one of {', '.join(task_names())}")
         verb.add_argument("--root", type=Path, default=Path(os.environ.get("EHRBENCH_DATA", "data")))
+    certify = commands.add_parser("certify", help="check a finished search's leakage certificate again")
+    certify.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
+    certify.add_argument(
+        "--counterfactual",
+        action="store_true",
+        help="also run outer folds again on other test records and demand that nothing fitted changes",
+    )
+    certify.add_argument("--folds", type=int, nargs="+", metavar="K", help="outer folds to run again (all)")
+    certify.set_defaults(run_command=_certify)
     serve = commands.add_parser("serve", help="answer HTTP requests from a bundle")
     serve.add_argument("--bundle", type=Path, required=True, metavar="DIR")
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=8000)
     serve.add_argument("--threads", type=int, default=1, help="CPU threads of one prediction")
-    serve.set_defaults(run=_serve)
+    serve.set_defaults(run_command=_serve)
     return parser
 
 
@@ -104,6 +115,13 @@ def _describe(options: argparse.Namespace) -> None:
     for skipped in cohort.skipped[:10]:
         print(f"  skipped: {skipped.file} record {skipped.record} {skipped.field}: {skipped.problem}")
     print(f"  digest {cohort.digest}")
+
+
+def _certify(options: argparse.Namespace) -> None:
+    from ehrbench.app.certifying import certify_run
+
+    _, progress = terminal()
+    certify_run(options.run, counterfactual=options.counterfactual, folds=options.folds, progress=progress)
 
 
 def _serve(options: argparse.Namespace) -> None:

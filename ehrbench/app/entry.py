@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+from dotenv import load_dotenv
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -13,6 +15,12 @@ from ehrbench.core.errors import ConfigError, EhrbenchError
 
 #: Exit status after Ctrl-C, as shells have it.
 INTERRUPTED = 130
+
+
+def begin() -> None:
+    """What comes before Hydra: settings of ``.env`` (the environment goes first), and models spelled out."""
+    load_dotenv(Path(".env"))
+    sys.argv = spell_out(sys.argv)
 
 
 def spell_out(arguments: list[str]) -> list[str]:

@@ -6,6 +6,7 @@
     trials.csv        model, outer_fold, ticket, state, attempt, value, seconds, folds, best_steps, params,
                       error: one row a trial
     config.yaml       the resolved configuration
+    certificate.json  what no outer test touched, and the digests of the files above (see spine.certificate)
     bundle/           the winner (see core.bundle)
 
 Schema of ``summary.json`` (schema 1)

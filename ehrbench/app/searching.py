@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from ehrbench.app import outputs
+from ehrbench.app import certifying, outputs
 from ehrbench.app.checking import Settings, check
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.wiring import Wired, wire
@@ -78,6 +78,7 @@ def _run(
     summary = outputs.summarise(wired, outcome, results)
     _write(folder, wired, outcome, summary, progress)
     wired.search.forget_losers()
+    outputs.write_json(folder / "certificate.json", certifying.certificate(folder, wired.search))
     _close_parent(wired, summary, folder)
     _print(console, wired, summary, folder)
     metric = wired.search.metric.name
@@ -128,7 +129,7 @@ def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> Non
     for model, results in summary["models"].items():
         values = {f"{model}.{name}": r["mean"] for name, r in results.items() if "mean" in r}
         tracker.metrics(search.study_name, values)
-    for name in ("summary.json", "predictions.csv", "report.html", "config.yaml"):
+    for name in ("summary.json", "predictions.csv", "report.html", "config.yaml", "certificate.json"):
         if (folder / name).exists():
             tracker.artifact(search.study_name, folder / name)
     tracker.artifact(search.study_name, folder / "bundle", "bundle")

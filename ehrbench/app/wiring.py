@@ -76,7 +76,7 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
         threshold=ThresholdRule(**dict(config["threshold"])),
         refit=settings.refit,
         seed=settings.seed,
-        backend=_backend(settings),
+        backend=open_backend(settings),
         settings={"sampler": settings.sampler.model_dump(), "pruner": settings.pruner.model_dump()},
         tags={"cohort": cohort.label, "protocol": split.label, "task": str(config["task"]["name"])},
     )
@@ -186,7 +186,8 @@ def open_ledger(settings: Settings) -> tuple[Database, SqlLedger]:
     return database, SqlLedger(database.engine, artifacts, storage.lease_s, storage.max_attempts)
 
 
-def _backend(settings: Settings) -> Backend:
+def open_backend(settings: Settings) -> Backend:
+    """Ledger, leases, Optuna's studies, sampler and tracker of the settings."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     database, ledger = open_ledger(settings)
     pruner, storage = make_pruner(settings), optuna_storage(database)

@@ -183,6 +183,10 @@ class Ledger(ABC):
     @abstractmethod
     def result(self, study_name: str, name: str) -> bytes | None: ...
 
+    @abstractmethod
+    def result_names(self, study_name: str, prefix: str) -> list[str]:
+        """Names of the kept results that begin with ``prefix``, sorted."""
+
     def spent(self, key: StudyKey) -> int:
         """Tickets that are complete, pruned or failed."""
         return sum(t.state in SPENT for t in self.tickets(key))

@@ -261,6 +261,12 @@ class SqlLedger(Ledger):
         digest = read(self.engine, lambda c: c.execute(query).scalar())
         return None if digest is None else self.artifacts.get(digest)
 
+    def result_names(self, study_name: str, prefix: str) -> list[str]:
+        query = select(results.c.name).where(
+            results.c.study_name == study_name, results.c.name.startswith(prefix, autoescape=True)
+        )
+        return sorted(read(self.engine, lambda c: c.execute(query).scalars().all()))
+
     # --- small parts -------------------------------------------------------------------------------------
 
     @property

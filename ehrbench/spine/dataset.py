@@ -12,11 +12,16 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from ehrbench.core.digest import digest
 from ehrbench.core.errors import EhrbenchError
+from ehrbench.core.ledger import Ledger
 from ehrbench.core.records import Records
 from ehrbench.core.task import Cohort
 from ehrbench.core.types import BoolArray, IntArray
 from ehrbench.spine.folds import OuterFold, split_groups
+
+#: Prefix of the ledger's results that hold the access log.
+ACCESS = "access/"
 
 #: What records are handed out for. ``test`` is the finished procedure's prediction and its scoring.
 Purpose = Literal["fit", "stop", "select", "prune", "stack", "calibrate", "threshold", "test"]
@@ -35,6 +40,7 @@ class Dataset:
         self._records = cohort.records
         self._groups = split_groups(cohort.records)
         self._handed_out: dict[str, dict[str, BoolArray]] = defaultdict(dict)
+        self._persisted: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._records)
@@ -60,6 +66,30 @@ class Dataset:
     def handed_out(self, fold: OuterFold) -> dict[str, IntArray]:
         """Purpose -> positions of the records handed out for it within ``fold`` by this process."""
         return {purpose: np.flatnonzero(seen) for purpose, seen in self._handed_out[fold.name].items()}
+
+    def persist(self, ledger: Ledger, study_name: str) -> None:
+        """Write what this process has handed out and not yet written, before any Fit that came of it.
+
+        One small row for each outer fold and purpose and growth of its set; after the first trial of a fold
+        nothing grows any more.
+        """
+        for fold, by_purpose in self._handed_out.items():
+            for purpose, seen in by_purpose.items():
+                content = np.packbits(seen).tobytes()
+                name = f"{ACCESS}{fold}/{purpose}/{digest(content)[:16]}"
+                if name not in self._persisted:
+                    ledger.put_result(study_name, name, content)
+                    self._persisted.add(name)
+
+    def persisted(self, ledger: Ledger, study_name: str) -> dict[str, dict[str, BoolArray]]:
+        """Fold name -> purpose -> (N,) whether the record was ever handed out, by any worker."""
+        union: dict[str, dict[str, BoolArray]] = defaultdict(dict)
+        for name in ledger.result_names(study_name, ACCESS):
+            _, fold, purpose, _ = name.split("/")
+            bits = np.frombuffer(ledger.result(study_name, name) or b"", dtype=np.uint8)
+            seen = np.unpackbits(bits, count=len(self)).astype(np.bool_)
+            union[fold][purpose] = union[fold].get(purpose, np.zeros(len(self), dtype=np.bool_)) | seen
+        return dict(union)
 
     def units(self, index: IntArray) -> IntArray:
         """Positions among the cohort's units of the units of the records at ``index``."""

@@ -141,6 +141,7 @@ class Search:
                 if fold.index is not None:
                     tested.append(test(decision, self.target, self.refit))
                 step.advance()
+        self.dataset.persist(self.backend.ledger, self.study_name)
         final = decided[folds.index(self.split.final)]
         outer = [d for d, fold in zip(decided, folds, strict=True) if fold.index is not None]
         return Outcome(outer, tested, final)

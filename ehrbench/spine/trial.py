@@ -104,6 +104,7 @@ def fit_fold(
     except UndefinedMetric as error:
         raise FitError(f"inner fold {inner}: {error}") from error
     lease.check()
+    setting.dataset.persist(setting.ledger, setting.key.study_name)
     fit = Fit(
         fold=inner,
         seed=seed,

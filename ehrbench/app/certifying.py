@@ -1,0 +1,99 @@
+"""Certifying: writes a finished search's certificate, and checks it again from the ledger alone."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from ehrbench.app.checking import check
+from ehrbench.app.wiring import Wired, open_backend, wire
+from ehrbench.core.bundle import check_checksums, file_digest
+from ehrbench.core.errors import BundleError, ConfigError
+from ehrbench.core.progress import Progress
+from ehrbench.spine.certificate import NotClean, certify, counterfactual
+from ehrbench.spine.search import Search
+
+FILES = ("summary.json", "predictions.csv", "records.csv", "trials.csv", "config.yaml")
+
+
+def certificate(folder: Path, search: Search) -> dict[str, Any]:
+    """The certificate of a search whose outputs stand in ``folder``."""
+    return {**certify(search), "files": {name: file_digest(folder / name) for name in FILES}}
+
+
+def certify_run(
+    folder: Path, *, counterfactual: bool, folds: Sequence[int] | None, progress: Progress
+) -> None:
+    """Check a run's files and certificate against data and ledger; print what holds.
+
+    Raises BundleError naming a missing or altered file, NotClean naming what does not hold.
+    """
+    written = _read(folder)
+    for name, expected in written["files"].items():
+        if not (folder / name).is_file():
+            raise BundleError(f"{folder / name}: missing — the run is not whole")
+        if file_digest(folder / name) != expected:
+            raise BundleError(f"{folder / name}: altered since the run wrote it")
+    check_checksums(folder / "bundle")
+    wired = _wire(folder, progress)
+    again = certify(wired.search)
+    for key, value in again.items():
+        if written.get(key) != value:
+            raise NotClean(f"{folder / 'certificate.json'}: {key} is not what data and ledger say")
+    print(f"{folder.name}: certificate holds for {len(again['folds'])} folds, {len(written['files'])} files")
+    for fold in again["folds"]:
+        purposes = ", ".join(f"{name} {p['records']:,}" for name, p in fold["purposes"].items())
+        print(
+            f"  fold {fold['name']:>3}: {fold['test']['records']:,} test records; handed out for {purposes}"
+        )
+    if counterfactual:
+        _counterfactual(wired, folds, progress)
+
+
+def _counterfactual(wired: Wired, folds: Sequence[int] | None, progress: Progress) -> None:
+    search = wired.search
+    chosen = [fold for fold in search.split.outer if folds is None or fold.index in folds]
+    if not chosen:
+        raise ConfigError("--folds", f"{list(folds or ())}: no such outer folds")
+    for fold in chosen:
+        with tempfile.TemporaryDirectory(prefix="ehrbench-") as scratch:
+            backend = open_backend(check(_elsewhere(wired.config, scratch)))
+            found = counterfactual(search, fold, search.decide(fold), backend, progress)
+        compared = f"{found['compared']} fitted states and choices"
+        print(f"  fold {fold.name:>3}: {compared} unchanged by other test records")
+
+
+def _elsewhere(config: Mapping[str, Any], folder: str) -> dict[str, Any]:
+    """The configuration with an empty storage of its own and no tracker."""
+    storage = {
+        **config["storage"],
+        "kind": "sqlite",
+        "path": f"{folder}/ehrbench.db",
+        "artifacts": f"{folder}/a",
+    }
+    return {**config, "storage": storage, "tracker": {"kind": "none"}}
+
+
+def _wire(folder: Path, progress: Progress) -> Wired:
+    content = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    assert isinstance(content, dict)
+    config = {str(k): v for k, v in content.items()} | {"tracker": {"kind": "none"}}
+    return wire(config, check(config), folder.name, progress)
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    path = folder / "certificate.json"
+    try:
+        content = json.loads(path.read_text())
+        return {**content, "files": dict(content["files"])}
+    except OSError as error:
+        raise BundleError(
+            f"{path}: cannot be read ({error.strerror}) — is {folder} a finished run?"
+        ) from error
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise BundleError(f"{path}: altered or not a certificate") from error
