@@ -90,7 +90,7 @@ class NetworkModel(TrainingSettings, Model):
 
     @torch.no_grad()
     def _prepare(self, net: Network, view: View) -> tuple[Tensor, ...]:
-        arrays = {name: torch.from_numpy(np.ascontiguousarray(a)) for name, a in view.arrays().items()}
+        arrays = {name: _tensor(a) for name, a in view.arrays().items()}
         parts = []
         for start in range(0, max(1, len(view)), PREDICT_ROWS):
             rows = slice(start, start + PREDICT_ROWS)
@@ -127,13 +127,7 @@ class NetworkModel(TrainingSettings, Model):
         view = self.featurizer.transform(records.without_labels())
         with threads(self.threads), torch.inference_mode():
             scores = [
-                net(
-                    **{
-                        n: torch.from_numpy(np.ascontiguousarray(a)).to(self._device)
-                        for n, a in arrays.items()
-                    }
-                )
-                for arrays in _chunks(view)
+                net(**{n: _tensor(a).to(self._device) for n, a in arrays.items()}) for arrays in _chunks(view)
             ]
             return self.target.probabilities(torch.cat(scores).double().cpu().numpy())
 
@@ -178,6 +172,11 @@ class NetworkModel(TrainingSettings, Model):
         bf16 = self._device.type == "cuda" and torch.cuda.is_bf16_supported()
         wanted = {"auto": bf16, "bf16": True, "32": False}[str(self.precision)]
         return "bf16-mixed" if wanted else "32-true"
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    """Shares memory where it may be written to; a read-only array (a memory map, a broadcast) is copied."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def _chunks(view: View) -> list[dict[str, np.ndarray]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -142,7 +143,9 @@ def test_other_seed_other_fit(name: str) -> None:
 
 @every_model
 def test_prints_nothing(name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    fitted(name, "binary")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted(name, "binary").predict(records("binary", 17, seed=2))
     assert capfd.readouterr() == ("", "")
 
 

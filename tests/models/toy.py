@@ -82,7 +82,7 @@ class ToyFeaturizer(Featurizer):
             return Table(table, tuple(f"x{i}" for i in range(table.shape[1])))
         mask = np.ones_like(values)
         mask[:, ::3, 1:] = 0
-        time = np.tile(np.arange(1, LENGTH + 1, dtype=np.float32), (len(values), 1))
+        time = np.broadcast_to(np.arange(1, LENGTH + 1, dtype=np.float32), (len(values), LENGTH))
         return Sequence(values * mask, mask, time, values[:, 0, :DESCRIPTORS])
 
     def fit_rows(self, view: View) -> None:
