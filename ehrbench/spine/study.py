@@ -102,7 +102,7 @@ class Study:
         rows = self.setting.ledger.tickets(self.key)
         complete = [row for row in rows if row.state == "complete" and row.value is not None]
         if not complete:
-            last = next((row.error for row in reversed(rows) if row.error), "no trial was run")
+            last = next((row.error for row in reversed(rows) if row.error), "none (all were pruned)")
             raise FitError(
                 f"study {self.key}: none of {len(rows)} trials completed; the last error was: {last}"
             )
