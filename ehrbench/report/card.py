@@ -92,10 +92,11 @@ def _protocol(summary: Mapping[str, Any], manifest: Manifest) -> str:
     budget = ", ".join(f"{model} {n}" for model, n in summary["budget"].items())
     title = metrics.load(summary["metric"]).title
     return (
-        f"## How it was made\n\nProtocol: {summary['protocol']}. Hyperparameters were chosen by {title} on inner "
-        f"folds; trials in each study: {budget}. Stack, calibrator and thresholds were fitted on inner out-of-fold "
-        "predictions. The figures below are of outer-test records, which no choice has seen. In a nested "
-        "protocol they judge the procedure, and this bundle is that procedure run once more on all records."
+        f"## How it was made\n\nProtocol: {summary['protocol']}. Hyperparameters were chosen by {title} on "
+        f"inner folds; trials in each study: {budget}. Stack, calibrator and thresholds were fitted on inner "
+        "out-of-fold predictions. The figures below are of outer-test records, which no choice has seen. In a "
+        "nested protocol they judge the procedure, and this bundle is that procedure run once more on "
+        "all records."
     )
 
 
@@ -150,7 +151,8 @@ def _limits(summary: Mapping[str, Any], manifest: Manifest) -> str:
     limits = [
         "Judged on records of the same source as it was made from; elsewhere it may do worse, and its "
         "calibration first of all.",
-        "The interval of these fitted models takes the models as given; that of the procedure is usually wider.",
+        "The interval of these fitted models takes the models as given; that of the procedure is "
+        "usually wider.",
         "What a score depends on is association in these data. It does not say what would help a patient.",
         "Records of patients it was made from are known by salted hashes; judge it on others.",
     ]

@@ -53,9 +53,9 @@ def write_run(folder: Path, sketch: Sketch = Sketch()) -> Path:
     n_units = sketch.n_records * sketch.units
     latent = rng.normal(sketch.prevalence, 1.6, (n_units, target.n_classes))
     y = _labels(target, latent, rng)
-    p = _predictions(target, latent, sketch, rng)
     record = np.repeat(np.arange(sketch.n_records), sketch.units)
-    fold = rng.permutation(sketch.n_records) % sketch.n_folds
+    fold = rng.permutation(sketch.n_records) % sketch.n_folds  # before the models: others, the same folds
+    p = _predictions(target, latent, sketch, rng)
     folder.mkdir(parents=True, exist_ok=True)
     _write_records(folder / "records.csv", sketch, rng)
     _write_predictions(folder / "predictions.csv", target, record, fold, y, p, sketch)

@@ -55,8 +55,9 @@ def ranking(
     better = "lower" if metric.ideal is None and not metric.greater_is_better else better
     caption = (
         f"{better.capitalize()} is better. Large dot: mean over outer folds. Thick line and numbers: 95 % "
-        "group bootstrap, of these fitted models on more patients like these. Thin line: corrected resampled t "
-        "over folds, of the whole procedure on another sample of this size. Small dots: single folds."
+        "group bootstrap, of these fitted models on more patients like these. Thin line: corrected resampled "
+        "t over folds, of the whole procedure on another sample of this size (‹ ›: it goes on beyond the "
+        "frame). Small dots: single folds."
     )
     left = [f"{m}: {r.get('undefined', 'no value')}" for m, r in results.items() if m not in rows]
     caption += f" Not drawn: {'; '.join(left)}." if left else ""

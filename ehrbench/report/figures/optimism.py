@@ -36,7 +36,7 @@ def optimism(run: Run, colours: Mapping[str, str]) -> Figure:
         )
     caption = (
         "Hollow: mean over outer folds of the chosen trial's inner score, the best of its budget and so too "
-        "good by choice. Filled: the same procedure on the outer test, with the inner models averaged (which may "
-        "make it better than the inner score). Only the outer score is reported anywhere as a result."
+        "good by choice. Filled: the same procedure on the outer test, with the inner models averaged (which "
+        "may make it better than the inner score). Only the outer score is reported anywhere as a result."
     )
     return Figure("optimism", title, caption, plot.svg())

@@ -1,0 +1,130 @@
+"""The page in a real browser: nothing fetched, nothing said, every figure drawn, both themes, on paper."""
+
+import os
+import shutil
+
+import pytest
+
+from ehrbench.report import write_report
+from tests.report.folders import Sketch, write_run
+
+pytestmark = pytest.mark.browser
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    with playwright.sync_playwright() as p:
+        found = p.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield found
+        found.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = write_run(
+        tmp_path_factory.mktemp("page"),
+        Sketch(kind="multilabel", n_records=240, n_trials=6, cohort="simulated"),
+    )
+    return write_report(folder, n_bootstrap=20).as_uri()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    contexts = []
+
+    def open_it(**options):
+        context = browser.new_context(viewport={"width": 1180, "height": 900}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.heard = []
+        page.on("console", lambda message: page.heard.append(message.text))
+        page.on("pageerror", lambda error: page.heard.append(str(error)))
+        page.on(
+            "request", lambda r: r.url == address or r.url.startswith("data:") or page.heard.append(r.url)
+        )
+        page.goto(address)
+        return page
+
+    yield open_it
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_figure_is_drawn_and_nothing_is_said(open_page, theme):
+    page = open_page(color_scheme=theme)
+    shown = page.locator("figure:visible svg.plot")
+    assert shown.count() == 4 + 4 + 9  # models and forest, one class's curves, the search
+    for i in range(shown.count()):
+        box = shown.nth(i).bounding_box()
+        assert box["width"] > 200
+        assert box["height"] > 40
+    assert page.heard == []
+
+
+def contrast(page) -> float:
+    """WCAG contrast of the text against the card."""
+    return page.evaluate(
+        """() => {
+          const light = c => c.match(/[\\d.]+/g).slice(0, 3).map(v => v / 255)
+            .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+          const text = light(getComputedStyle(document.querySelector(".plot .tick")).fill);
+          const card = light(getComputedStyle(document.querySelector("section")).backgroundColor);
+          return (Math.max(text, card) + 0.05) / (Math.min(text, card) + 0.05);
+        }"""
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_ticks_are_legible_in_both_themes(open_page, theme):
+    assert contrast(open_page(color_scheme=theme)) > 4.5
+
+
+def test_the_toggle_goes_to_the_other_theme_and_back(open_page):
+    page = open_page(color_scheme="light")
+    ground = "getComputedStyle(document.body).backgroundColor"
+    first = page.evaluate(ground)
+    page.click("#theme")
+    assert page.evaluate(ground) != first
+    page.click("#theme")
+    assert page.evaluate(ground) == first
+
+
+def test_a_legend_brings_a_model_forward(open_page):
+    page = open_page()
+    panel = page.locator(".class-panel:visible")
+    band = panel.locator("#roc-0 .band.m1")
+    assert band.evaluate("e => getComputedStyle(e).visibility") == "hidden"
+    panel.locator("#roc-0 .legend button[data-kind=m1]").click()
+    assert band.evaluate("e => getComputedStyle(e).visibility") == "visible"
+    panel.locator("#roc-0 .legend button[data-kind=m1]").click()
+    assert band.evaluate("e => getComputedStyle(e).visibility") == "hidden"
+
+
+def test_the_class_is_chosen_on_screen_and_all_are_printed(open_page):
+    page = open_page()
+    assert page.locator(".class-panel:visible").count() == 1
+    page.select_option("#class-pick", "mass")
+    assert page.locator("#roc-2").is_visible()
+    page.emulate_media(media="print")
+    assert page.locator(".class-panel:visible").count() == 3
+    assert page.locator(".simulated-banner").is_visible()
+
+
+def test_nothing_is_wider_than_a_phone(open_page, browser, address):
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.goto(address)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
+
+
+def test_it_reads_without_script(open_page):
+    page = open_page(java_script_enabled=False)
+    assert page.locator(".class-panel:visible").count() == 3

@@ -1,0 +1,61 @@
+"""The card says what the summary says, and a bundle stays checkable when it gets one."""
+
+import json
+
+import pytest
+
+from ehrbench.core.bundle import check_checksums, write_checksums
+from ehrbench.core.errors import BundleError
+from ehrbench.report import model_card, write_model_card
+from ehrbench.report.subgroups import by_subgroup
+
+
+def test_the_card_has_the_figures(binary):
+    groups = by_subgroup(binary, binary.leader, [binary.metric], seed=0, n_bootstrap=30)
+    text = model_card(binary.summary, binary.manifest, groups)
+    result = binary.summary["models"]["ensemble"]["auroc"]
+    assert f"| AUROC | {result['mean']:.4f} | ({result['interval']['low']:.3f}–" in text
+    for heading in (
+        "Intended use",
+        "Data",
+        "How it was made",
+        "Performance",
+        "Subgroups",
+        "Thresholds",
+        "Limits",
+    ):
+        assert f"\n## {heading}\n" in text
+    assert "- death: 0.3000" in text
+    assert "| icu type: burns | 3 |" in text
+    assert "not judged: 3 records" in text
+    assert "SIMULATED" not in text
+
+
+def test_simulated_is_said_first(binary):
+    summary = {**binary.summary, "cohort": "simulated"}
+    assert "SIMULATED COHORT" in model_card(summary, binary.manifest).split("## ")[0]
+
+
+def test_undefined_metrics_and_no_subgroups_in_words(binary):
+    summary = json.loads(json.dumps(binary.summary))
+    summary["models"]["ensemble"]["auroc"] = {"undefined": "auroc: a | b"}
+    text = model_card(summary, binary.manifest)
+    assert "undefined: auroc: a \\| b" in text
+    assert "names no subgroups" in text
+
+
+def test_the_bundle_stays_checkable(folder):
+    write_checksums(folder / "bundle")
+    path = write_model_card(folder, n_bootstrap=10)
+    check_checksums(folder / "bundle")
+    assert path.name == "MODEL_CARD.md"
+    first = path.read_text()
+    assert write_model_card(folder, n_bootstrap=10).read_text() == first
+
+
+def test_an_altered_bundle_gets_no_card(folder):
+    write_checksums(folder / "bundle")
+    manifest = folder / "bundle" / "manifest.json"
+    manifest.write_text(manifest.read_text() + "\n")
+    with pytest.raises(BundleError, match=r"manifest\.json: altered"):
+        write_model_card(folder)

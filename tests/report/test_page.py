@@ -1,0 +1,200 @@
+"""The page: whole for every kind of target, the same every time, and in words where there is no figure."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from ehrbench.core.errors import BundleError, StorageError
+from ehrbench.report import write_report
+from tests.report.folders import Sketch, write_run
+
+FIGURES = ("leaderboard-figure", "fold-variance", "optimism", "forest")
+SMALL = dict(n_records=240, n_bootstrap=20, n_trials=2)  # noqa: C408
+VOID = {"meta", "link", "br", "circle", "path", "rect", "option"}
+
+
+class Page(HTMLParser):
+    """Ids, texts, and every address the page would fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        found = dict(attrs)
+        self.ids += [found["id"]] if "id" in found else []
+        self.addresses += [
+            v for k, v in attrs if k in ("src", "href", "action") and not v.startswith(("#", "data:"))
+        ]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+
+def written(tmp_path, **options):
+    folder = write_run(tmp_path, Sketch(**{**SMALL, **options}))
+    return write_report(folder, n_bootstrap=20).read_text()
+
+
+def visible(text: str) -> str:
+    """Words of the page, without its style and script."""
+    return re.sub(r"<(style|script)>.*?</\1>|<[^>]+>", " ", text, flags=re.S)
+
+
+def words(text: str) -> str:
+    return re.sub(r"\s+", " ", visible(text))
+
+
+@pytest.mark.parametrize("kind", ["binary", "multilabel", "multiclass"])
+def test_every_kind_of_target_has_every_figure(tmp_path, kind):
+    text = written(tmp_path, kind=kind, n_trials=6)
+    page = Page(text)
+    n_classes = 1 if kind == "binary" else 3
+    curves = [f"{c}-{k}" for c in ("roc", "pr", "calibration", "decision") for k in range(n_classes)]
+    search = [f"{f}-{m}" for f in ("progress", "importance", "parallel") for m in ("ssm", "lstm", "lightgbm")]
+    for name in (*FIGURES, *curves, *search):
+        assert page.ids.count(name) == 1, name
+    assert text.count('<svg class="plot"') == len(FIGURES) + len(curves) + len(search)
+    assert not page.addresses
+    assert not page.open
+    assert not re.search(r"\b(nan|inf|none)\b", words(text).lower().replace("act on none", ""))
+
+
+def test_many_units_a_record(tmp_path):
+    text = written(tmp_path, units=3, n_records=120)
+    assert "A record counts as having a class when one of its units does" in text
+    assert "1,000 such units" in words(text)
+
+
+def test_the_same_folder_gives_the_same_page(binary_folder):
+    first = write_report(binary_folder, n_bootstrap=20).read_text()
+    assert write_report(binary_folder, n_bootstrap=20).read_text() == first
+
+
+def test_simulated_cannot_be_missed(tmp_path):
+    text = written(tmp_path, cohort="simulated")
+    assert "<title>SIMULATED" in text
+    assert text.count("SIMULATED") >= 5
+    assert "SIMULATED" not in visible(write_report_of_publisher(tmp_path))
+
+
+def write_report_of_publisher(tmp_path):
+    return written(tmp_path / "other")
+
+
+def test_one_model_alone(tmp_path):
+    text = written(tmp_path, models=("ssm",), ensemble=False)
+    assert "There is one model only, so there is no pair to test" in text
+    assert "AUROC of the ssm" in words(text)
+
+
+def test_one_fold(tmp_path):
+    text = words(written(tmp_path, n_folds=1))
+    assert "has one test fold: nothing varies over folds" in text
+    assert "one test fold" in text
+
+
+def spoil(folder, change):
+    """Rewrite predictions.csv, and take the metrics out of the summary as an undefined metric leaves it."""
+    with (folder / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        change(row)
+    with (folder / "predictions.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def undefine(folder, models, why):
+    summary = json.loads((folder / "summary.json").read_text())
+    for model in models:
+        for metric in summary["models"][model]:
+            summary["models"][model][metric] = {"undefined": f"{metric}: {why}"}
+        if model in summary["selected"]:
+            summary["selected"][model]["outer"] = None
+    (folder / "summary.json").write_text(json.dumps(summary))
+
+
+def test_a_fold_with_one_class(tmp_path):
+    folder = write_run(tmp_path, Sketch(**SMALL))
+    spoil(folder, lambda row: row.update(label="0") if row["outer_fold"] == "1" else None)
+    undefine(folder, ["ssm", "lstm", "lightgbm", "ensemble"], "all 80 units are negative")
+    text = words(write_report(folder, n_bootstrap=20).read_text())
+    assert "1 fold with one class only left out" in text
+    assert "all 80 units are negative" in text
+    assert "it needs two of each kind" in text
+    assert "AUROC is undefined in fold 1" in text
+
+
+def test_no_positives_at_all(tmp_path):
+    folder = write_run(tmp_path, Sketch(**SMALL))
+    spoil(folder, lambda row: row.update(label="0"))
+    undefine(folder, ["ssm", "lstm", "lightgbm", "ensemble"], "one class")
+    text = words(write_report(folder, n_bootstrap=20).read_text())
+    assert text.count("there are 0 positive and 240 negative units") == 3
+    assert "0 with the outcome, fewer than 5" in text
+
+
+def test_nan_predictions_of_one_model(tmp_path):
+    folder = write_run(tmp_path, Sketch(**SMALL))
+    spoil(folder, lambda row: row.update(probability="nan") if row["model"] == "lstm" else None)
+    undefine(folder, ["lstm"], "80 predictions are not finite")
+    text = words(write_report(folder, n_bootstrap=20).read_text())
+    assert "Not drawn: lstm (its predictions are not all finite numbers)" in text
+    assert "lstm has predictions that are not finite" in text
+    assert not re.search(r"\bnan\b", text.lower())
+
+
+def test_ties_everywhere_and_certainty(tmp_path):
+    folder = write_run(tmp_path, Sketch(**SMALL))
+    spoil(folder, lambda row: row.update(probability=str(round(float(row["probability"])))))
+    undefine(folder, ["ssm", "lstm", "lightgbm", "ensemble"], "made for the test")
+    text = write_report(folder, n_bootstrap=20).read_text()
+    assert {"roc-0", "calibration-0"} <= set(Page(text).ids)
+    assert not re.search(r"\bnan\b", words(text).lower())
+
+
+def test_a_metric_where_lower_is_better(tmp_path):
+    text = words(written(tmp_path, metric="brier"))
+    assert "Lower is better" in text
+    assert "paired group bootstrap, BCa" in text
+
+
+def test_names_are_escaped(tmp_path):
+    text = written(tmp_path, models=("<b>ssm</b>", "lstm"))
+    assert "<b>ssm</b>" not in text
+    assert "&lt;b&gt;ssm" in text
+
+
+def test_an_altered_folder_leaves_no_page(folder):
+    (folder / "report.html").unlink(missing_ok=True)
+    (folder / "trials.csv").unlink()
+    with pytest.raises(BundleError, match=r"trials\.csv"):
+        write_report(folder)
+    assert not (folder / "report.html").exists()
+
+
+def test_a_page_that_cannot_be_written(folder):
+    (folder / "report.html").unlink(missing_ok=True)
+    (folder / "report.html").mkdir()
+    with pytest.raises(StorageError, match=r"report\.html"):
+        write_report(folder, n_bootstrap=5)
+    assert not list(folder.glob(".report*"))
+
+
+def test_no_record_is_named(tmp_path):
+    folder = write_run(tmp_path, Sketch(**SMALL))
+    for name in ("records.csv", "predictions.csv"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(re.sub(r"^0(\d+),", r"patient-\1,", text, flags=re.M))
+    assert "patient-" not in write_report(folder, n_bootstrap=5).read_text()

@@ -1,0 +1,103 @@
+"""Subgroups are judged where they are large enough, and gaps are found where they were planted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ehrbench import metrics
+from ehrbench.report import subgroups
+from ehrbench.report.slices import worst_slices
+from ehrbench.spine.intervals import group_bootstrap
+from ehrbench.spine.resampling import FoldData
+
+
+@pytest.fixture(scope="module")
+def spoiled(binary):
+    """The same run, where the ensemble knows nothing of women."""
+    women = (binary.records["subgroup.sex"] == "female").to_numpy()
+    rng = np.random.default_rng(0)
+    folds = []
+    for fold in binary.folds:
+        p = fold.p["ensemble"].copy()
+        p[women[fold.record]] = rng.random((women[fold.record].sum(), 1))
+        folds.append(replace(fold, p={**fold.p, "ensemble": p}))
+    return replace(binary, folds=tuple(folds))
+
+
+@pytest.fixture(scope="module")
+def groups(spoiled):
+    chosen = [metrics.load("auroc"), metrics.load("brier")]
+    return subgroups.by_subgroup(spoiled, "ensemble", chosen, seed=0, n_bootstrap=100)
+
+
+def test_a_subgroup_of_three_says_so(groups):
+    burns = next(g for g in groups if g.level == "burns")
+    assert burns.n_records == 3
+    assert "3 records, fewer than 30" in burns.small
+    assert not burns.values
+
+
+def test_sizes_add_up_to_the_cohort(groups, spoiled):
+    for family in ("sex", "age", "icu_type"):
+        assert sum(g.n_records for g in groups if g.family == family) == len(spoiled.records)
+
+
+def test_a_value_is_the_mean_over_folds_of_the_subgroup(groups, spoiled):
+    men = next(g for g in groups if g.level == "male")
+    inside = (spoiled.records["subgroup.sex"] == "male").to_numpy()
+    metric = metrics.load("auroc")
+    by_fold = [
+        metric(f.y[inside[f.record]], f.p["ensemble"][inside[f.record]], target=spoiled.target)
+        for f in spoiled.folds
+    ]
+    value = men.values["auroc"]
+    assert value.mean == pytest.approx(np.mean(by_fold))
+    assert value.interval.low < value.mean < value.interval.high
+    assert value.folds_used == 3
+
+
+def test_a_planted_gap_is_found_and_no_other(groups):
+    gaps = {(g.family, g.metric): g for g in subgroups.gaps(groups, ["auroc", "brier"])}
+    sex = gaps["sex", "auroc"]
+    assert sex.lowest[0] == "female"
+    assert sex.p_holm < 0.001
+    assert sex.size > 0.2
+    assert gaps["age", "auroc"].p_holm > 0.05
+
+
+def test_the_planted_slice_is_the_worst(spoiled):
+    found = worst_slices(spoiled, "ensemble")
+    assert found.found[0].conditions == (("sex", "female"),)
+    assert found.found[0].p_holm < 0.001
+    assert found.found[0].wrong > found.found[0].rest
+    tested = [s for s in found.found if s.n < 30]
+    assert not tested
+
+
+def test_wrong_is_missed_or_false_alarm(spoiled):
+    for s in worst_slices(spoiled, "ensemble").found:
+        assert s.wrong == pytest.approx(s.positive * s.missed + (1 - s.positive) * s.false_alarm)
+
+
+def test_no_features_no_slices(spoiled):
+    bare = replace(spoiled, records=spoiled.records[["record", "group", "set"]])
+    assert "no subgroups" in worst_slices(bare, "ensemble").why
+
+
+def test_the_jackknife_of_large_cohorts_agrees_with_the_bootstrap(monkeypatch, spoiled):
+    metric = metrics.load("auroc")
+    bootstrap = group_bootstrap(
+        [FoldData(f.y, f.p["ssm"], f.group, None) for f in spoiled.folds],
+        metric,
+        spoiled.target,
+        seed=0,
+        n_replicates=1000,
+    )
+    monkeypatch.setattr(subgroups, "MOST_BOOTSTRAPPED", 10)
+    whole = replace(spoiled, records=spoiled.records.assign(**{"subgroup.sex": "all"}))
+    found = subgroups.by_subgroup(whole, "ssm", [metric], seed=0, n_bootstrap=10)
+    value = next(g for g in found if g.level == "all").values["auroc"]
+    assert value.interval.method == "jackknife"
+    assert value.interval.low == pytest.approx(bootstrap.low, abs=0.01)
+    assert value.interval.high == pytest.approx(bootstrap.high, abs=0.01)
