@@ -94,9 +94,9 @@ def _protocol(summary: Mapping[str, Any], manifest: Manifest) -> str:
     return (
         f"## How it was made\n\nProtocol: {summary['protocol']}. Hyperparameters were chosen by {title} on "
         f"inner folds; trials in each study: {budget}. Stack, calibrator and thresholds were fitted on inner "
-        "out-of-fold predictions. The figures below are of outer-test records, which no choice has seen. In a "
-        "nested protocol they judge the procedure, and this bundle is that procedure run once more on "
-        "all records."
+        "out-of-fold predictions. The figures below are of outer-test records, which no choice has seen. In "
+        "a nested protocol they judge the procedure, and this bundle is that procedure run once "
+        "more on all records."
     )
 
 
