@@ -53,7 +53,6 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
         bundle.manifest.target,
         int(config["seed"]),
         n_replicates=_positive(config, "n_bootstrap"),
-        progress=progress,
     )
     for result in results.values():
         if "mean" in result:

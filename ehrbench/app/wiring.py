@@ -56,13 +56,19 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
     """Read the data, cut the folds, build the contenders, open the storage."""
     task = build_task(config["task"])
     metric = metrics.load(settings.metric)
+    if metric.ideal is not None:
+        raise ConfigError(
+            "metric", f"{metric.name} is best at {metric.ideal:g}, not at an end", "choose another"
+        )
     contenders = {name: _contender(name, config, task, settings) for name in config["model"]}
     if not contenders:
         raise ConfigError("models", "no model is named", "for example models=[ssm,lstm,lightgbm]")
     cohort, split = read_and_split(task, settings, progress)
     race = None
     if settings.pruner.name != "none":
-        race = Race(metric, task.target, settings.pruner.blocks)
+        race = Race(
+            metrics.load("auroc") if metric.needs_threshold else metric, task.target, settings.pruner.blocks
+        )
     search = Search(
         study_name=study_name,
         task=str(config["task"]["name"]),

@@ -16,10 +16,9 @@ import numpy as np
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
-from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray, IntArray
-from ehrbench.spine.intervals import group_bootstrap, resampled_t
+from ehrbench.spine.intervals import group_bootstraps, resampled_t
 from ehrbench.spine.resampling import FoldData
 
 
@@ -45,42 +44,34 @@ def evaluate(
     seed: int,
     *,
     n_replicates: int = 2000,
-    progress: Progress = SILENT,
 ) -> dict[str, dict[str, Any]]:
-    """Metric name -> {mean, sd, folds, interval, interval_procedure} or {undefined: why}."""
-    results: dict[str, dict[str, Any]] = {}
-    with progress.step("intervals", len(metrics)) as bar:
-        for metric in metrics:
-            bar.note(metric.name)
-            try:
-                results[metric.name] = _one(folds, metric, target, seed, n_replicates)
-            except UndefinedMetric as error:
-                results[metric.name] = {"undefined": str(error)}
-            bar.advance()
-    return results
+    """Metric name -> {mean, sd, folds, interval, interval_procedure} or {undefined: why}.
 
-
-def _one(
-    folds: Sequence[Judged], metric: Metric, target: Target, seed: int, n_replicates: int
-) -> dict[str, Any]:
-    by_fold = [metric(f.y, f.p, target=target, threshold=f.threshold) for f in folds]
+    Equal seeds draw equal resamples, whatever the predictions, so that two models' intervals are paired.
+    """
     data = [FoldData(f.y, f.p, f.group, f.threshold) for f in folds]
-    seed = derive_seed(seed, "bootstrap", metric.name)
-    result: dict[str, Any] = {
-        "mean": float(np.mean(by_fold)),
-        "sd": float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else None,
-        "folds": by_fold,
-        "interval": group_bootstrap(data, metric, target, seed=seed, n_replicates=n_replicates).to_dict(),
-    }
-    if len(folds) > 1 and all(f.n_train for f in folds):
-        n_test = float(np.mean([len(np.unique(f.group)) for f in folds]))
-        n_train = float(np.mean([f.n_train for f in folds]))
-        result["interval_procedure"] = resampled_t(by_fold, n_test / n_train).to_dict()
-    return result
+    seed = derive_seed(seed, "bootstrap")
+    intervals = group_bootstraps(data, metrics, target, seed=seed, n_replicates=n_replicates)
+    results: dict[str, dict[str, Any]] = {}
+    for metric in metrics:
+        try:
+            by_fold = [metric(f.y, f.p, target=target, threshold=f.threshold) for f in folds]
+        except UndefinedMetric as error:
+            results[metric.name] = {"undefined": str(error)}
+            continue
+        results[metric.name] = {
+            "mean": float(np.mean(by_fold)),
+            "sd": float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else None,
+            "folds": by_fold,
+            "interval": intervals[metric.name].to_dict(),
+        }
+        if len(folds) > 1 and all(f.n_train for f in folds):
+            ratio = np.mean([len(np.unique(f.group)) for f in folds]) / np.mean([f.n_train for f in folds])
+            results[metric.name]["interval_procedure"] = resampled_t(by_fold, float(ratio)).to_dict()
+    return results
 
 
 def by_model(results: Mapping[str, Mapping[str, Any]], metric: Metric) -> list[tuple[str, float]]:
     """Models and their mean of one metric, best first; those without a value last."""
-    sign = -1 if metric.greater_is_better else 1
     rows = [(name, result.get(metric.name, {}).get("mean", float("nan"))) for name, result in results.items()]
-    return sorted(rows, key=lambda row: (np.isnan(row[1]), sign * row[1]))
+    return sorted(rows, key=lambda row: (np.isnan(row[1]), -metric.gain(row[1])))

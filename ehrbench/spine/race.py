@@ -4,7 +4,8 @@ Each finished inner fold is cut into blocks of groups, the same for every trial 
 value is one step. Steps of two trials are therefore paired, and a signed-rank test over them (Wilcoxon) has
 enough pairs to fire; over five fold scores it hardly ever could. The value is the searched metric itself on
 stratified blocks: log loss would favour trials that calibrate well over trials that rank well, and loss
-weighting, a dimension of several spaces, moves it at will. Where the metric does not exist on a block, the
+weighting, a dimension of several spaces, moves it at will. (For metrics of decisions, which need a
+threshold, the race is run on AUROC.) Where the metric does not exist on a block, the
 block gives no step for any trial.
 """
 

@@ -95,7 +95,16 @@ class Search:
         facts = self._facts(contender, fold)
         ledger.open_study(key, digest(facts), facts)
         setting = TrialSetting(
-            key, self.dataset, fold, contender.builder, self.target, self.metric, self.race, ledger, self.seed
+            key=key,
+            dataset=self.dataset,
+            fold=fold,
+            builder=contender.builder,
+            target=self.target,
+            metric=self.metric,
+            threshold=self.threshold,
+            race=self.race,
+            ledger=ledger,
+            seed=self.seed,
         )
         return Study(
             setting=setting,
@@ -117,6 +126,7 @@ class Search:
             **{f"model.{name}": value for name, value in contender.builder.settings().items()},
             "space": dict(contender.space_settings),
             "metric": self.metric.name,
+            "threshold": str(self.threshold) if self.metric.needs_threshold else None,
             "search": dict(self.settings),
             "race_blocks": None if self.race is None else self.race.blocks,
             "seed": self.seed,

@@ -106,8 +106,7 @@ class Study:
             raise FitError(
                 f"study {self.key}: none of {len(rows)} trials completed; the last error was: {last}"
             )
-        sign = -1.0 if self.setting.metric.greater_is_better else 1.0
-        return min(complete, key=lambda row: (sign * (row.value or 0.0), row.number))
+        return min(complete, key=lambda row: (-self.setting.metric.gain(row.value or 0.0), row.number))
 
     def _total_fits(self) -> int:
         return self.n_trials * len(self.setting.fold.inner)

@@ -23,11 +23,13 @@ from ehrbench.core.ledger import Fit, Lease, Ledger, StudyKey, Ticket, TicketRow
 from ehrbench.core.metric import Metric
 from ehrbench.core.model import Builder, Model
 from ehrbench.core.progress import Step
+from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.folds import OuterFold
 from ehrbench.spine.race import Race
+from ehrbench.spine.thresholds import ThresholdRule
 
 
 class Pruned(Exception):
@@ -44,6 +46,7 @@ class TrialSetting:
     builder: Builder
     target: Target
     metric: Metric
+    threshold: ThresholdRule
     race: Race | None
     ledger: Ledger
     seed: int
@@ -100,7 +103,7 @@ def fit_fold(
         model.predict(valid.without_labels()), valid.labels.shape, setting.builder.name
     )
     try:
-        score = setting.metric(valid.labels, predictions, target=setting.target)
+        score = fold_score(setting, valid, predictions, inner)
     except UndefinedMetric as error:
         raise FitError(f"inner fold {inner}: {error}") from error
     lease.check()
@@ -118,6 +121,25 @@ def fit_fold(
     )
     setting.ledger.record_fit(ticket, fit)
     return fit
+
+
+def fold_score(setting: TrialSetting, valid: Records, predictions: FloatArray, inner: int) -> float:
+    """The metric on one inner fold.
+
+    A metric of decisions needs a threshold: each half of the fold's groups is judged at the threshold that
+    the rule chooses on the other half, so that no unit helps to choose its own.
+    """
+    metric, target = setting.metric, setting.target
+    if not metric.needs_threshold:
+        return metric(valid.labels, predictions, target=target)
+    _, group = np.unique(valid.groups, return_inverse=True)
+    draw = np.random.default_rng(derive_seed(setting.seed, "halves", inner)).permutation(int(group.max()) + 1)
+    first = np.repeat(draw[group.ravel()] % 2 == 0, valid.n_units)
+    scores = []
+    for judged in (first, ~first):
+        threshold = setting.threshold.choose(valid.labels[~judged], predictions[~judged], target)
+        scores.append(metric(valid.labels[judged], predictions[judged], target=target, threshold=threshold))
+    return float(np.mean(scores))
 
 
 def check_predictions(p: FloatArray, shape: tuple[int, ...], model: str) -> FloatArray:

@@ -139,6 +139,19 @@ def test_holdout_tests_on_the_named_sets_only(tmp_path):
     assert "interval_procedure" not in summary["models"]["ensemble"]["auroc"]
 
 
+@pytest.mark.parametrize("metric", ["f1", "log_loss", "brier"])
+def test_other_metrics_are_searched_too(metric, tmp_path):
+    config = {**tiny_config("beats", tmp_path, "models=[logistic]", "n_trials=3"), "metric": metric}
+    searching.search(config, [])
+    summary = json.loads((tmp_path / "tiny-beats-nested" / "summary.json").read_text())
+    trials = list(csv.DictReader((tmp_path / "tiny-beats-nested" / "trials.csv").open()))
+    best = min if metric in ("log_loss", "brier") else max
+    for fold in summary["folds"]:
+        complete = [t for t in trials if t["outer_fold"] == fold["name"] and t["state"] == "complete"]
+        chosen = fold["chosen"]["models"]["logistic"]
+        assert chosen[f"inner_{metric}"] == best(float(t["value"]) for t in complete)
+
+
 def test_refit_full_and_workers_give_a_bundle_too(tmp_path):
     summary = run("kinds", tmp_path, "refit=full", "models=[logistic]")
     assert summary["models"]["ensemble"]["auroc"]["mean"] > 0.65
