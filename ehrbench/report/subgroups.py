@@ -115,7 +115,7 @@ def _cochran(values: Sequence[tuple[str, float, float | None]]) -> tuple[float |
     errors = [error for _, _, error in values]
     for level, _, error in values:
         if error is None or error <= 0:
-            return None, None, f"{level} has the same value in all resamples, so its error is not known"
+            return None, None, f"{level} is the same in all resamples"
     mean, weight = np.array([v[1] for v in values]), np.array(errors, dtype=float) ** -2
     q = float((weight * (mean - np.average(mean, weights=weight)) ** 2).sum())
     return float(stats.chi2.sf(q, len(values) - 1)), None, ""
