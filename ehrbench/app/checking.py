@@ -29,6 +29,7 @@ class Holdout(_Block):
     name: str
     kind: Literal["holdout"]
     inner_folds: Folds
+    duplicates: Literal["drop", "refuse", "allow"]
 
 
 class External(_Block):
@@ -37,7 +38,7 @@ class External(_Block):
     path: str
     inner_folds: Folds
     inner: Literal["pooled", "valid"]
-    duplicates: Literal["refuse", "allow"]
+    duplicates: Literal["drop", "refuse", "allow"]
 
 
 class Data(_Block):

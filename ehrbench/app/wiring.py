@@ -131,7 +131,10 @@ def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[
                 np.flatnonzero(np.isin(cohort.set_of, names)) for names in (data.train_sets, data.test_sets)
             )
             label = f"holdout {'+'.join(data.train_sets)} -> {'+'.join(data.test_sets)}{_of(cohort)}"
-            return cohort, folds.holdout(cohort.records, train, test, protocol.inner_folds, seed, label)
+            split = folds.holdout(
+                cohort.records, train, test, protocol.inner_folds, seed, label, protocol.duplicates
+            )
+            return cohort, split
         case External():
             cohort = task.read(root, data.sets, progress)
             path = Path(protocol.path)

@@ -77,15 +77,25 @@ def nested(records: Records, k_outer: int, k_inner: int, seed: int, label: str =
     return Split(f"{label} {k_outer}x{k_inner}", tuple(outer), final)
 
 
-def holdout(records: Records, train: IntArray, test: IntArray, k_inner: int, seed: int, label: str) -> Split:
+def holdout(
+    records: Records,
+    train: IntArray,
+    test: IntArray,
+    k_inner: int,
+    seed: int,
+    label: str,
+    duplicates: str = "drop",
+) -> Split:
     """One fixed training set, one fixed test set; inner folds of the training set.
 
-    Raises DataError when a group, or identical content, stands in both.
+    duplicates: training records that share a group or their whole content with a test record are dropped
+        (``drop``; the label counts them), refused (``refuse``: DataError) or left (``allow``; the label
+        says so).
     """
     groups = split_groups(records)
-    _check_disjoint(records, groups, train, test, "holdout")
+    train, dropped = _apart(records, groups, train, test, duplicates, label)
     fold = _outer_fold(records, groups, 0, train, test, k_inner, seed)
-    return Split(label, (fold,), fold)
+    return Split(label + _marks(duplicates, dropped), (fold,), fold)
 
 
 def from_file(
@@ -96,20 +106,17 @@ def from_file(
     label: str,
     *,
     inner: str = "pooled",
-    duplicates: str = "refuse",
+    duplicates: str = "drop",
 ) -> Split:
     """External splits: ``[{"train": [id…], "valid": [id…], "test": [id…]}, …]``.
 
     inner: ``pooled`` splits train + valid into ``k_inner`` folds; ``valid`` uses the published valid part
         alone for stopping and selection (the label then says so).
-    duplicates: ``refuse`` identical content on both sides of a split, or ``allow`` it, as some published
-        splits have it (the label then says so).
+    duplicates: as for ``holdout``, for each fold.
     Raises DataError naming an unknown or repeated record id, or one that stands in two parts.
     """
     position = {str(name): i for i, name in enumerate(records.ids)}
-    by_content = split_groups(records)
-    by_group = _relabel(records.groups)
-    outer = []
+    groups, outer, dropped = split_groups(records), [], 0
     for i, fold in enumerate(folds):
         parts = {
             part: _positions(fold.get(part, ()), position, i, part) for part in ("train", "valid", "test")
@@ -119,20 +126,20 @@ def from_file(
         if (counts > 1).any():
             twice = records.ids[values[counts > 1][0]]
             raise DataError("stands in two parts of one split", file=label, record=twice, field=f"folds[{i}]")
-        groups = by_content if duplicates == "refuse" else by_group
-        train = np.sort(np.concatenate([parts["train"], parts["valid"]]))
-        test = np.sort(parts["test"])
-        _check_disjoint(records, groups, train, test, f"fold {i} of {label}")
+        name = f"fold {i} of {label}"
+        test, pooled = np.sort(parts["test"]), np.sort(np.concatenate([parts["train"], parts["valid"]]))
+        train, n_dropped = _apart(records, groups, pooled, test, duplicates, name)
+        dropped += n_dropped
         if inner == "valid":
-            pair = InnerFold(np.sort(parts["train"]), np.sort(parts["valid"]))
-            _check_disjoint(records, groups, pair.train, pair.valid, f"fold {i} of {label} (valid)")
+            valid = np.intersect1d(parts["valid"], train)
+            pair = InnerFold(np.intersect1d(parts["train"], train), valid)
             outer.append(_finish(records, i, train, test, (pair,)))
         else:
             outer.append(_outer_fold(records, groups, i, train, test, k_inner, seed))
     if not outer:
         raise DataError("holds no folds", file=label, field="folds")
-    marks = [f"inner={inner}"] * (inner == "valid") + ["duplicates allowed"] * (duplicates == "allow")
-    return Split(" ".join([label, *marks]), tuple(outer), outer[0])
+    label += ", stopped and chosen on valid" * (inner == "valid") + _marks(duplicates, dropped)
+    return Split(label, tuple(outer), outer[0])
 
 
 def split_groups(records: Records) -> IntArray:
@@ -235,15 +242,26 @@ def _check_classes(records: Records, index: IntArray, name: str) -> None:
         raise DataError(f"{name} has {what}", remedy="use fewer folds or more records")
 
 
-def _check_disjoint(records: Records, groups: IntArray, one: IntArray, other: IntArray, name: str) -> None:
-    both = np.isin(groups[one], groups[other])
-    if both.any():
+def _apart(
+    records: Records, groups: IntArray, train: IntArray, test: IntArray, duplicates: str, name: str
+) -> tuple[IntArray, int]:
+    """Training records without those that a test record repeats, and how many those were."""
+    both = np.isin(groups[train], groups[test])
+    if duplicates == "allow" or not both.any():
+        return train, 0
+    if duplicates == "refuse":
         raise DataError(
             f"{int(both.sum())} training records share a group or their whole content with test records",
             file=name,
-            record=records.ids[one[both][0]],
-            remedy="mend the split, or say protocol.duplicates=allow if it is published so",
+            record=records.ids[train[both][0]],
+            remedy="mend the split, or say protocol.duplicates=drop",
         )
+    return train[~both], int(both.sum())
+
+
+def _marks(duplicates: str, dropped: int) -> str:
+    marks = ", duplicates allowed" * (duplicates == "allow")
+    return marks + f", {dropped} training records dropped that repeat test records" * (dropped > 0)
 
 
 def _positions(ids: Sequence[object], position: Mapping[str, int], fold: int, part: str) -> IntArray:

@@ -103,10 +103,17 @@ def test_a_fold_of_one_class_is_named():
         folds.nested(Records(records.ids, records.groups, records.payload, records.n_units, y), 5, 5, 0)
 
 
-def test_holdout_refuses_identical_content_on_both_sides():
+def test_holdout_drops_refuses_or_allows_identical_content_on_both_sides():
     records = cohort(100, 10**6, 4, duplicates=1)  # record 0 repeats the last one
+    sides = (np.arange(50), np.arange(50, 100))
     with pytest.raises(DataError, match=r"record r0: 1 training records share"):
-        folds.holdout(records, np.arange(50), np.arange(50, 100), 3, 0, "a -> b")
+        folds.holdout(records, *sides, 3, 0, "a -> b", "refuse")
+    split = folds.holdout(records, *sides, 3, 0, "a -> b")
+    assert set(split.outer[0].train) == set(range(1, 50))
+    assert "1 training records dropped" in split.label
+    allowed = folds.holdout(records, *sides, 3, 0, "a -> b", "allow")
+    assert set(allowed.outer[0].train) == set(range(50))
+    assert "duplicates allowed" in allowed.label
 
 
 def test_holdout_bundle_fold_has_seen_training_records_only():
@@ -133,7 +140,7 @@ def test_external_split_pools_train_and_valid():
 def test_external_split_may_use_the_published_valid_part_and_says_so():
     records = cohort(200, 10**6, 6)
     split = external(records, inner="valid")
-    assert "inner=valid" in split.label
+    assert "chosen on valid" in split.label
     assert set(split.outer[0].inner[0].valid) == set(range(100, 130))
 
 
