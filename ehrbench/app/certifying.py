@@ -18,7 +18,8 @@ from ehrbench.core.progress import Progress
 from ehrbench.spine.certificate import NotClean, certify, counterfactual
 from ehrbench.spine.search import Search
 
-FILES = ("summary.json", "predictions.csv", "records.csv", "trials.csv", "config.yaml")
+#: What a certificate holds the digests of, beside the bundle's own checksums.
+FILES = ("summary.json", "predictions.csv", "records.csv", "skipped.csv", "trials.csv", "config.yaml")
 
 
 def certificate(folder: Path, search: Search) -> dict[str, Any]:

@@ -53,6 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     for verb in (get, simulate, describe):
         verb.add_argument("task", help=f"one of {', '.join(task_names())}")
         verb.add_argument("--root", type=Path, default=Path(os.environ.get("EHRBENCH_DATA", "data")))
+    report = commands.add_parser("report", help="write a run's report.html again")
+    report.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
+    report.set_defaults(run_command=_report)
+    compare = commands.add_parser("compare", help="one page for several runs, with paired tests")
+    compare.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    compare.add_argument("--output", type=Path, default=Path("comparison.html"), metavar="FILE")
+    compare.add_argument("--metric", help="default: the runs' own")
+    compare.set_defaults(run_command=_compare)
     certify = commands.add_parser("certify", help="check a finished search's leakage certificate again")
     certify.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
     certify.add_argument(
@@ -115,6 +123,20 @@ def _describe(options: argparse.Namespace) -> None:
     for skipped in cohort.skipped[:10]:
         print(f"  skipped: {skipped.file} record {skipped.record} {skipped.field}: {skipped.problem}")
     print(f"  digest {cohort.digest}")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from ehrbench.report import write_report
+
+    _, progress = terminal()
+    print(write_report(options.run, progress=progress))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from ehrbench.report import compare_runs
+
+    _, progress = terminal()
+    print(compare_runs(options.runs, options.output, metric=options.metric, progress=progress))
 
 
 def _certify(options: argparse.Namespace) -> None:

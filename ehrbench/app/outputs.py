@@ -3,11 +3,13 @@
     summary.json      every figure, with intervals (schema below)
     predictions.csv   record, unit, class, label, outer_fold, model, probability: of the outer tests
     records.csv       record, group, set, subgroup.<name>…, flag.<name>…: of all records
+    skipped.csv       file, record, field, problem: of the publisher's rows that were left out
     trials.csv        model, outer_fold, ticket, state, attempt, value, seconds, folds, best_steps, params,
                       error: one row a trial
     config.yaml       the resolved configuration
     certificate.json  what no outer test touched, and the digests of the files above (see spine.certificate)
-    bundle/           the winner (see core.bundle)
+    bundle/           the winner (see core.bundle), with its MODEL_CARD.md
+    report.html       all of it as one page
 
 Schema of ``summary.json`` (schema 1)
 -------------------------------------
@@ -19,7 +21,7 @@ models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, 
 selected: {model: {inner: mean inner value of the chosen trials, outer: mean outer value}} (the optimism);
 folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds}}], "all" being the bundle's;
 studies: {key: {complete, pruned, failed, seconds}};
-code: {git_commit, versions}.
+code: {git_commit, versions}; files: {other file of the folder: SHA-256}.
 """
 
 from __future__ import annotations
@@ -189,6 +191,14 @@ def write_records(path: Path, wired: Wired) -> None:
         writer.writerow(["record", "group", "set", *columns])
         groups = wired.search.dataset.groups
         writer.writerows(zip(records.ids, groups, cohort.set_of, *columns.values(), strict=True))
+
+
+def write_skipped(path: Path, wired: Wired) -> None:
+    """Every row or file of the publisher's that was left out, and why."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "record", "field", "problem"])
+        writer.writerows((s.file, s.record, s.field, s.problem) for s in wired.cohort.skipped)
 
 
 def write_trials(path: Path, wired: Wired) -> None:

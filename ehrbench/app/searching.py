@@ -15,9 +15,11 @@ from ehrbench.app.checking import Settings, check
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.wiring import Wired, wire
 from ehrbench.app.workers import LocalWorkers
+from ehrbench.core.bundle import file_digest
 from ehrbench.core.digest import digest
 from ehrbench.core.errors import StorageError
 from ehrbench.core.progress import Progress
+from ehrbench.report import write_model_card, write_report
 from ehrbench.spine.evaluation import by_model
 from ehrbench.spine.search import Outcome
 
@@ -78,7 +80,6 @@ def _run(
     summary = outputs.summarise(wired, outcome, results)
     _write(folder, wired, outcome, summary, progress)
     wired.search.forget_losers()
-    outputs.write_json(folder / "certificate.json", certifying.certificate(folder, wired.search))
     _close_parent(wired, summary, folder)
     _print(console, wired, summary, folder)
     metric = wired.search.metric.name
@@ -139,16 +140,23 @@ def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> Non
         print(f"{left} tracker calls wait in the spool; the next run sends them")
 
 
-def _write(
-    folder: Path, wired: Wired, outcome: Outcome, summary: Mapping[str, Any], progress: Progress
-) -> None:
+def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any], progress: Progress) -> None:
+    """Everything under the run's folder; report and certificate last, since they speak of the rest."""
     with outputs.replacing(folder / "config.yaml") as path:
         path.write_text(OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dict(wired.config))))))
-    outputs.write_json(folder / "summary.json", summary)
     outputs.write_predictions(folder / "predictions.csv", wired, outcome)
     outputs.write_records(folder / "records.csv", wired)
+    outputs.write_skipped(folder / "skipped.csv", wired)
     outputs.write_trials(folder / "trials.csv", wired)
+    files = [name for name in certifying.FILES if name != "summary.json"]
+    summary["files"] = {name: file_digest(folder / name) for name in files}
+    outputs.write_json(folder / "summary.json", summary)
     outputs.write_search_bundle(folder / "bundle", wired, outcome, summary["models"], progress)
+    options: dict[str, Any] = {"seed": wired.search.seed, "progress": progress}
+    options["n_bootstrap"] = min(1000, wired.settings.report.n_bootstrap)
+    write_model_card(folder, **options)
+    write_report(folder, **options)
+    outputs.write_json(folder / "certificate.json", certifying.certificate(folder, wired.search))
 
 
 def _print(console: Console, wired: Wired, summary: Mapping[str, Any], folder: Path) -> None:
@@ -158,7 +166,7 @@ def _print(console: Console, wired: Wired, summary: Mapping[str, Any], folder: P
         title += "  SIMULATED"
     shown = [m.name for m in outputs.reported_metrics(wired)][:5]
     leaderboard(console, title, [(name, summary["models"][name]) for name, _ in order], shown)
-    console.print(f"summary   {folder / 'summary.json'}\nbundle    {folder / 'bundle'}")
+    console.print(f"report    {folder / 'report.html'}\nsummary   {folder / 'summary.json'}")
     console.print(f"serve     ehrbench serve --bundle {folder / 'bundle'}")
     if wired.settings.tracker.kind == "mlflow":
         console.print(f"compare   mlflow ui --backend-store-uri {wired.settings.tracker.uri}")

@@ -106,7 +106,11 @@ def interval_of(resampled: Resampled, level: float = 0.95) -> Interval:
         low, high = np.quantile(defined, tails)
         return Interval(float(low), float(high), level, "percentile", n, str(error))
     if abs(bias) > MOST_BIAS:
-        low, high = np.quantile(defined, tails) - (defined.mean() - resampled.value)
+        low, high = np.quantile(defined, tails)
+        if resampled.value > 0 and defined.min() > 0:  # ECE, event 2: a ratio keeps them above 0
+            low, high = (bound * resampled.value / defined.mean() for bound in (low, high))
+        else:
+            low, high = (bound - (defined.mean() - resampled.value) for bound in (low, high))
         why = f"resampling itself moves the value, by z = {bias:.2f}"
         return Interval(float(low), float(high), level, "centred_percentile", n, why)
     z = bias + ndtri(tails)
