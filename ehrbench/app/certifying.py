@@ -41,7 +41,7 @@ def certify_run(
         if file_digest(folder / name) != expected:
             raise BundleError(f"{folder / name}: altered since the run wrote it")
     check_checksums(folder / "bundle")
-    wired = _wire(folder, progress)
+    wired = wire_run(folder, progress)
     again = certify(wired.search)
     for key, value in again.items():
         if written.get(key) != value:
@@ -80,8 +80,12 @@ def _elsewhere(config: Mapping[str, Any], folder: str) -> dict[str, Any]:
     return {**config, "storage": storage, "tracker": {"kind": "none"}}
 
 
-def _wire(folder: Path, progress: Progress) -> Wired:
-    content = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+def wire_run(folder: Path, progress: Progress) -> Wired:
+    """A finished run's search, wired again from its own configuration."""
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise BundleError(f"{path}: missing — is {folder} a finished run?")
+    content = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(content, dict)
     config = {str(k): v for k, v in content.items()} | {"tracker": {"kind": "none"}}
     return wire(config, check(config), folder.name, progress)

@@ -11,6 +11,7 @@ from pathlib import Path
 from dotenv import load_dotenv
 from omegaconf import OmegaConf
 
+from ehrbench.app import operating
 from ehrbench.app.building import build_task
 from ehrbench.app.console import terminal
 from ehrbench.core.errors import ConfigError, EhrbenchError
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     certify.add_argument("--folds", type=int, nargs="+", metavar="K", help="outer folds to run again (all)")
     certify.set_defaults(run_command=_certify)
+    operating.add_commands(commands)
     serve = commands.add_parser("serve", help="answer HTTP requests from a bundle")
     serve.add_argument("--bundle", type=Path, required=True, metavar="DIR")
     serve.add_argument("--host", default="127.0.0.1")

@@ -1,0 +1,159 @@
+"""Operating: ``ehrbench study status | doctor | export | replay`` on a ledger that searches are using."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from ehrbench.app.certifying import wire_run
+from ehrbench.app.console import terminal
+from ehrbench.core.errors import ConfigError, EhrbenchError, StorageError
+from ehrbench.infra import operations
+from ehrbench.infra.artifacts import FileArtifacts
+from ehrbench.infra.database import Database
+from ehrbench.infra.ledger import SqlLedger
+from ehrbench.infra.settings import Settings
+from ehrbench.infra.study import optuna_storage
+from ehrbench.spine.replay import replay
+
+#: Seconds between two looks of ``status --watch``.
+REFRESH_S = 2.0
+
+
+class NotRepeated(EhrbenchError):
+    """A fit trained again has other bits than the ledger."""
+
+    exit_code = 1
+
+
+def add_commands(commands: Any) -> None:
+    """The parser of ``ehrbench study``."""
+    study = commands.add_parser("study", help="look after searches: status, doctor, export, replay")
+    verbs = study.add_subparsers(required=True, metavar="VERB")
+    status = verbs.add_parser("status", help="studies, budgets, running trials, leases, best, time left")
+    status.add_argument("--n-trials", type=int, help="budget of each study, for the time left")
+    status.add_argument("--watch", action="store_true", help=f"look again every {REFRESH_S:g} s until Ctrl-C")
+    status.set_defaults(run_command=_status)
+    doctor = verbs.add_parser("doctor", help="zombies, orphans, missing and half-written artifacts")
+    doctor.add_argument("--fix", action="store_true", help="mend what can be mended (otherwise a dry run)")
+    doctor.set_defaults(run_command=_doctor)
+    export = verbs.add_parser("export", help="tickets or fits as a table")
+    export.add_argument("output", type=Path, metavar="FILE.csv|FILE.parquet")
+    export.add_argument("--each", choices=("ticket", "fit"), default="ticket")
+    export.set_defaults(run_command=_export)
+    for verb in (status, doctor, export):
+        verb.add_argument("study_name", nargs="?", help="all when left out")
+        verb.add_argument("--storage", choices=("sqlite", "mysql"), default="sqlite")
+        verb.add_argument("--runs-dir", type=Path, default=Path("runs"))
+    again = verbs.add_parser("replay", help="train a run's winners again and compare bit for bit (CPU)")
+    again.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
+    again.set_defaults(run_command=_replay)
+
+
+def _open(options: argparse.Namespace) -> tuple[Database, SqlLedger, FileArtifacts]:
+    environment = Settings.read()
+    path = options.runs_dir / "ehrbench.db"
+    if options.storage == "sqlite" and not path.exists():
+        raise StorageError(f"{path}: no searches there — name their folder with --runs-dir")
+    database = Database.of(options.storage, path, environment)
+    database.check()
+    url = environment.artifacts_url or str(options.runs_dir / "artifacts")
+    artifacts = FileArtifacts(url, environment.object_store_options())
+    return database, SqlLedger(database.engine, artifacts), artifacts
+
+
+def _status(options: argparse.Namespace) -> None:
+    console = Console(highlight=False)
+    _, ledger, _ = _open(options)
+    if not options.watch:
+        console.print(_table(ledger, options))
+        return
+    with Live(_table(ledger, options), console=console, auto_refresh=False) as live:
+        while True:
+            time.sleep(REFRESH_S)
+            live.update(_table(ledger, options), refresh=True)
+
+
+def _table(ledger: SqlLedger, options: argparse.Namespace) -> Table:
+    table = Table(title="studies", title_justify="left")
+    for name in (
+        "study",
+        "tickets",
+        "complete",
+        "pruned",
+        "failed",
+        "running",
+        "free",
+        "fits",
+        "best",
+        "left",
+    ):
+        table.add_column(name, justify="left" if name == "study" else "right")
+    for line in operations.status(ledger, options.study_name, n_trials=options.n_trials):
+        budget = f"{line.n_tickets}" if options.n_trials is None else f"{line.n_tickets}/{options.n_trials}"
+        counts = (line.complete, line.pruned, line.failed, line.claimed, line.free, line.fits)
+        best = "–" if line.best is None else f"{line.best:.4f}"
+        left = "–" if line.eta_s is None else f"{line.eta_s / 60:.0f} min"
+        table.add_row(str(line.study), budget, *map(str, counts), best, left)
+    return table
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    database, ledger, artifacts = _open(options)
+    storage = optuna_storage(database)
+    findings = operations.doctor(ledger, artifacts, storage, options.study_name, fix=options.fix)
+    for finding in findings:
+        print(
+            f"{'mended' if finding.fixed else 'found'}: {finding.what} ({finding.where}) — {finding.remedy}"
+        )
+    left = sum(not finding.fixed for finding in findings)
+    print("nothing is wrong" if not findings else f"{len(findings)} findings, {left} left")
+
+
+def _export(options: argparse.Namespace) -> None:
+    _, ledger, _ = _open(options)
+    rows = operations.export(ledger, options.study_name, each=options.each)
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    try:
+        if options.output.suffix == ".parquet":
+            import pyarrow as pa
+            import pyarrow.parquet as pq
+
+            plain = [{name: _plain(row.get(name)) for name in columns} for row in rows]
+            pq.write_table(pa.Table.from_pylist(plain), options.output)
+        elif options.output.suffix == ".csv":
+            with options.output.open("w", newline="") as file:
+                writer = csv.DictWriter(file, columns)
+                writer.writeheader()
+                writer.writerows(rows)
+        else:
+            raise ConfigError("FILE", f"{options.output} is neither .csv nor .parquet")
+    except OSError as error:
+        raise StorageError(f"{options.output}: cannot be written ({error.strerror})") from error
+    print(f"{len(rows)} rows  {options.output}")
+
+
+def _plain(value: Any) -> Any:
+    return value if value is None or isinstance(value, str | int | float | bool) else json.dumps(value)
+
+
+def _replay(options: argparse.Namespace) -> None:
+    _, progress = terminal()
+    wired = wire_run(options.run, progress)
+    replayed = replay(wired.search, wired.search.split.final, progress)
+    for one in replayed:
+        verdict = "same bits" if one.same else "OTHER BITS"
+        print(f"{one.model} trial {one.ticket} inner fold {one.fit.fold}: {verdict}")
+    if other := [one for one in replayed if not one.same]:
+        raise NotRepeated(
+            f"{len(other)} of {len(replayed)} fits differ — another CPU, thread count, GPU or package "
+            "version than at the first fit explains it; otherwise report a bug"
+        )
