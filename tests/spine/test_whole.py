@@ -12,6 +12,7 @@ import pytest
 from ehrbench.app import scoring, searching
 from ehrbench.core.errors import BundleError, StudyMismatch
 from ehrbench.runtime.bundle import Bundle
+from tests.spine import tiny
 from tests.spine.composing import tiny_config
 
 
@@ -137,6 +138,26 @@ def test_holdout_tests_on_the_named_sets_only(tmp_path):
     summary = run("beats", tmp_path, "protocol=holdout", "protocol.inner_folds=2")
     assert [(f["n_train"], f["n_test"]) for f in summary["folds"]] == [(240, 120)]
     assert "interval_procedure" not in summary["models"]["ensemble"]["auroc"]
+
+
+@pytest.mark.parametrize("inner", ["pooled", "valid"])
+def test_a_published_split_is_used_as_it_is(inner, tmp_path):
+    ids = [f"s{i}" for i in range(240)]
+    parts = [(ids[:140], ids[140:180], ids[180:]), (ids[100:], ids[60:100], ids[:60])]
+    folds = [{"train": a, "valid": v, "test": t} for a, v, t in parts]
+    (tmp_path / "splits.json").write_text(json.dumps({"folds": folds}))
+    protocol = ["protocol=file", f"protocol.path={tmp_path / 'splits.json'}", f"protocol.inner={inner}"]
+    searching.search(tiny_config("beats", tmp_path / "runs", "models=[logistic]", *protocol), [])
+    run_folder = tmp_path / "runs" / "tiny-beats-file"
+    summary = json.loads((run_folder / "summary.json").read_text())
+    assert [(f["n_train"], f["n_test"]) for f in summary["folds"]] == [(180, 60), (180, 60)]
+    assert ("chosen on valid" in summary["protocol"]) == (inner == "valid")
+    bundle = Bundle.load(run_folder / "bundle")
+    task = tiny_config("beats", tmp_path)["task"]
+    records = (
+        tiny.Tiny(**{k: v for k, v in task["build"].items() if k != "_target_"}).read(tmp_path, ["s"]).records
+    )
+    assert bundle.seen(records).tolist() == [True] * 180 + [False] * 60  # the first fold's training records
 
 
 @pytest.mark.parametrize("metric", ["f1", "log_loss", "brier"])
