@@ -34,7 +34,11 @@ SMALL: dict[str, Any] = {
 def configuration(name: str) -> dict[str, Any]:
     """The YAML of a model with its interpolations resolved as the application resolves them."""
     root = OmegaConf.create(
-        {"trainer": {"accelerator": "cpu", "threads": 1}, "model": OmegaConf.load(FOLDER / f"{name}.yaml")}
+        {
+            "n_trials": 1,
+            "trainer": {"accelerator": "cpu", "threads": 1},
+            "model": OmegaConf.load(FOLDER / f"{name}.yaml"),
+        }
     )
     resolved = OmegaConf.to_container(root, resolve=True)
     assert isinstance(resolved, dict)
