@@ -38,7 +38,7 @@ def start(script: str, *arguments: str, data: Path) -> subprocess.Popen[str]:
 
 def run(script: str, *arguments: str, data: Path) -> tuple[int, str]:
     process = start(script, *arguments, data=data)
-    out, error = process.communicate(timeout=300)
+    out, error = process.communicate(timeout=500)
     return process.returncode, out + error
 
 
@@ -111,13 +111,13 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(data, tmp_pa
     arguments = [*SMALL, f"runs_dir={tmp_path}", "n_trials=40"]
     process = start("search.py", *arguments, data=data)
     database = tmp_path / "ehrbench.db"
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 400
     while count_fits(database) < 5:
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=500)
     assert process.returncode == 130
     assert "goes on from here" in error
     assert "Traceback" not in error
