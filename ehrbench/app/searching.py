@@ -68,7 +68,7 @@ def _run(
     console.print(_banner(wired))
     tracker = wired.search.backend.tracker
     _open_parent(wired)
-    with LocalWorkers(settings.workers - 1, arguments):
+    with LocalWorkers(settings.workers - 1, arguments, folder):
         try:
             wired.search.spend(progress)
         except KeyboardInterrupt:

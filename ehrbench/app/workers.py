@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -13,27 +14,39 @@ WORKER = "EHRBENCH_WORKER"
 
 
 class LocalWorkers:
-    """Context manager: starts ``n`` workers, and waits for them (or ends them, on an error) at its end."""
+    """Context manager: starts ``n`` workers, and waits for them (or ends them, on an error) at its end.
 
-    def __init__(self, n: int, arguments: list[str]) -> None:
-        self._n, self._arguments = n, arguments
-        self._processes: list[subprocess.Popen[bytes]] = []
+    Each writes its progress to ``<folder>/worker-<number>.log``: one terminal shows one process. A worker
+    that fails is reported and missed by nobody, since others take its tickets over.
+    """
+
+    def __init__(self, n: int, arguments: list[str], folder: Path) -> None:
+        self._n, self._arguments, self._folder = n, arguments, folder
+        self._processes: dict[Path, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
-        for number in range(self._n):
-            environment = {**os.environ, WORKER: str(number + 1)}
-            command = [sys.executable, *self._arguments]
-            self._processes.append(subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL))
+        for number in range(1, self._n + 1):
+            environment = {**os.environ, WORKER: str(number)}
+            log = self._folder / f"worker-{number}.log"
+            with log.open("wb") as file:
+                self._processes[log] = subprocess.Popen(
+                    [sys.executable, *self._arguments],
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=subprocess.STDOUT,
+                )
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self._processes:
-            if kind is not None:
+        if kind is not None:
+            for process in self._processes.values():
                 process.terminate()
-        for process in self._processes:
-            process.wait()
+        for log, process in self._processes.items():
+            if process.wait() != 0 and kind is None:
+                print(f"a worker ended early (exit code {process.returncode}): see {log}", file=sys.stderr)
 
 
 def is_worker() -> bool:

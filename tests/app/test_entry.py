@@ -160,6 +160,9 @@ def test_two_local_workers_share_one_exact_budget(data, tmp_path):
     arguments = [*SMALL, f"runs_dir={tmp_path}", "n_trials=4", "workers=2"]
     code, output = run("search.py", *arguments, data=data)
     assert code == 0, output
+    assert (
+        "mortality-smoke" not in (tmp_path / "mortality-smoke" / "worker-1.log").read_text()
+    )  # only progress
     summary = json.loads((tmp_path / "mortality-smoke" / "summary.json").read_text())
     assert all(
         sum(s.get(k, 0) for k in ("complete", "pruned", "failed")) == 4 for s in summary["studies"].values()
