@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.table import Table
 
 from ehrbench.app.certifying import wire_run
-from ehrbench.app.console import terminal
+from ehrbench.app.console import LOG_WIDTH, terminal
 from ehrbench.core.errors import ConfigError, EhrbenchError, StorageError
 from ehrbench.infra import operations
 from ehrbench.infra.artifacts import FileArtifacts
@@ -72,6 +72,8 @@ def _open(options: argparse.Namespace) -> tuple[Database, SqlLedger, FileArtifac
 
 def _status(options: argparse.Namespace) -> None:
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = LOG_WIDTH
     _, ledger, _ = _open(options)
     if not options.watch:
         console.print(_table(ledger, options))
