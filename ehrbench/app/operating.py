@@ -1,4 +1,8 @@
-"""Operating: ``ehrbench study status | doctor | export | replay`` on a ledger that searches are using."""
+"""Operating: ``ehrbench study status | doctor | export | replay`` on a ledger that searches are using.
+
+What it needs of the database and of training is imported where it is used: the command that serves a bundle
+has neither.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +11,19 @@ import csv
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from ehrbench.app.certifying import wire_run
 from ehrbench.app.console import LOG_WIDTH, terminal
 from ehrbench.core.errors import ConfigError, EhrbenchError, StorageError
-from ehrbench.infra import operations
-from ehrbench.infra.artifacts import FileArtifacts
-from ehrbench.infra.database import Database
-from ehrbench.infra.ledger import SqlLedger
-from ehrbench.infra.settings import Settings
-from ehrbench.infra.study import optuna_storage
-from ehrbench.spine.replay import replay
+
+if TYPE_CHECKING:
+    from ehrbench.infra.artifacts import FileArtifacts
+    from ehrbench.infra.database import Database
+    from ehrbench.infra.ledger import SqlLedger
 
 #: Seconds between two looks of ``status --watch``.
 REFRESH_S = 2.0
@@ -59,6 +60,11 @@ def add_commands(commands: Any) -> None:
 
 
 def _open(options: argparse.Namespace) -> tuple[Database, SqlLedger, FileArtifacts]:
+    from ehrbench.infra.artifacts import FileArtifacts
+    from ehrbench.infra.database import Database
+    from ehrbench.infra.ledger import SqlLedger
+    from ehrbench.infra.settings import Settings
+
     environment = Settings.read()
     path = options.runs_dir / "ehrbench.db"
     if options.storage == "sqlite" and not path.exists():
@@ -85,6 +91,8 @@ def _status(options: argparse.Namespace) -> None:
 
 
 def _table(ledger: SqlLedger, options: argparse.Namespace) -> Table:
+    from ehrbench.infra import operations
+
     table = Table(title="studies", title_justify="left")
     for name in (
         "study",
@@ -109,6 +117,9 @@ def _table(ledger: SqlLedger, options: argparse.Namespace) -> Table:
 
 
 def _doctor(options: argparse.Namespace) -> None:
+    from ehrbench.infra import operations
+    from ehrbench.infra.study import optuna_storage
+
     database, ledger, artifacts = _open(options)
     storage = optuna_storage(database)
     findings = operations.doctor(ledger, artifacts, storage, options.study_name, fix=options.fix)
@@ -121,6 +132,8 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
+    from ehrbench.infra import operations
+
     _, ledger, _ = _open(options)
     rows = operations.export(ledger, options.study_name, each=options.each)
     columns = list(dict.fromkeys(name for row in rows for name in row))
@@ -148,6 +161,9 @@ def _plain(value: Any) -> Any:
 
 
 def _replay(options: argparse.Namespace) -> None:
+    from ehrbench.app.certifying import wire_run
+    from ehrbench.spine.replay import replay
+
     _, progress = terminal()
     wired = wire_run(options.run, progress)
     replayed = replay(wired.search, wired.search.split.final, progress)

@@ -207,7 +207,7 @@ def test_configuration_is_complete(name: str) -> None:
     text = (FOLDER / f"{name}.yaml").read_text()
     config = configuration(name)
     assert text.startswith(f"# @package model.{name}\n")
-    assert set(config) == {"view", "build", "space"}
+    assert set(config) == {"view", "n_trials", "build", "space"}
     assert config["view"] in VIEWS
     settings = set(inspect.signature(model_class(name)).parameters) - {"target", "featurizer"}
     assert set(config["build"]) - {"_target_"} == settings
