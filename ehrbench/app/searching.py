@@ -120,6 +120,8 @@ def _open_parent(wired: Wired) -> None:
     search = wired.search
     tags = {**search.tags, "kind": "search", "data_digest": search.dataset.digest[:16]}
     search.backend.tracker.run(search.study_name, name=search.study_name, tags=tags)
+    budget = ", ".join(f"{name} {c.n_trials}" for name, c in search.contenders.items())
+    tags["budget"] = budget
     params = {"protocol": search.split.label, "metric": search.metric.name, "seed": search.seed}
     params |= {f"n_trials.{name}": c.n_trials for name, c in search.contenders.items()}
     search.backend.tracker.params(search.study_name, params)
@@ -161,7 +163,9 @@ def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any]
 
 def _print(console: Console, wired: Wired, summary: Mapping[str, Any], folder: Path) -> None:
     order = by_model(summary["models"], wired.search.metric)
-    title = f"{summary['study_name']}: {summary['protocol']}, outer test, mean (95 % interval)"
+    budget = ", ".join(f"{name} {n}" for name, n in summary["budget"].items())
+    title = f"{summary['study_name']}: {summary['protocol']}, trials a study: {budget}\n"
+    title += "outer test, mean (95 % interval)"
     if summary["cohort"] == "simulated":
         title += "  SIMULATED"
     shown = [m.name for m in outputs.reported_metrics(wired)][:5]
