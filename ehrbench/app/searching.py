@@ -117,14 +117,13 @@ def _banner(wired: Wired) -> str:
 
 
 def _open_parent(wired: Wired) -> None:
-    search = wired.search
+    search, tracker = wired.search, wired.search.backend.tracker
+    budget = {name: contender.n_trials for name, contender in search.contenders.items()}
     tags = {**search.tags, "kind": "search", "data_digest": search.dataset.digest[:16]}
-    search.backend.tracker.run(search.study_name, name=search.study_name, tags=tags)
-    budget = ", ".join(f"{name} {c.n_trials}" for name, c in search.contenders.items())
-    tags["budget"] = budget
+    tags["budget"] = ", ".join(f"{name} {n}" for name, n in budget.items())
+    tracker.run(search.study_name, name=search.study_name, tags=tags)
     params = {"protocol": search.split.label, "metric": search.metric.name, "seed": search.seed}
-    params |= {f"n_trials.{name}": c.n_trials for name, c in search.contenders.items()}
-    search.backend.tracker.params(search.study_name, params)
+    tracker.params(search.study_name, params | {f"n_trials.{name}": n for name, n in budget.items()})
 
 
 def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> None:
