@@ -32,7 +32,8 @@ keep() {  # keep NUMBER ARGUMENTS...: one worker, until its search is spent or i
     shift
     set -m  # a subshell forgets it
     if [ "$gpus" -gt 0 ]; then export CUDA_VISIBLE_DEVICES=$(((number - 1) % gpus)); fi
-    trap 'kill -INT "$child" 2>/dev/null; wait "$child"; exit 130' INT TERM
+    # TERM, not INT: a job started in the background by a shell without job control inherits INT ignored.
+    trap 'kill -TERM "$child" 2>/dev/null; wait "$child"; exit 130' INT TERM
     while :; do
         started=$SECONDS
         EHRBENCH_WORKER="$number" "$python" experiments/search.py "$@" &

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,9 +19,17 @@ INTERRUPTED = 130
 
 
 def begin() -> None:
-    """What comes before Hydra: settings of ``.env`` (the environment goes first), and models spelled out."""
+    """What comes before Hydra: settings of ``.env`` (the environment goes first), and models spelled out.
+
+    SIGTERM (a container that stops, a scheduler's end of time) is taken as Ctrl-C is: tickets are given back.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
     load_dotenv(Path(".env"))
     sys.argv = spell_out(sys.argv)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def spell_out(arguments: list[str]) -> list[str]:

@@ -33,7 +33,11 @@ def start(script: str, *arguments: str, data: Path) -> subprocess.Popen[str]:
     environment |= {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
     command = [sys.executable, str(ROOT / "experiments" / script), *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-    return subprocess.Popen(command, env=environment, text=True, **pipes)
+
+    def take_interrupts() -> None:  # CI may run us as a background job, with SIGINT ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    return subprocess.Popen(command, env=environment, text=True, preexec_fn=take_interrupts, **pipes)
 
 
 def run(script: str, *arguments: str, data: Path) -> tuple[int, str]:
@@ -107,8 +111,9 @@ def test_runs_that_cannot_be_written_are_said_before_anything_is_trained(data, t
     assert "runs_dir=FOLDER" in error
 
 
-def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(data, tmp_path):
-    arguments = [*SMALL, f"runs_dir={tmp_path}", "n_trials=40"]
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_keeps_what_is_finished_and_the_same_command_goes_on(asked, data, tmp_path):
+    arguments = [*SMALL, f"runs_dir={tmp_path}", "n_trials=8"]
     process = start("search.py", *arguments, data=data)
     database = tmp_path / "ehrbench.db"
     deadline = time.monotonic() + 400
@@ -116,7 +121,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(data, tmp_pa
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(asked)
     _, error = process.communicate(timeout=500)
     assert process.returncode == 130
     assert "goes on from here" in error
@@ -127,7 +132,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(data, tmp_pa
     assert kept >= 5
     summary = json.loads((tmp_path / "mortality-smoke" / "summary.json").read_text())
     assert all(
-        sum(s.get(k, 0) for k in ("complete", "pruned", "failed")) == 40 for s in summary["studies"].values()
+        sum(s.get(k, 0) for k in ("complete", "pruned", "failed")) == 8 for s in summary["studies"].values()
     )
     assert summary["cohort"] == "simulated"
     assert "SIMULATED" in output
