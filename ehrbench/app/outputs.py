@@ -26,49 +26,27 @@ code: {git_commit, versions}; files: {other file of the folder: SHA-256}.
 
 from __future__ import annotations
 
-import csv
-import json
-import os
-import subprocess
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
 
-from ehrbench import __version__, metrics
+from ehrbench import metrics
+from ehrbench.app.provenance import git_commit, versions
 from ehrbench.app.wiring import Wired
 from ehrbench.core.bundle import Manifest
 from ehrbench.core.digest import digest
-from ehrbench.core.errors import StorageError
-from ehrbench.core.ledger import StudyKey, TicketRow
+from ehrbench.core.ledger import StudyKey
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress
-from ehrbench.core.records import Records
 from ehrbench.spine.bundling import write_bundle
 from ehrbench.spine.evaluation import Judged, evaluate
 from ehrbench.spine.procedure import Decided, describe
 from ehrbench.spine.search import Outcome
-
-TRIAL_COLUMNS = (
-    *("model", "outer_fold", "ticket", "state", "attempt", "value", "seconds"),
-    *("folds", "best_steps", "params", "error"),
-)
-PACKAGES = (
-    "optuna",
-    "numpy",
-    "scipy",
-    "scikit-learn",
-    "torch",
-    "pytorch-lightning",
-    "lightgbm",
-    "onnxruntime",
-)
 
 
 def reported_metrics(wired: Wired) -> list[Metric]:
@@ -169,78 +147,6 @@ def _describe_studies(wired: Wired) -> dict[str, Any]:
     return described
 
 
-def write_predictions(path: Path, wired: Wired, outcome: Outcome) -> None:
-    """Outer-test probabilities of every model: record, unit, class, label, fold, model, probability."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["record", "unit", "class", "label", "outer_fold", "model", "probability"])
-        for decided, tested in zip(outcome.decided, outcome.tested, strict=True):
-            fold = decided.chosen[0].study.setting.fold
-            records = wired.search.dataset.open(fold, "test", tested.index)
-            for model, p in tested.probabilities.items():
-                writer.writerows(_rows(records, p, wired.search.target.classes, (fold.name, model)))
-
-
-def write_records(path: Path, wired: Wired) -> None:
-    """Group, set, subgroups and flags of every record; ``group`` as the folds see it."""
-    cohort, records = wired.cohort, wired.cohort.records
-    columns = {f"subgroup.{name}": values for name, values in records.subgroups.items()}
-    columns |= {f"flag.{name}": values.astype(int) for name, values in records.flags.items()}
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["record", "group", "set", *columns])
-        groups = wired.search.dataset.groups
-        writer.writerows(zip(records.ids, groups, cohort.set_of, *columns.values(), strict=True))
-
-
-def write_skipped(path: Path, wired: Wired) -> None:
-    """Every row or file of the publisher's that was left out, and why."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", "record", "field", "problem"])
-        writer.writerows((s.file, s.record, s.field, s.problem) for s in wired.cohort.skipped)
-
-
-def write_trials(path: Path, wired: Wired) -> None:
-    """One row a ticket of every study; lists and parameters as JSON."""
-    search = wired.search
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, TRIAL_COLUMNS)
-        writer.writeheader()
-        for fold in search.split.all_folds:
-            for model in search.contenders:
-                key = StudyKey(search.study_name, search.task, model, fold.index)
-                for row in search.backend.ledger.tickets(key):
-                    writer.writerow({"model": model, "outer_fold": fold.name, **_trial(row)})
-
-
-def _trial(row: TicketRow) -> dict[str, Any]:
-    fits = sorted(row.fits, key=lambda fit: fit.fold)
-    return {
-        "ticket": row.number,
-        "state": row.state,
-        "attempt": row.attempt,
-        "value": "" if row.value is None else repr(row.value),
-        "seconds": round(sum(fit.duration_s for fit in fits), 3),
-        "folds": json.dumps([fit.score for fit in fits]),
-        "best_steps": json.dumps([fit.best_step for fit in fits]),
-        "params": json.dumps(dict(row.params or {})),
-        "error": row.error or "",
-    }
-
-
-def _rows(
-    records: Records, p: np.ndarray, classes: tuple[str, ...], more: tuple[object, ...]
-) -> Iterator[tuple[object, ...]]:
-    ids, numbers = records.ids[records.unit_record], records.unit_number
-    for u in range(len(p)):
-        for c, name in enumerate(classes):
-            label = (
-                "" if records.target is None or np.isnan(records.target[u, c]) else int(records.target[u, c])
-            )
-            yield (ids[u], numbers[u], name, label, *more, repr(float(p[u, c])))
-
-
 def write_search_bundle(
     directory: Path, wired: Wired, outcome: Outcome, results: Mapping[str, Any], progress: Progress
 ) -> None:
@@ -269,43 +175,3 @@ def write_search_bundle(
     )
     example = task.parse([task.example()], strict=True).records
     write_bundle(directory, outcome.final, manifest, config, example, search.refit, progress)
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary file that takes the place of ``path`` once written; StorageError where that fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def versions() -> dict[str, str]:
-    return {"ehrbench": __version__, **{name: version(name) for name in PACKAGES}}
-
-
-def git_commit() -> str:
-    """The checkout's commit, "+" behind it where the tree has changes; "unknown" outside a checkout."""
-    here = Path(__file__).resolve().parent
-
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=30, check=False
-        )
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        return (commit + "+" * bool(git("status", "--porcelain", "-uno"))) or "unknown"
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"

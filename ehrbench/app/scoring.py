@@ -11,7 +11,7 @@ import numpy as np
 
 from ehrbench import metrics
 from ehrbench.app.console import leaderboard, terminal
-from ehrbench.app.outputs import replacing, write_json
+from ehrbench.app.files import replacing, write_json
 from ehrbench.core.errors import BundleError, ConfigError
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray

@@ -10,9 +10,10 @@ from typing import Any
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from ehrbench.app import certifying, outputs
+from ehrbench.app import certifying, outputs, tables
 from ehrbench.app.checking import Settings, check
 from ehrbench.app.console import leaderboard, terminal
+from ehrbench.app.files import replacing, write_json
 from ehrbench.app.wiring import Wired, wire
 from ehrbench.app.workers import LocalWorkers
 from ehrbench.core.bundle import file_digest
@@ -143,21 +144,21 @@ def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> Non
 
 def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any], progress: Progress) -> None:
     """Everything under the run's folder; report and certificate last, since they speak of the rest."""
-    with outputs.replacing(folder / "config.yaml") as path:
+    with replacing(folder / "config.yaml") as path:
         path.write_text(OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dict(wired.config))))))
-    outputs.write_predictions(folder / "predictions.csv", wired, outcome)
-    outputs.write_records(folder / "records.csv", wired)
-    outputs.write_skipped(folder / "skipped.csv", wired)
-    outputs.write_trials(folder / "trials.csv", wired)
+    tables.write_predictions(folder / "predictions.csv", wired, outcome)
+    tables.write_records(folder / "records.csv", wired)
+    tables.write_skipped(folder / "skipped.csv", wired)
+    tables.write_trials(folder / "trials.csv", wired)
     files = [name for name in certifying.FILES if name != "summary.json"]
     summary["files"] = {name: file_digest(folder / name) for name in files}
-    outputs.write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", summary)
     outputs.write_search_bundle(folder / "bundle", wired, outcome, summary["models"], progress)
     options: dict[str, Any] = {"seed": wired.search.seed, "progress": progress}
     options["n_bootstrap"] = min(1000, wired.settings.report.n_bootstrap)
     write_model_card(folder, **options)
     write_report(folder, **options)
-    outputs.write_json(folder / "certificate.json", certifying.certificate(folder, wired.search))
+    write_json(folder / "certificate.json", certifying.certificate(folder, wired.search))
 
 
 def _print(console: Console, wired: Wired, summary: Mapping[str, Any], folder: Path) -> None:
