@@ -11,20 +11,24 @@ from ehrbench.core.types import FloatArray
 from ehrbench.metrics._column import SumsMetric
 
 
-class ConfusionMetric(SumsMetric):
-    """A function of true and false positives and negatives. Several classes: each against the rest."""
+class DecisionMetric(SumsMetric):
+    """A function of the four counts and the threshold. Several classes: each against the rest."""
 
     needs_threshold: ClassVar[bool] = True
-
-    @abstractmethod
-    def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
-        """Values (R,) of counts (R,), NaN where undefined."""
 
     def terms(self, y: FloatArray, p: FloatArray, threshold: float) -> FloatArray:
         called = p >= threshold
         positive = y == 1
         cells = [positive & called, ~positive & called, positive & ~called, ~positive & ~called]
         return np.stack(cells, axis=1).astype(np.float64)  # (n, 4)
+
+
+class ConfusionMetric(DecisionMetric):
+    """A function of true and false positives and negatives alone."""
+
+    @abstractmethod
+    def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
+        """Values (R,) of counts (R,), NaN where undefined."""
 
     def of_sums(self, sums: FloatArray, threshold: float) -> FloatArray:
         return self.of_counts(*sums.T)

@@ -10,17 +10,14 @@ import numpy as np
 
 from ehrbench.core.types import FloatArray
 from ehrbench.metrics._column import ratio
-from ehrbench.metrics._confusion import ConfusionMetric
+from ehrbench.metrics._confusion import DecisionMetric
 
 
-class NetBenefit(ConfusionMetric):
+class NetBenefit(DecisionMetric):
     """At most the prevalence; 0 for treating nobody. Undefined for a threshold outside [0, 1)."""
 
     name = "net_benefit"
     title = "Net benefit"
-
-    def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
-        raise NotImplementedError("net benefit needs the threshold besides the counts")
 
     def of_sums(self, sums: FloatArray, threshold: float) -> FloatArray:
         if not 0 <= threshold < 1:

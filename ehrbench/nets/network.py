@@ -7,19 +7,21 @@ learned. ``forward`` is both, which is what an exported network computes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from torch import Tensor, nn
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """Subclasses define ``prepare`` and ``score``."""
 
+    @abstractmethod
     def prepare(self, **arrays: Tensor) -> tuple[Tensor, ...]:
         """The view's arrays (B, ...) to what ``score`` takes (B, ...). No parameters, no dropout."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, *prepared: Tensor) -> Tensor:
         """Scores (B, C): logits, or unnormalised log probabilities for a multi-class target."""
-        raise NotImplementedError
 
     def forward(self, **arrays: Tensor) -> Tensor:
         return self.score(*self.prepare(**arrays))
