@@ -44,7 +44,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         check_range("learning_rate", self.learning_rate, 1e-6, 1.0)
-        check_range("weight_decay", self.weight_decay, 0.0, 10.0)
+        check_range("weight_decay", self.weight_decay, 0.0, 100.0)
         check_integer("batch_size", self.batch_size, 1, 65536)
         check_integer("max_epochs", self.max_epochs, 1, 10000)
         check_integer("patience", self.patience, 1, 10000)
