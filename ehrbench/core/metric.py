@@ -7,6 +7,7 @@ probabilities (U, C). Where it is defined on one column, it is the unweighted me
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
@@ -55,6 +56,10 @@ class Metric(ABC):
         if self.needs_threshold and threshold is None:
             raise UndefinedMetric(f"{self.name}: needs a decision threshold and none was chosen")
         return self.value(y, p, target=target, weight=weight, threshold=threshold)
+
+    def bounds(self, target: Target) -> tuple[float, float]:
+        """The least and the greatest value it can take; infinite where there is no bound."""
+        return -math.inf, math.inf
 
     def gain(self, value: float) -> float:
         """The value as a search compares it: greater is better, for every metric."""

@@ -10,6 +10,7 @@ over whichever classes happened to be defined would change its meaning from fold
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
@@ -94,6 +95,9 @@ class UnitMean(Metric):
     """Weighted mean of a loss that each unit has by itself; macro over columns where it has several."""
 
     greater_is_better: ClassVar[bool] = False
+
+    def bounds(self, target: Target) -> tuple[float, float]:
+        return 0.0, math.inf
 
     @abstractmethod
     def loss(self, y: FloatArray, p: FloatArray, target: Target) -> FloatArray:

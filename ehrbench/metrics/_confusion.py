@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.metrics._column import SumsMetric
 
@@ -24,7 +25,10 @@ class DecisionMetric(SumsMetric):
 
 
 class ConfusionMetric(DecisionMetric):
-    """A function of true and false positives and negatives alone."""
+    """A function of true and false positives and negatives alone: a share, or a mean of shares."""
+
+    def bounds(self, target: Target) -> tuple[float, float]:
+        return 0.0, 1.0
 
     @abstractmethod
     def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.metrics._column import ColumnMetric, Weighted, one_class, ratio
 from ehrbench.metrics._ranking import Ranking
@@ -17,6 +18,9 @@ class AUROC(ColumnMetric):
 
     name = "auroc"
     title = "AUROC"
+
+    def bounds(self, target: Target) -> tuple[float, float]:
+        return 0.0, 1.0
 
     def column(self, y: FloatArray, p: FloatArray, threshold: float) -> Weighted:
         ranking = Ranking(y, p)

@@ -17,6 +17,9 @@ class Brier(UnitMean):
     name = "brier"
     title = "Brier score"
 
+    def bounds(self, target: Target) -> tuple[float, float]:
+        return 0.0, 2.0 if target.kind == "multiclass" else 1.0
+
     def loss(self, y: FloatArray, p: FloatArray, target: Target) -> FloatArray:
         squared = (p - y) ** 2
         return squared.sum(axis=1, keepdims=True) if target.kind == "multiclass" else squared

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.metrics._column import SumsMetric, ratio
 
@@ -24,6 +25,9 @@ class ECE(SumsMetric):
     greater_is_better: ClassVar[bool] = False
     #: (N_BINS + 1,) where the bins begin and end; a bin holds its lower edge, the last one both.
     edges: ClassVar[FloatArray] = np.linspace(0, 1, N_BINS + 1)
+
+    def bounds(self, target: Target) -> tuple[float, float]:
+        return 0.0, 1.0
 
     def terms(self, y: FloatArray, p: FloatArray, threshold: float) -> FloatArray:
         bins = np.clip(np.searchsorted(self.edges, p, "right") - 1, 0, N_BINS - 1)

@@ -12,10 +12,12 @@ the tie's outcomes, so that the value does not depend on the order of the file.
 from __future__ import annotations
 
 import itertools
+import math
 from typing import ClassVar
 
 import numpy as np
 
+from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.metrics._column import ColumnMetric, Weighted
 
@@ -28,6 +30,9 @@ class Event2(ColumnMetric):
     name = "event2"
     title = "Event 2"
     greater_is_better: ClassVar[bool] = False
+
+    def bounds(self, target: Target) -> tuple[float, float]:
+        return 0.0, math.inf
 
     def column(self, y: FloatArray, p: FloatArray, threshold: float) -> Weighted:
         order = np.argsort(p, kind="stable")

@@ -6,8 +6,11 @@ range of thresholds it is the decision curve.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
+from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.metrics._column import ratio
 from ehrbench.metrics._confusion import DecisionMetric
@@ -18,6 +21,9 @@ class NetBenefit(DecisionMetric):
 
     name = "net_benefit"
     title = "Net benefit"
+
+    def bounds(self, target: Target) -> tuple[float, float]:
+        return -math.inf, 1.0
 
     def of_sums(self, sums: FloatArray, threshold: float) -> FloatArray:
         if not 0 <= threshold < 1:

@@ -67,7 +67,8 @@ def evaluate(
         }
         if len(folds) > 1 and all(f.n_train for f in folds):
             ratio = np.mean([len(np.unique(f.group)) for f in folds]) / np.mean([f.n_train for f in folds])
-            results[metric.name]["interval_procedure"] = resampled_t(by_fold, float(ratio)).to_dict()
+            procedure = resampled_t(by_fold, float(ratio)).within(metric.bounds(target))
+            results[metric.name]["interval_procedure"] = procedure.to_dict()
     return results
 
 

@@ -13,7 +13,7 @@ An interval that cannot be had says why; it is never a pair of NaN.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,16 @@ class Interval:
     method: str
     n_replicates: int
     reason: str | None = None
+
+    def within(self, bounds: tuple[float, float]) -> Interval:
+        """The part of it that a metric with these least and greatest values can reach.
+
+        Nothing is lost by it: the true value lies within the bounds, so the coverage stays.
+        """
+        if self.low is None or self.high is None:
+            return self
+        low, high = (float(np.clip(end, *bounds)) for end in (self.low, self.high))
+        return replace(self, low=low, high=high)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-like."""
@@ -86,7 +96,7 @@ def group_bootstraps(
     return {
         m.name: Interval(None, None, level, "bca", 0, str(found))
         if isinstance(found := resampled[m.name], UndefinedMetric)
-        else interval_of(found, level)
+        else interval_of(found, level).within(m.bounds(target))
         for m in metrics
     }
 
@@ -153,7 +163,7 @@ def resampled_t(by_fold: Sequence[float] | FloatArray, ratio: float, level: floa
 
     by_fold: the metric in each outer fold; ratio: test groups over training groups. The variance of the
     mean is (1/K + ratio) s², on K − 1 degrees of freedom (Nadeau & Bengio 2003, Machine Learning 52,
-    section 3).
+    section 3). It is symmetric and knows no bounds: hold it ``within`` the metric's.
     """
     values = np.asarray(by_fold, dtype=np.float64)
     k = len(values)

@@ -91,6 +91,18 @@ def test_unknown_labels_count_nothing_and_order_does_not_matter(name, kind):
 
 @every_metric
 @every_target
+def test_its_values_lie_within_its_bounds(name, kind):
+    target, metric = TARGETS[kind], metrics.load(name)
+    low, high = metric.bounds(target)
+    y, p = sample(target)
+    wrong = np.roll(y, 1, axis=1) if kind == "multiclass" else 1 - y
+    for risks in (p, y, wrong, (p + 2 * wrong) / 3):
+        if (value := value_or_reason(metric, y, risks, target)) is not None:
+            assert low <= value <= high
+
+
+@every_metric
+@every_target
 def test_many_weights_of_every_target_kind(name, kind):
     target, metric = TARGETS[kind], metrics.load(name)
     y, p = sample(target)

@@ -10,6 +10,7 @@ from scipy import stats
 
 from ehrbench import metrics
 from ehrbench.spine.comparison import auroc_covariance
+from ehrbench.spine.evaluation import Judged, evaluate
 from ehrbench.spine.intervals import (
     FoldData,
     bca,
@@ -163,3 +164,19 @@ def test_resampled_t_worked_by_hand():
     assert resampled_t(by_fold, 0.0).low > interval.low
     assert "one fold" in resampled_t([0.8], 0.25).reason
     assert "same in all" in resampled_t([0.8, 0.8], 0.25).reason
+
+
+def test_no_interval_passes_what_its_metric_can_reach():
+    wide = resampled_t([0.9, 0.99], 0.25)
+    assert wide.low < 0 < 1 < wide.high
+    held = wide.within(metrics.load("auroc").bounds(BINARY))
+    assert (held.low, held.high, held.method) == (0.0, 1.0, "resampled_t")
+    slope = wide.within(metrics.load("calibration_slope").bounds(BINARY))
+    assert slope == wide
+    assert resampled_t([0.9], 0.25).within((0.0, 1.0)).reason
+
+    few = [Judged(f.y, f.p, f.group, f.threshold, n_train=60) for f in folds(n=30, k=2, noise=0.1, seed=3)]
+    found = evaluate(few, [metrics.load(n) for n in ("auroc", "brier", "ece")], BINARY, 0, n_replicates=50)
+    for result in found.values():
+        assert 0 <= result["interval_procedure"]["low"] < result["interval_procedure"]["high"] <= 1
+    assert resampled_t(found["auroc"]["folds"], 0.5).high > 1
