@@ -143,7 +143,7 @@ def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> Non
 
 
 def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any], progress: Progress) -> None:
-    """Everything under the run's folder; report and certificate last, since they speak of the rest."""
+    """Everything under the run's folder; certificate and report last, since they speak of the rest."""
     with replacing(folder / "config.yaml") as path:
         path.write_text(OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dict(wired.config))))))
     tables.write_predictions(folder / "predictions.csv", wired, outcome)
@@ -157,8 +157,8 @@ def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any]
     options: dict[str, Any] = {"seed": wired.search.seed, "progress": progress}
     options["n_bootstrap"] = min(1000, wired.settings.report.n_bootstrap)
     write_model_card(folder, **options)
-    write_report(folder, **options)
     write_json(folder / "certificate.json", certifying.certificate(folder, wired.search))
+    write_report(folder, **options)
 
 
 def _print(console: Console, wired: Wired, summary: Mapping[str, Any], folder: Path) -> None:

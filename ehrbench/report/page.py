@@ -16,8 +16,10 @@ import numpy as np
 
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.progress import SILENT, Progress
-from ehrbench.report import cohort, importance, pairs, slices, subgroups, tripod
+from ehrbench.report import cohort, importance, pairs, skipped, slices, subgroups, tripod
+from ehrbench.report.certified import certified
 from ehrbench.report.counts import score_counts
+from ehrbench.report.explanations import explanations
 from ehrbench.report.figure import Figure
 from ehrbench.report.figures import curves as curve_figures
 from ehrbench.report.figures.fold_variance import fold_variance
@@ -107,10 +109,13 @@ def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress 
         "groups": groups,
         "gaps": subgroups.gaps(groups, [m.name for m in run.metrics]),
         "slices": worst,
+        "explained": explanations(run, colours[run.leader]),
         "search": search_figures,
         "cohort": cohort.cohort_table(run),
         "n_tested": cohort.tested_records(run),
         "calls": cohort.calls(run, run.ranking),
+        "skipped": skipped.reasons(run),
+        "certified": certified(run),
         "tripod": tripod.tripod(run),
         "options": {"seed": seed, "n_bootstrap": n_bootstrap},
     }

@@ -16,7 +16,8 @@ import yaml
 from scipy.special import expit, softmax
 
 from ehrbench import metrics
-from ehrbench.core.bundle import Manifest
+from ehrbench.app.certifying import FILES as CERTIFIED
+from ehrbench.core.bundle import Manifest, file_digest
 from ehrbench.core.target import Target
 from ehrbench.spine.evaluation import Judged, evaluate
 
@@ -73,6 +74,8 @@ def write_run(folder: Path, sketch: Sketch = Sketch()) -> Path:
     )  # fmt: skip
     (folder / "bundle").mkdir(exist_ok=True)
     (folder / "bundle" / "manifest.json").write_text(manifest.to_json())
+    _write_skipped(folder / "skipped.csv", sketch)
+    _write_certificate(folder, summary)
     return folder
 
 
@@ -113,6 +116,34 @@ def _write_records(path: Path, sketch: Sketch, rng: np.random.Generator) -> None
                          "flag.no_measurements"])  # fmt: skip
         for i in range(n):
             writer.writerow([f"0{i}", f"g{i}", "a", sex[i], age[i], ward[i], int(rng.random() < 0.05)])
+
+
+def _write_skipped(path: Path, sketch: Sketch) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "record", "field", "problem"])
+        for i in range(2):
+            writer.writerow([f"set-a/0{i}.txt", f"0{i}", f"HR in line {7 + i}", f"'7{i}x' is not a number"])
+
+
+def _write_certificate(folder: Path, summary: dict) -> None:
+    folds = []
+    for fold in summary["folds"]:
+        train = {"records": fold["n_train"], "digest": "1" * 64}
+        test = {"records": fold["n_test"], "digest": "2" * 64}
+        purposes = {name: {**train, "outer_test_records": 0} for name in ("fit", "stack")}
+        if fold["n_test"]:
+            purposes["test"] = {**test, "outer_test_records": fold["n_test"]}
+        named = {"name": fold["name"], "digest": fold["digest"]}
+        folds.append(
+            {**named, "train": train, "test": {**test, "groups": fold["n_test"]}, "purposes": purposes}
+        )
+    content = {
+        "schema": 1, "study_name": summary["study_name"], "data_digest": summary["data"]["digest"],
+        "protocol": summary["protocol"], "folds": folds,
+        "files": {name: file_digest(folder / name) for name in CERTIFIED},
+    }  # fmt: skip
+    (folder / "certificate.json").write_text(json.dumps(content))
 
 
 def _write_predictions(path, target, record, fold, y, p, sketch) -> None:
