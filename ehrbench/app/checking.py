@@ -56,6 +56,7 @@ class Trainer(_Block):
 
 class Report(_Block):
     n_bootstrap: Annotated[int, Field(ge=100, le=100_000)]
+    explained: Annotated[int, Field(ge=0, le=100_000)] = 200
 
 
 class Sampler(_Block):

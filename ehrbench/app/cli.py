@@ -57,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write a run's report.html again")
     report.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
     report.set_defaults(run_command=_report)
+    explain = commands.add_parser("explain", help="take a finished run's outer-test predictions apart")
+    explain.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
+    explain.add_argument(
+        "--records", type=int, metavar="N", help="records attributed (default: the run's own)"
+    )
+    explain.set_defaults(run_command=_explain)
     compare = commands.add_parser("compare", help="one page for several runs, with paired tests")
     compare.add_argument("runs", type=Path, nargs="+", metavar="RUN")
     compare.add_argument("--output", type=Path, default=Path("comparison.html"), metavar="FILE")
@@ -132,6 +138,14 @@ def _report(options: argparse.Namespace) -> None:
 
     _, progress = terminal()
     print(write_report(options.run, progress=progress))
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from ehrbench.app.explaining import explain_run
+
+    _, progress = terminal()
+    print(explain_run(options.run, options.records, progress))
+    print(f"the page shows them after: ehrbench report {options.run}")
 
 
 def _compare(options: argparse.Namespace) -> None:

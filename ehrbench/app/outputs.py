@@ -9,6 +9,7 @@
     config.yaml       the resolved configuration
     certificate.json  what no outer test touched, and the digests of the files above (see spine.certificate)
     bundle/           the winner (see core.bundle), with its MODEL_CARD.md
+    explanations.json what the outer-test predictions rest on (docs/explanations.md)
     report.html       all of it as one page
 
 Schema of ``summary.json`` (schema 1)

@@ -132,7 +132,15 @@ def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> Non
     for model, results in summary["models"].items():
         values = {f"{model}.{name}": r["mean"] for name, r in results.items() if "mean" in r}
         tracker.metrics(search.study_name, values)
-    for name in ("summary.json", "predictions.csv", "report.html", "config.yaml", "certificate.json"):
+    files = (
+        "summary.json",
+        "predictions.csv",
+        "report.html",
+        "config.yaml",
+        "certificate.json",
+        "explanations.json",
+    )
+    for name in files:
         if (folder / name).exists():
             tracker.artifact(search.study_name, folder / name)
     tracker.artifact(search.study_name, folder / "bundle", "bundle")
@@ -154,6 +162,10 @@ def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any]
     summary["files"] = {name: file_digest(folder / name) for name in files}
     write_json(folder / "summary.json", summary)
     outputs.write_search_bundle(folder / "bundle", wired, outcome, summary["models"], progress)
+    if wired.settings.report.explained:
+        from ehrbench.app.explaining import write_explanations  # takes torch, whatever the models are
+
+        write_explanations(folder, wired, outcome.decided, wired.settings.report.explained, progress)
     options: dict[str, Any] = {"seed": wired.search.seed, "progress": progress}
     options["n_bootstrap"] = min(1000, wired.settings.report.n_bootstrap)
     write_model_card(folder, **options)

@@ -15,6 +15,7 @@ from ehrbench.core.digest import derive_seed
 from ehrbench.core.ledger import TicketRow
 from ehrbench.core.metric import Metric
 from ehrbench.core.model import Model
+from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.ensemble import Ensemble
@@ -68,6 +69,29 @@ class Decided:
     index: IntArray  # out-of-fold records, in inner-fold order
     out_of_fold: Mapping[str, FloatArray]  # model or ensemble -> (U, C)
 
+    def fitted(self, target: Target, refit: str) -> Fitted:
+        """The same with its models in memory, ready to predict."""
+        return Fitted({c.name: c.models(refit) for c in self.chosen}, self.ensemble, target)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A decided procedure that predicts: each model is the mean of its fits, the ensemble combines them."""
+
+    models: Mapping[str, Sequence[Model]]
+    ensemble: Ensemble
+    target: Target
+
+    def predict(self, records: Records) -> dict[str, FloatArray]:
+        """Model or ensemble -> probabilities (U, C) of the records' units."""
+        shape = (records.total_units, self.target.n_classes)
+        probabilities: dict[str, FloatArray] = {
+            name: np.mean([check_predictions(m.predict(records), shape, name) for m in models], axis=0)
+            for name, models in self.models.items()
+        }
+        scores = {name: self.target.scores(p) for name, p in probabilities.items()}
+        return probabilities | {ENSEMBLE_NAME: self.ensemble.predict(scores)}
+
 
 @dataclass(frozen=True)
 class Tested:
@@ -103,15 +127,7 @@ def test(decided: Decided, target: Target, refit: str) -> Tested:
     """Let the finished procedure predict its outer-test records."""
     setting = decided.chosen[0].study.setting
     records = setting.dataset.open(setting.fold, "test", setting.fold.test)
-    shape = records.labels.shape
-    unlabelled = records.without_labels()
-    probabilities: dict[str, FloatArray] = {}
-    for chosen in decided.chosen:
-        parts = [check_predictions(m.predict(unlabelled), shape, chosen.name) for m in chosen.models(refit)]
-        probabilities[chosen.name] = np.mean(parts, axis=0)
-    scores = {name: target.scores(p) for name, p in probabilities.items()}
-    probabilities[ENSEMBLE_NAME] = decided.ensemble.predict(scores)
-    return Tested(setting.fold.test, probabilities)
+    return Tested(setting.fold.test, decided.fitted(target, refit).predict(records.without_labels()))
 
 
 def describe(decided: Decided, metric: Metric) -> dict[str, Any]:

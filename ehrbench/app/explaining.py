@@ -1,0 +1,50 @@
+"""Explaining: ``explanations.json`` of a run, when its search ends or when asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ehrbench.app.certifying import wire_run
+from ehrbench.app.files import write_json
+from ehrbench.app.wiring import Wired
+from ehrbench.core.bundle import file_digest
+from ehrbench.core.errors import BundleError, ConfigError
+from ehrbench.core.progress import Progress
+from ehrbench.explain import FILE, explain
+from ehrbench.spine.procedure import Decided
+
+
+def explain_run(folder: Path, n_records: int | None, progress: Progress) -> Path:
+    """Explain a finished run from its data and ledger; the file's path.
+
+    n_records: outer-test records attributed; None: as the run's configuration says.
+    """
+    if not (folder / "predictions.csv").is_file():
+        raise BundleError(f"{folder / 'predictions.csv'}: missing — is {folder} a finished run?")
+    wired = wire_run(folder, progress)
+    n_records = wired.settings.report.explained if n_records is None else n_records
+    if n_records < 1:
+        raise ConfigError("--records", f"{n_records} leaves nothing to explain", "give 1 or more")
+    search = wired.search
+    return write_explanations(
+        folder, wired, [search.decide(f) for f in search.split.outer], n_records, progress
+    )
+
+
+def write_explanations(
+    folder: Path, wired: Wired, decided: Sequence[Decided], n_records: int, progress: Progress
+) -> Path:
+    """Write the explanations of the outer folds' finished procedures."""
+    search = wired.search
+    content = explain(
+        decided,
+        search.metric,
+        search.target,
+        search.refit,
+        n_records=n_records,
+        seed=search.seed,
+        progress=progress,
+    )
+    write_json(folder / FILE, content | {"predictions": file_digest(folder / "predictions.csv")})
+    return folder / FILE

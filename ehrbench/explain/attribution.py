@@ -1,0 +1,153 @@
+"""Attribution: a fitted model's scores split into additive parts, one for each source, for each unit.
+
+Trees by TreeSHAP (Lundberg et al. 2020, "From local explanations to global understanding with explainable AI
+for trees", algorithm 2, as LightGBM computes it: against the mean over the training records as the trees
+hold them), networks by integrated gradients (``gradients``), linear models by coefficient times input. All
+in units of the score, which is log-odds. A tree's column that is missing for a unit counts as missingness
+for that unit, whatever the column.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+
+from ehrbench.core import views
+from ehrbench.core.model import Model, load_arrays
+from ehrbench.core.records import Records
+from ehrbench.core.types import FloatArray
+from ehrbench.explain.gradients import integrated_gradients
+from ehrbench.explain.sources import Source, sources
+from ehrbench.models.lightgbm import LightGBM, raw_scores
+from ehrbench.models.logistic import Logistic
+from ehrbench.models.network import NetworkModel
+from ehrbench.models.session import threads
+
+#: Where the parts of a table's columns are counted from.
+CENTRE = "from a record at the training centre"
+
+
+class Unexplained(Exception):
+    """This model cannot be attributed; the message says why."""
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """Parts of the scores of U units and C classes.
+
+    by_hour: the share of ``parts`` that belongs to an hour of the record, where the view has times.
+    gap: largest absolute difference between a score and the sum of its parts and base; what the method's
+        arithmetic leaves over.
+    """
+
+    method: str
+    parts: Mapping[Source, FloatArray]  # (U, C)
+    gap: float
+    by_hour: Mapping[Source, FloatArray] = field(default_factory=dict)  # (U, C, H)
+
+
+def attribute(model: Model, records: Records, n_hours: int) -> Attribution:
+    """The attribution of one fitted model. Raises Unexplained."""
+    if not isinstance(model, LightGBM | NetworkModel | Logistic):
+        raise Unexplained(f"there is no attribution for a {type(model).__name__}")
+    view = model.featurizer.transform(records)
+    if not (named := sources(view)):
+        raise Unexplained(f"its {type(view).__name__} does not name its columns")
+    if isinstance(model, NetworkModel):
+        return _network(model, view, named, n_hours)
+    values = view.arrays()["values"]
+    if isinstance(model, LightGBM):
+        method = "TreeSHAP, against the mean training record"
+        parts, gap = tree_shap(model, values)
+    else:
+        method = f"coefficient × input, {CENTRE}"
+        parts, gap = values[:, None, :] * _coefficient(model).T, 0.0  # (U, C, F)
+    return Attribution(method, by_source(parts, values, named["values"]), gap)
+
+
+def mean(attributions: Sequence[Attribution]) -> Attribution:
+    """Of a chosen trial's models, whose mean predicts; a source that one lacks is 0 there."""
+    n = len(attributions)
+
+    def averaged(tables: Sequence[Mapping[Source, FloatArray]]) -> dict[Source, FloatArray]:
+        names = dict.fromkeys(name for table in tables for name in table)
+        return {name: np.sum([t[name] for t in tables if name in t], axis=0) / n for name in names}
+
+    return Attribution(
+        attributions[0].method,
+        averaged([a.parts for a in attributions]),
+        max(a.gap for a in attributions),
+        averaged([a.by_hour for a in attributions]),
+    )
+
+
+def tree_shap(model: LightGBM, values: FloatArray) -> tuple[FloatArray, float]:
+    """(U, C, F) Shapley values of the raw scores, and the gap to these."""
+    with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
+        model.export(Path(folder))
+        files = sorted(Path(folder).glob("model*.txt"), key=lambda path: (len(path.name), path.name))
+        boosters = [lightgbm.Booster(model_file=file) for file in files]
+    n, f = values.shape
+    found = [
+        np.asarray(b.predict(values, pred_contrib=True, num_threads=model.threads)).reshape(n, -1, f + 1)
+        for b in boosters
+    ]
+    parts = np.concatenate(found, axis=1)  # (U, C, F + 1), the base last
+    gap = np.abs(parts.sum(axis=2) - raw_scores(boosters, values, model.threads)).max(initial=0)
+    return parts[:, :, :-1], float(gap)
+
+
+def by_source(parts: FloatArray, values: FloatArray, named: Sequence[Source]) -> dict[Source, FloatArray]:
+    """Parts (U, C, F) of a table's columns summed by source; a missing cell is missingness."""
+    total: dict[Source, FloatArray] = defaultdict(lambda: np.zeros(parts.shape[:2]))
+    missing = np.isnan(values)
+    for f, one in enumerate(named):
+        hole = missing[:, None, f]  # (U, 1)
+        if one.kind == "missingness" or hole.any():
+            absent = parts[:, :, f] if one.kind == "missingness" else parts[:, :, f] * hole
+            total[Source(one.parameter, "missingness")] += absent
+        if one.kind == "value":
+            total[one] += parts[:, :, f] * ~hole
+    return dict(total)
+
+
+def _network(
+    model: NetworkModel, view: views.View, named: Mapping[str, tuple[Source, ...]], n_hours: int
+) -> Attribution:
+    arrays = view.arrays()
+    if any(np.isnan(array).any() for array in arrays.values()):
+        raise Unexplained("its view holds missing values, along which there is no path")
+    # Its own network, read and never changed: a public way to it would change the digest of every study.
+    net = model._fitted()
+    with threads(model.threads):
+        found, difference = integrated_gradients(net, arrays, named)
+    gap = np.abs(sum(x.reshape(*difference.shape, -1).sum(axis=2) for x in found.values()) - difference)
+    total: dict[Source, FloatArray] = defaultdict(lambda: np.zeros(difference.shape))
+    hourly: dict[Source, FloatArray] = defaultdict(lambda: np.zeros((*difference.shape, n_hours)))
+    start = CENTRE
+    if isinstance(view, views.Sequence):
+        start = "from a record with nothing measured"
+        hour = np.clip(np.ceil(view.time_hours).astype(np.int64), 1, max(n_hours, 1)) - 1  # (U, L)
+        of_hour = (hour[..., None] == np.arange(n_hours)).astype(np.float32)  # (U, L, H)
+    for name, parts in found.items():
+        timed = parts.ndim == 4  # (U, C, L, F)
+        whole = parts.sum(axis=2) if timed else parts
+        spread = np.einsum("uclf,ulh->fuch", parts, of_hour) if timed else None
+        for f, one in enumerate(named[name]):
+            total[one] += whole[..., f]
+            if spread is not None:
+                hourly[one] += spread[f]
+    return Attribution(f"integrated gradients, {start}", dict(total), float(gap.max(initial=0)), dict(hourly))
+
+
+def _coefficient(model: Logistic) -> FloatArray:
+    """(F, C)"""
+    with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
+        model.save(Path(folder))
+        return load_arrays(Path(folder) / "model.npz")["coefficient"]

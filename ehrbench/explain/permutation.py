@@ -1,0 +1,53 @@
+"""Permutation importance by parameter (Breiman 2001, section 10; Fisher, Rudin & Dominici 2019).
+
+All that a record holds of one parameter is given to another record, and the finished procedure predicts
+again: what the metric loses is what the parameter was worth to it. Parameters that tell the same story share
+their worth and look smaller than they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from ehrbench.core.metric import Metric
+from ehrbench.core.progress import Step
+from ehrbench.core.records import Records
+from ehrbench.core.types import FloatArray
+from ehrbench.explain.payloads import exchanged, parameters
+from ehrbench.spine.procedure import Fitted
+
+
+def metric_drops(
+    fitted: Fitted,
+    records: Records,
+    metric: Metric,
+    thresholds: Mapping[str, FloatArray],
+    *,
+    repeats: int,
+    rng: np.random.Generator,
+    bar: Step,
+) -> dict[str, dict[str, list[float]]]:
+    """Model or ensemble -> parameter -> loss of the metric in each repeat (below 0: it gained by noise).
+
+    records: labelled, and not among those that anything was fitted or chosen on. Each repeat gives all
+    parameters the same exchange of records. Raises UndefinedMetric.
+    """
+    donors = [rng.permutation(len(records)) for _ in range(repeats)]
+
+    def gains(probabilities: Mapping[str, FloatArray]) -> dict[str, float]:
+        return {
+            name: metric.gain(metric(records.labels, p, target=fitted.target, threshold=thresholds.get(name)))
+            for name, p in probabilities.items()
+        }
+
+    base = gains(fitted.predict(records.without_labels()))
+    drops: dict[str, dict[str, list[float]]] = {name: {} for name in base}
+    for parameter in parameters(records.payload):
+        bar.note(parameter)
+        for order in donors:
+            for name, gain in gains(fitted.predict(exchanged(records, parameter, order))).items():
+                drops[name].setdefault(parameter, []).append(base[name] - gain)
+            bar.advance()
+    return drops

@@ -1,0 +1,73 @@
+"""Payloads taken apart: what is cut off or exchanged, and that nothing else is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ehrbench.explain.payloads import exchanged, measured, n_hours, parameters, until
+from ehrbench.features.grid import Grid
+from ehrbench.features.statistics import Statistics
+from tests.features.payloads import DESCRIPTORS, PARAMETERS, random_events, random_rows, records_of
+from tests.models.toy import Series
+
+
+def test_until_an_hour_what_was_measured_later_changes_nothing():
+    events = random_events(30, 0)
+    later = events.minute > 60 * 20
+    other = replace(events, value=np.where(later, events.value + 1000, events.value))
+    assert later.any()
+    for featurizer in (Statistics(), Grid()):
+        one, two = (featurizer.rows(until(records_of(e), 20)).arrays() for e in (events, other))
+        for name, array in one.items():
+            np.testing.assert_array_equal(array, two[name])
+    assert (
+        until(records_of(other), 21).payload.digests() != until(records_of(events), 21).payload.digests()
+    ).any()
+
+
+def test_until_the_last_hour_is_everything():
+    events = random_events(30, 1)
+    assert n_hours(events) == 48
+    assert (until(records_of(events), 48).payload.digests() == events.digests()).all()
+    counts = measured(events, 48)
+    assert (counts.sum(axis=1) == events.n_events).all()
+    assert (counts.cumsum(axis=1)[:, 9] == until(records_of(events), 10).payload.n_events).all()
+
+
+@pytest.mark.parametrize("parameter", ["HR", "Age", "Weight", "Never"])
+def test_one_parameter_of_events_is_exchanged_and_no_other(parameter):
+    events, donors = random_events(25, 2), np.random.default_rng(0).permutation(25)
+    found = exchanged(records_of(events), parameter, donors).payload
+    back = exchanged(records_of(found), parameter, np.argsort(donors)).payload
+    assert (back.digests() == events.digests()).all()
+    given = events.take(donors)
+    for name in PARAMETERS:
+        source = given if name == parameter else events
+        of = [
+            (part.cell[hit], part.minute[hit], part.value[hit])
+            for part in (found, source)
+            for hit in [part.parameter == PARAMETERS.index(name)]
+        ]
+        for one, two in zip(*of, strict=True):
+            np.testing.assert_array_equal(one, two)
+    for place, name in enumerate(DESCRIPTORS):
+        source = given if name == parameter else events
+        np.testing.assert_array_equal(found.descriptors[:, place], source.descriptors[:, place])
+
+
+def test_one_column_of_rows_is_exchanged_and_no_other():
+    rows, donors = random_rows(20, 0), np.random.default_rng(0).permutation(20)
+    found = exchanged(records_of(rows), "Income", donors).payload
+    expected = rows.values.copy()
+    expected[:, 1] = rows.values[donors, 1]
+    np.testing.assert_array_equal(found.values, expected)
+    assert n_hours(rows) == 0
+
+
+def test_a_payload_of_another_kind_has_neither_parameters_nor_hours():
+    other = Series((np.zeros((1, 2, 3)),))
+    assert parameters(other) == ()
+    assert n_hours(other) == 0
+    with pytest.raises(TypeError, match="Series has no parameters"):
+        exchanged(records_of(other), "HR", np.zeros(1, dtype=np.int64))

@@ -1,0 +1,54 @@
+"""Sources: every column of every configured view is told apart, by parameter and by value or missingness."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+
+from ehrbench.app.building import build, build_task
+from ehrbench.core.views import Tokens
+from ehrbench.explain.payloads import parameters
+from ehrbench.explain.sources import Source, source, sources
+from ehrbench.features.clinical import CLINICAL
+from tests.explain.records import cohort
+
+CONF = Path(__file__).parents[2] / "conf" / "task"
+NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("column", "expected"),
+    [
+        ("Lactate.mean", ("Lactate", "value")),
+        ("Lactate.count@36-48", ("Lactate", "missingness")),
+        ("Lactate.last_hour", ("Lactate", "missingness")),
+        ("Lactate.last@24-48.missing", ("Lactate", "missingness")),
+        ("HR.delta", ("HR", "missingness")),
+        ("Age.descriptor", ("Age", "value")),
+        ("Age", ("Age", "value")),
+        ("GenHlth=3", ("GenHlth", "value")),
+        ("bmi", ("bmi", "value")),
+    ],
+)
+def test_a_name_says_parameter_and_kind(column, expected):
+    assert source(column) == Source(*expected)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_configured_view_speaks_of_parameters_the_payload_has(name, tmp_path, monkeypatch):
+    config = OmegaConf.create({"task": OmegaConf.load(CONF / f"{name}.yaml")})
+    task_config = OmegaConf.to_container(config, resolve=True)["task"]
+    records = cohort(build_task(task_config), tmp_path, 40, monkeypatch).records
+    known = {*parameters(records.payload), *(column.partition(".")[0] for column in CLINICAL)}
+    for view_name, settings in task_config["views"].items():
+        view = build(settings, view_name).fit(records).transform(records)
+        found = sources(view)
+        assert found, view_name
+        assert {one.parameter for named in found.values() for one in named} <= known
+        for array, named in found.items():
+            assert view.arrays()[array].shape[-1] == len(named)
+
+
+def test_a_view_without_names_has_no_sources():
+    assert sources(Tokens(np.zeros((2, 3), dtype=np.int64), np.ones((2, 3)))) == {}
