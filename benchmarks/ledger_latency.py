@@ -32,9 +32,9 @@ def measure(name: str, database: Database, folder: Path) -> None:
         taken[call].append(1000 * (time.perf_counter() - began))
         return done
 
-    for number in range(TRIALS):
+    for _ in range(TRIALS):
         ticket = timed("claim", lambda: ledger.claim(key, TRIALS, "worker"))
-        ticket = timed("start", lambda t=ticket, n=number: ledger.start(t, n, {"rate": 0.1}, 3))
+        ticket = timed("start", lambda t=ticket: ledger.start(t, {"rate": 0.1}, 3))
         timed("record_fit", lambda t=ticket: ledger.record_fit(t, fit))
         timed("finish", lambda t=ticket: ledger.finish(t, "complete", 0.5))
     taken["all four"] = [sum(calls) for calls in zip(*taken.values(), strict=True)]

@@ -29,15 +29,14 @@ from ehrbench.infra.database import Database
 from ehrbench.infra.lease import LeaseKeeper
 from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.settings import Settings as Environment
-from ehrbench.infra.study import open_study, optuna_storage, reconcile
+from ehrbench.infra.study import Dashboard, optuna_storage
 from ehrbench.spine import folds
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.folds import Split
 from ehrbench.spine.pruning import RacePruner
 from ehrbench.spine.race import Race
 from ehrbench.spine.search import Backend, Contender, Search
-from ehrbench.spine.space import read_space
-from ehrbench.spine.study import OpenedStudy
+from ehrbench.spine.space import Space, read_space
 from ehrbench.spine.thresholds import ThresholdRule
 
 
@@ -196,20 +195,20 @@ def open_ledger(settings: Settings) -> tuple[Database, SqlLedger]:
 
 
 def open_backend(settings: Settings) -> Backend:
-    """Ledger, leases, Optuna's studies, sampler and tracker of the settings."""
+    """Ledger, leases, sampler, pruner, dashboard and tracker of the settings."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     database, ledger = open_ledger(settings)
-    pruner, storage = make_pruner(settings), optuna_storage(database)
+    storage = optuna_storage(database)
 
-    def opened(key: StudyKey, maximize: bool) -> OpenedStudy:
-        study = open_study(storage, key, direction="maximize" if maximize else "minimize", pruner=pruner)
-        return OpenedStudy(study, lambda: reconcile(study, ledger, key))
+    def publish(key: StudyKey, space: Space, maximize: bool) -> Dashboard:
+        return Dashboard(storage, database.engine, ledger, key, space, maximize)
 
     return Backend(
         ledger=ledger,
         hold_lease=lambda ticket: LeaseKeeper(ledger, ticket),
-        open_study=opened,
         make_sampler=lambda seed: make_sampler(settings.sampler, seed),
+        pruner=make_pruner(settings),
+        publish=publish,
         tracker=make_tracker(settings),
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )

@@ -6,10 +6,10 @@ out-of-fold predictions. Optuna's rows and MLflow's runs are projections of it.
 Tickets
 -------
 A study of ``n_trials`` has tickets 0 … n_trials-1. A worker claims one in a single transaction *before* it
-asks Optuna for a trial; the claim carries a lease that a thread renews, and a fencing token that grows with
-each claim of the same ticket. Every write for a ticket checks the token inside its transaction and raises
-``LeaseLost`` when another worker has claimed it since. A ticket ends ``complete``, ``pruned`` or ``failed``;
-a failure below the retry limit frees it to be claimed again, with its parameters and finished Fits.
+asks a sampler for parameters; the claim carries a lease that a thread renews, and a fencing token that grows
+with each claim of the same ticket. Every write for a ticket checks the token inside its transaction and
+raises ``LeaseLost`` when another worker has claimed it since. A ticket ends ``complete``, ``pruned`` or
+``failed``; a failure below the retry limit frees it to be claimed again, with its parameters and its Fits.
 
 Thread safety: all methods may be called from several threads.
 """
@@ -21,10 +21,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 TicketState = Literal["claimed", "free", "complete", "pruned", "failed"]
 SPENT: frozenset[str] = frozenset({"complete", "pruned", "failed"})
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,16 @@ class Ticket:
     token: int
     worker: str
     attempt: int
-    trial_number: int | None = None  # Optuna's, once asked
-    params: Mapping[str, Any] | None = None
+    params: Mapping[str, Any] | None = None  # once a sampler was asked
     seed: int | None = None
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One (trial, inner fold), finished. ``predictions`` and ``model`` are artifact digests."""
+    """One (trial, inner fold), finished. ``predictions`` and ``model`` are artifact digests.
+
+    steps: what the race compares, by Optuna's step; the same steps for every trial of a study.
+    """
 
     fold: int
     seed: int
@@ -68,25 +72,29 @@ class Fit:
     model: str | None
     fold_digest: str
     curve: tuple[tuple[int, dict[str, float]], ...] = ()
+    steps: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class TicketRow:
-    """A ticket as anybody may read it."""
+    """A ticket as anybody may read it.
+
+    sampler_state: what the sampler keeps with the trial (CMA-ES: its distribution), JSON-like.
+    """
 
     study: StudyKey
     number: int
     state: TicketState
     attempt: int
     worker: str | None
-    trial_number: int | None
     params: Mapping[str, Any] | None
     seed: int | None
     value: float | None
     error: str | None
     started: float | None  # seconds since the epoch
     finished: float | None
-    fits: Sequence[Fit] = field(default=())
+    fits: Sequence[Fit] = ()
+    sampler_state: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ArtifactStore(ABC):
@@ -147,7 +155,9 @@ class Ledger(ABC):
         """
 
     @abstractmethod
-    def start(self, ticket: Ticket, trial_number: int, params: Mapping[str, Any], seed: int) -> Ticket:
+    def start(
+        self, ticket: Ticket, params: Mapping[str, Any], seed: int, sampler_state: Mapping[str, Any] = NOTHING
+    ) -> Ticket:
         """Record what the ticket is spent on, before any fit."""
 
     @abstractmethod
@@ -170,8 +180,8 @@ class Ledger(ABC):
         """Give a ticket back unspent (Ctrl-C): its fits stay, its attempt does not count."""
 
     @abstractmethod
-    def tickets(self, key: StudyKey) -> list[TicketRow]:
-        """All tickets with their fits, by number."""
+    def tickets(self, key: StudyKey, first: int = 0, last: int | None = None) -> list[TicketRow]:
+        """Tickets with their fits, by number, from ``first`` to ``last`` (both included; None: all)."""
 
     @abstractmethod
     def studies(self, study_name: str | None = None) -> list[StudyKey]: ...

@@ -22,11 +22,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, literal, literal_column, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Select,
+    Table,
+    and_,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
 from sqlalchemy.dialects import mysql, sqlite
 
 from ehrbench.core.errors import ConfigError, LeaseLost
-from ehrbench.core.ledger import SPENT, ArtifactStore, Fit, Ledger, StudyKey, Ticket, TicketRow, TicketState
+from ehrbench.core.ledger import (
+    NOTHING,
+    SPENT,
+    ArtifactStore,
+    Fit,
+    Ledger,
+    StudyKey,
+    Ticket,
+    TicketRow,
+    TicketState,
+)
 from ehrbench.infra import schema
 from ehrbench.infra.database import read, write
 from ehrbench.infra.ledger_rows import check_facts, check_key, fit_of, row_of, study_of
@@ -82,6 +104,12 @@ class SqlLedger(Ledger):
         stored_digest, stored_facts = write(self.engine, work)
         if stored_digest != digest:
             check_facts(key, json.loads(stored_facts), json.loads(text))
+
+    def facts(self, key: StudyKey) -> dict[str, Any]:
+        """What shapes the study's scores, as it was when the study was made."""
+        query = select(studies.c.facts).where(studies.c.id == self._study_id(key))
+        found: dict[str, Any] = json.loads(read(self.engine, lambda c: c.execute(query).scalar_one()))
+        return found
 
     def studies(self, study_name: str | None = None) -> list[StudyKey]:
         query = select(studies).order_by(studies.c.id)
@@ -147,11 +175,12 @@ class SqlLedger(Ledger):
 
     # --- fenced writes -----------------------------------------------------------------------------------
 
-    def start(self, ticket: Ticket, trial_number: int, params: Mapping[str, Any], seed: int) -> Ticket:
-        text = json.dumps(dict(params), sort_keys=True)
-        values = {"trial_number": trial_number, "params": text, "seed": seed}
+    def start(
+        self, ticket: Ticket, params: Mapping[str, Any], seed: int, sampler_state: Mapping[str, Any] = NOTHING
+    ) -> Ticket:
+        values = {"params": _json(params), "seed": seed, "sampler_state": _json(sampler_state)}
         self._fenced(ticket, "claimed", values)
-        return replace(ticket, trial_number=trial_number, params=dict(params), seed=seed)
+        return replace(ticket, params=dict(params), seed=seed)
 
     def renew(self, ticket: Ticket) -> None:
         self._fenced(ticket, "claimed", {})
@@ -170,6 +199,7 @@ class SqlLedger(Ledger):
             "model": fit.model,
             "fold_digest": fit.fold_digest,
             "curve": json.dumps(fit.curve),
+            "steps": _json(fit.steps),
             "recorded": self._now,
         }
         insert = self._insert_or_keep(fits, row)
@@ -230,12 +260,17 @@ class SqlLedger(Ledger):
 
     # --- reading -----------------------------------------------------------------------------------------
 
-    def tickets(self, key: StudyKey) -> list[TicketRow]:
+    def tickets(self, key: StudyKey, first: int = 0, last: int | None = None) -> list[TicketRow]:
         study_id = self._study_id(key)
-        all_tickets = select(tickets).where(tickets.c.study_id == study_id).order_by(tickets.c.number)
-        all_fits = select(fits).where(fits.c.study_id == study_id).order_by(fits.c.number, fits.c.fold)
+
+        def wanted(table: Table) -> Select[Any]:
+            range_ = [table.c.number >= first, *([table.c.number <= last] if last is not None else [])]
+            return select(table).where(table.c.study_id == study_id, *range_)
+
+        some_tickets = wanted(tickets).order_by(tickets.c.number)
+        some_fits = wanted(fits).order_by(fits.c.number, fits.c.fold)
         rows, fit_rows = read(
-            self.engine, lambda c: (c.execute(all_tickets).all(), c.execute(all_fits).all())
+            self.engine, lambda c: (c.execute(some_tickets).all(), c.execute(some_fits).all())
         )
         by_number: dict[int, list[Fit]] = {}
         for row in fit_rows:
@@ -296,6 +331,10 @@ class SqlLedger(Ledger):
         return mysql.insert(table).values(**row).on_duplicate_key_update({first: table.c[first]})
 
 
+def _json(mapping: Mapping[Any, Any]) -> str:
+    return json.dumps(dict(mapping), sort_keys=True)
+
+
 def _columns(key: StudyKey) -> dict[str, Any]:
     return {
         "study_name": key.study_name,
@@ -311,7 +350,7 @@ def _is(key: StudyKey) -> list[ColumnElement[bool]]:
 
 def _ticket(key: StudyKey, row: Any, worker: str) -> Ticket:
     params = None if row.params is None else json.loads(row.params)
-    return Ticket(key, row.number, row.token, worker, row.attempt, row.trial_number, params, row.seed)
+    return Ticket(key, row.number, row.token, worker, row.attempt, params, row.seed)
 
 
 def _lost(ticket: Ticket, row: Any) -> LeaseLost:

@@ -28,6 +28,7 @@ def fit_of(row: Any) -> Fit:
         model=row.model,
         fold_digest=row.fold_digest,
         curve=tuple((step, values) for step, values in json.loads(row.curve)),
+        steps={int(at): value for at, value in json.loads(row.steps or "{}").items()},
     )
 
 
@@ -38,7 +39,6 @@ def row_of(key: StudyKey, row: Any, fits: Sequence[Fit]) -> TicketRow:
         state=row.state,
         attempt=row.attempt,
         worker=row.worker,
-        trial_number=row.trial_number,
         params=None if row.params is None else json.loads(row.params),
         seed=row.seed,
         value=row.value,
@@ -46,6 +46,7 @@ def row_of(key: StudyKey, row: Any, fits: Sequence[Fit]) -> TicketRow:
         started=row.started,
         finished=row.finished,
         fits=tuple(fits),
+        sampler_state=json.loads(row.sampler_state or "{}"),
     )
 
 

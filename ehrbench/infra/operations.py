@@ -10,7 +10,7 @@ import itertools
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +20,8 @@ from optuna.trial import TrialState
 from ehrbench.core.ledger import SPENT, StudyKey, TicketRow
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.ledger import SqlLedger
-from ehrbench.infra.study import reconcile
+from ehrbench.spine.mirror import by_ticket, mirror, state_of
+from ehrbench.spine.space import read_space
 
 #: A half-written file older than this is no running worker's.
 _PARTIAL_AGE_S = 3600.0
@@ -122,34 +123,33 @@ def doctor(
 def _optuna_drift(
     ledger: SqlLedger, storage: optuna.storages.BaseStorage, key: StudyKey, fix: bool
 ) -> Iterator[Finding]:
+    """Where the mirror that dashboards show is not what the ledger says. The ledger counts."""
     try:
         study = optuna.load_study(study_name=str(key), storage=storage)
     except KeyError:
-        if any(row.trial_number is not None for row in ledger.tickets(key)):
-            yield Finding("Optuna has no such study", str(key), "restore Optuna's tables; the ledger stands")
+        if any(row.state in SPENT for row in ledger.tickets(key)):
+            yield Finding("Optuna has no such study", str(key), "run the same search again: it makes it")
         return
-    before = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
-    rows = {row.trial_number: row for row in ledger.tickets(key) if row.trial_number is not None}
+    before = by_ticket(study)
     if fix:
-        reconcile(study, ledger, key)
-    after = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
-    for number, state in sorted(before.items()):
-        row = rows.get(number)
-        where = f"{key} trial {number}"
-        if state == TrialState.RUNNING and (row is None or row.state in SPENT):
-            what = "RUNNING without a ticket" if row is None else f"RUNNING, but its ticket is {row.state}"
-            yield Finding(what, where, "--fix tells Optuna", fixed=after[number] != TrialState.RUNNING)
-        elif row is not None and row.state in SPENT and state.is_finished() and state != _OPTUNA[row.state]:
-            yield Finding(f"{state.name} in Optuna, {row.state} in the ledger", where, "the ledger counts")
-    for number in sorted(rows.keys() - before.keys()):
-        yield Finding("in the ledger, not in Optuna", f"{key} trial {number}", "the ledger counts")
-
-
-_OPTUNA: Mapping[str, TrialState] = {
-    "complete": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
+        mirror(study, ledger, key, read_space(ledger.facts(key).get("space") or {}, "space"))
+    after = by_ticket(study)
+    for row in ledger.tickets(key):
+        where = f"{key} ticket {row.number}"
+        if row.state not in SPENT:
+            continue
+        found = before.get(row.number)
+        if found is None or found.state == TrialState.RUNNING:
+            what = f"{row.state} in the ledger, {'RUNNING' if found else 'absent'} in Optuna"
+            fixed = row.number in after and after[row.number].state == state_of(row)
+            yield Finding(what, where, "--fix tells Optuna", fixed=fixed)
+        elif found.state != state_of(row):
+            what = f"{row.state} in the ledger, {found.state.name} in Optuna"
+            yield Finding(what, where, "the ledger counts")
+    shown = {trial.number for trial in after.values()}
+    for trial in study.get_trials(deepcopy=False):
+        if trial.number not in shown:
+            yield Finding("not a ticket's trial", f"{key} trial {trial.number}", "the ledger counts")
 
 
 def _bad_artifacts(ledger: SqlLedger, artifacts: FileArtifacts, key: StudyKey) -> Iterator[Finding]:
@@ -225,5 +225,4 @@ def _head(row: TicketRow) -> dict[str, Any]:
         "model": row.study.model,
         "outer_fold": row.study.outer_fold,
         "ticket": row.number,
-        "trial": row.trial_number,
     }

@@ -1,4 +1,4 @@
-"""Schema: the ledger's tables, and how the first worker makes them while others start too.
+"""Schema: the ledger's tables, and how the first worker makes or migrates them while others start too.
 
 Tables carry the prefix ``ehrbench_`` because Optuna's live in the same database. Keys are ASCII with explicit
 lengths, so that MySQL compares them byte by byte and indexes them whole; everything long (predictions,
@@ -8,10 +8,12 @@ database's clock.
 
 from __future__ import annotations
 
+import functools
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -37,8 +39,9 @@ from ehrbench.core.errors import StorageError
 from ehrbench.infra.database import PATIENCE_S, patiently, read, write
 from ehrbench.infra.faults import DATABASE_FAULTS
 
-#: Raised with every change of the tables below.
-VERSION = 1
+#: Raised with every change of the tables below; ``_MIGRATIONS`` then says how tables of the version before
+#: become those of this one.
+VERSION = 2
 NAME_LENGTH, WORKER_LENGTH, ERROR_LENGTH = 120, 120, 2000
 
 metadata = MetaData()
@@ -87,8 +90,8 @@ tickets = Table(
     Column("deaths", Integer, nullable=False),  # workers lost in a row without a new Fit
     Column("worker", String(WORKER_LENGTH)),
     Column("lease_until", Double),
-    Column("trial_number", Integer),
     Column("params", _text()),  # JSON
+    Column("sampler_state", _text()),  # JSON
     Column("seed", BigInteger),
     Column("value", Double),
     Column("error", _text()),
@@ -113,6 +116,7 @@ fits = Table(
     Column("model", _key(64)),
     Column("fold_digest", _key(64), nullable=False),
     Column("curve", _text(), nullable=False),  # JSON
+    Column("steps", _text()),  # JSON
     Column("recorded", Double, nullable=False),
     PrimaryKeyConstraint("study_id", "number", "fold"),
 )
@@ -128,20 +132,22 @@ results = Table(
 
 
 def ensure(engine: Engine) -> None:
-    """Make the tables unless they exist; any number of workers may do this at once.
+    """Make the tables, or migrate those of an earlier version; any number of workers may do this at once.
 
-    Raises StorageError for a database made by another version.
+    Raises StorageError for a database made by a later version.
     """
-    if _found(engine) is None:
+    if (found := _found(engine)) is None or found < VERSION:
         with setup_lock(engine):
-            if _found(engine) is None:
+            if (found := _found(engine)) is None:
                 if engine.dialect.name == "sqlite":
                     _write_ahead(engine)
                 write(engine, _make)
+            for before in range(found or VERSION, VERSION):
+                write(engine, functools.partial(_migrate, before=before))
     if (found := _found(engine)) != VERSION:
         raise StorageError(
-            f"{engine.url.host or engine.url.database}: tables are of version {found}, not {VERSION} — use "
-            f"the ehrbench that made them, or another database"
+            f"{engine.url.host or engine.url.database}: tables are of version {found}, later than {VERSION} "
+            f"— use the ehrbench that made them, or another database"
         )
 
 
@@ -149,6 +155,29 @@ def _make(connection: Connection) -> None:
     metadata.create_all(connection)
     if connection.execute(select(version.c.version)).scalar() is None:
         connection.execute(version.insert().values(id=1, version=VERSION))
+
+
+#: Version -> columns that the next one adds and drops. MySQL commits each change of a table at once, so a
+#: migration that was cut off goes on at the first column that is not as it should be.
+_MIGRATIONS: Mapping[int, tuple[Sequence[Column[Any]], Sequence[tuple[Table, str]]]] = {
+    1: ((tickets.c.sampler_state, fits.c.steps), ((tickets, "trial_number"),)),
+}
+
+
+def _migrate(connection: Connection, before: int) -> None:
+    added, dropped = _MIGRATIONS[before]
+
+    def has(table: Table, column: str) -> bool:
+        return column in {found["name"] for found in inspect(connection).get_columns(table.name)}
+
+    for column in added:
+        if not has(column.table, column.name):
+            kind = column.type.compile(connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {column.table.name} ADD COLUMN {column.name} {kind}")
+    for table, name in dropped:
+        if has(table, name):
+            connection.exec_driver_sql(f"ALTER TABLE {table.name} DROP COLUMN {name}")
+    connection.execute(version.update().values(version=before + 1))
 
 
 def _found(engine: Engine) -> int | None:
@@ -165,40 +194,52 @@ def _found(engine: Engine) -> int | None:
 
 @contextmanager
 def setup_lock(engine: Engine) -> Iterator[None]:
-    """Held by one worker at a time, over all machines; freed by the system when its holder dies.
+    """Held while tables are made. Raises StorageError when it is taken for minutes."""
+    with named_lock(engine, "setup", PATIENCE_S) as held:
+        if not held:
+            raise StorageError(
+                f"{engine.url.host or engine.url.database}: its setup lock is taken for minutes — end the "
+                f"worker that hangs"
+            )
+        yield
 
-    MySQL's named lock, or, since SQLite's own lock would shut out the tables' maker, a second small file.
+
+@contextmanager
+def named_lock(engine: Engine, name: str, patience_s: float) -> Iterator[bool]:
+    """Whether the lock was had; one worker at a time holds it, over all machines.
+
+    It is freed by the system when its holder dies. MySQL's named lock, or, since SQLite's own lock would shut
+    out everybody, a second small file beside the database.
     """
     if engine.dialect.name == "sqlite":
-        path = Path(f"{engine.url.database}-setup")
-        connection = sqlite3.connect(path, timeout=PATIENCE_S, isolation_level=None)
+        path = Path(f"{engine.url.database}-{name}")
+        connection = sqlite3.connect(path, timeout=patience_s, isolation_level=None)
         try:
-            _begin_exclusive(connection, path)
-            yield
+            yield _begin_exclusive(connection, path)
         finally:
             connection.close()
         return
-    name = f"ehrbench.{engine.url.database}"[:64]
-    with engine.connect() as held:
-        got = held.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (name, int(PATIENCE_S))).scalar()
-        if got != 1:
-            raise StorageError(
-                f"{engine.url.host}: lock {name} is taken for minutes — end the worker that hangs"
-            )
+    lock = f"ehrbench.{engine.url.database}.{name}"[-64:]
+    with engine.connect() as holder:
+        got = holder.exec_driver_sql("SELECT GET_LOCK(%s, %s)", (lock, int(patience_s))).scalar() == 1
         try:
-            yield
+            yield got
         finally:
-            held.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (name,))
+            if got:
+                holder.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (lock,))
 
 
-def _begin_exclusive(connection: sqlite3.Connection, path: Path) -> None:
+def _begin_exclusive(connection: sqlite3.Connection, path: Path) -> bool:
     """Take the whole file's lock; StorageError when its folder cannot be written."""
     try:
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            return False
         raise StorageError(
             f"{path}: cannot be locked ({error}) — check the permissions of its folder"
         ) from error
+    return True
 
 
 def _write_ahead(engine: Engine) -> None:

@@ -8,9 +8,11 @@ Everything after the studies is computed from the ledger alone, so any worker ma
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import optuna
 
 from ehrbench.core.digest import digest
 from ehrbench.core.errors import FitError, UndefinedMetric
@@ -25,7 +27,7 @@ from ehrbench.spine.folds import OuterFold, Split
 from ehrbench.spine.procedure import Decided, Tested, decide, test
 from ehrbench.spine.race import Race
 from ehrbench.spine.space import Space
-from ehrbench.spine.study import MakeSampler, OpenStudy, Study
+from ehrbench.spine.study import MakeSampler, Publish, Study
 from ehrbench.spine.thresholds import ThresholdRule
 from ehrbench.spine.trial import TrialSetting
 
@@ -47,14 +49,14 @@ class Contender:
 class Backend:
     """Where a search keeps itself; the spine knows none of these by name.
 
-    open_study: makes or finds the Optuna study of a key, with a function that brings its rows in line
-        with the ledger's.
+    publish: makes what shows a study elsewhere, given its key, space and whether more is better.
     """
 
     ledger: Ledger
     hold_lease: HoldLease
-    open_study: OpenStudy
     make_sampler: MakeSampler
+    pruner: optuna.pruners.BasePruner
+    publish: Callable[[StudyKey, Space, bool], Publish]
     tracker: Tracker
     worker: str
 
@@ -92,6 +94,7 @@ class Search:
         """Open one study; StudyMismatch when it exists with other data, folds, space, metric or trainer."""
         contender, ledger = self.contenders[model], self.backend.ledger
         key = StudyKey(self.study_name, self.task, model, fold.index)
+        maximize = self.metric.greater_is_better
         facts = self._facts(contender, fold)
         ledger.open_study(key, digest(facts), facts)
         setting = TrialSetting(
@@ -110,9 +113,12 @@ class Search:
             setting=setting,
             space=contender.space,
             n_trials=contender.n_trials,
-            opened=self.backend.open_study(key, self.metric.greater_is_better),
+            memory=optuna.create_study(
+                direction="maximize" if maximize else "minimize", pruner=self.backend.pruner
+            ),
             make_sampler=self.backend.make_sampler,
             hold_lease=self.backend.hold_lease,
+            publish=self.backend.publish(key, contender.space, maximize),
             worker=self.backend.worker,
             tracker=self.backend.tracker,
             tags=self.tags,

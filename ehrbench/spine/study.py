@@ -1,16 +1,19 @@
 """One study: an exact budget of trials on the inner folds of one outer fold, by any number of workers.
 
 Order of things for each trial, and why: the ticket is claimed first (the budget is exact whatever dies
-later); then Optuna is asked, and its trial number and parameters go into the ledger, before any training;
-fits enter the ledger one by one; the ticket's end is written to the ledger, then told to Optuna. Optuna's
-rows can always be rebuilt from the ledger, never the other way round.
+later); then a sampler is asked, which sees all tickets in this worker's memory, and its parameters go into
+the ledger, before any training; fits enter the ledger one by one, then the ticket's end. Optuna's rows in the
+database are a mirror of the ledger, never the other way round.
+
+Parameters that a finished trial has had are not trained again: the sampler is asked once more, some times
+over, and if it insists (a small space is exhausted) the ticket is spent on a copy of that trial's fits.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import optuna
@@ -18,11 +21,12 @@ from optuna.trial import TrialState
 
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, DataError, EhrbenchError, FitError, LeaseLost, StorageError
-from ehrbench.core.ledger import Fit, HoldLease, StudyKey, Ticket, TicketRow
+from ehrbench.core.ledger import HoldLease, Lease, StudyKey, Ticket, TicketRow
 from ehrbench.core.progress import Progress, Step
 from ehrbench.core.tracker import Tracker
+from ehrbench.spine.mirror import TICKET, by_ticket, mirror
 from ehrbench.spine.space import Space, Value
-from ehrbench.spine.trial import Pruned, TrialSetting, run_trial
+from ehrbench.spine.trial import Lost, Pruned, TrialSetting, run_trial
 
 
 class MakeSampler(Protocol):
@@ -31,27 +35,24 @@ class MakeSampler(Protocol):
     def __call__(self, seed: int) -> optuna.samplers.BaseSampler: ...
 
 
-@dataclass(frozen=True)
-class OpenedStudy:
-    """An Optuna study, and what brings its rows in line with the ledger's (orphans of dead workers)."""
+class Publish(Protocol):
+    """Shows a study's tickets elsewhere: now and then, and at the ``last`` once more."""
 
-    optuna_study: optuna.Study
-    reconcile: Callable[[], object]
+    def __call__(self, *, last: bool = False) -> None: ...
 
 
-class OpenStudy(Protocol):
-    """Makes or finds the Optuna study of a key."""
-
-    def __call__(self, key: StudyKey, maximize: bool) -> OpenedStudy: ...
+#: Times a sampler is asked again when it repeats a finished trial.
+_ASKS = 10
 
 
 @dataclass(frozen=True)
 class Study:
-    """A TrialSetting with a space, a budget and an Optuna study.
+    """A TrialSetting with a space and a budget.
 
     The first ticket tries the model's own settings, as far as the space holds them: a search that ends
     below what the authors of a model chose would be a poor one, and they know nothing of any fold.
 
+    memory: this worker's mirror of the tickets (see ``mirror``), of which samplers and pruners ask.
     make_sampler: a fresh sampler for each trial, so that what is asked depends only on the trials finished
         so far and on the ticket's number, not on which worker asks.
     """
@@ -59,9 +60,10 @@ class Study:
     setting: TrialSetting
     space: Space
     n_trials: int
-    opened: OpenedStudy
+    memory: optuna.Study
     make_sampler: MakeSampler
     hold_lease: HoldLease
+    publish: Publish
     worker: str
     tracker: Tracker
     tags: Mapping[str, str]
@@ -88,10 +90,11 @@ class Study:
                 bar.advance(ledger.spent(self.key) * len(self.setting.fold.inner))
                 while ticket is not None:
                     self._spend(ticket, bar)
+                    self.publish()
                     worked = True
                     ticket = ledger.claim(self.key, self.n_trials, self.worker)
-        if self.spent():
-            self.opened.reconcile()
+        if worked or self.spent():
+            self.publish(last=True)
         return worked
 
     def best(self) -> TicketRow:
@@ -117,15 +120,13 @@ class Study:
         try:
             with self.hold_lease(ticket) as lease:
                 try:
-                    ticket, trial, params, done = self._start(ticket)
-                    value = run_trial(self.setting, ticket, params, done, trial, lease, bar)
+                    self._fill(ticket, lease, bar)
                 except Pruned:
                     ledger.finish(ticket, "pruned", None)
-                    self._tell(ticket, TrialState.PRUNED, None)
                 except (LeaseLost, ConfigError, DataError, StorageError, KeyboardInterrupt):
                     raise
                 except FitError as error:  # the same parameters and seed would fail the same way
-                    self._failed(ticket, str(error), retry=False)
+                    ledger.fail(ticket, str(error), retry=False)
                 except Exception as error:
                     if isinstance(error, EhrbenchError):
                         raise
@@ -133,10 +134,7 @@ class Study:
                         raise StorageError(
                             f"{error.filename or 'disk'}: disk full — free some space and run again"
                         ) from error
-                    self._failed(ticket, f"{type(error).__name__}: {error}", retry=True)
-                else:
-                    ledger.finish(ticket, "complete", value)
-                    self._tell(ticket, TrialState.COMPLETE, value)
+                    ledger.fail(ticket, f"{type(error).__name__}: {error}", retry=True)
         except LeaseLost:
             bar.note(f"trial {ticket.number} was taken over by another worker")
             return
@@ -145,57 +143,77 @@ class Study:
             raise
         self._track(ticket)
 
-    def _start(self, ticket: Ticket) -> tuple[Ticket, optuna.Trial, dict[str, Value], dict[int, Fit]]:
-        """Ask Optuna for a new trial, or find the trial a predecessor began, with the fits it finished."""
-        ledger, study = self.setting.ledger, self.opened.optuna_study
-        if ticket.trial_number is not None:
-            done = {
-                fit.fold: fit
-                for row in ledger.tickets(self.key)
-                if row.number == ticket.number
-                for fit in row.fits
-            }
-            trial = self._running_trial(ticket)
-            return ticket, trial, dict(ticket.params or {}), done
-        sampler = self.make_sampler(
-            derive_seed(self.setting.seed, "sampler", self.key.model, self.setting.fold.name, ticket.number)
+    def _fill(self, ticket: Ticket, lease: Lease, bar: Step) -> None:
+        """Ask for parameters, or find those that a predecessor asked for, and run the trial to its value."""
+        ledger = self.setting.ledger
+        mirror(self.memory, ledger, self.key, self.space)
+        twin = None
+        if ticket.params is None:
+            ticket, twin = self._ask(ticket)
+        if twin is not None:
+            for fit in twin.fits:
+                ledger.record_fit(ticket, fit)
+            bar.advance(len(self.setting.fold.inner))
+            if twin.state == "pruned":
+                raise Pruned
+            ledger.finish(ticket, "complete", twin.value)
+            return
+        (row,) = ledger.tickets(self.key, ticket.number, ticket.number)
+        done = {fit.fold: fit for fit in row.fits}
+        race = None if self.setting.race is None else self._race(ticket)
+        value = run_trial(self.setting, ticket, done, race, lease, bar)
+        ledger.finish(ticket, "complete", value)
+
+    def _race(self, ticket: Ticket) -> Lost:
+        """Whether the trial, by its fits so far, is to stop."""
+        trial = optuna.Trial(self.memory, by_ticket(self.memory)[ticket.number]._trial_id)
+
+        def lost() -> bool:
+            mirror(self.memory, self.setting.ledger, self.key, self.space)
+            return trial.should_prune()
+
+        return lost
+
+    def _ask(self, ticket: Ticket) -> tuple[Ticket, TicketRow | None]:
+        """The ticket with new parameters; and a finished one with the same, if the sampler insists."""
+        for attempt in range(_ASKS):
+            trial, params = self._suggested(ticket, attempt)
+            twin = self._finished_with(params)
+            if twin is None:
+                break
+            if attempt + 1 < _ASKS:
+                self._forget(trial)
+        seed = self.setting.fit_seed(ticket.number, 0)
+        state = self.memory._storage.get_trial(trial._trial_id).system_attrs
+        try:
+            ticket = self.setting.ledger.start(ticket, params, seed, state)
+        except BaseException:
+            self._forget(trial)
+            raise
+        trial.set_user_attr(TICKET, ticket.number)
+        return ticket, twin
+
+    def _suggested(self, ticket: Ticket, attempt: int) -> tuple[optuna.Trial, dict[str, Value]]:
+        seed = derive_seed(
+            self.setting.seed, "sampler", self.key.model, self.setting.fold.name, ticket.number, attempt
         )
+        sampler = self.make_sampler(seed)
         if ticket.number == 0:
             first = self.space.within(self.setting.builder.defaults())
             sampler = optuna.samplers.PartialFixedSampler(first, sampler)
-        study.sampler = sampler
-        trial = study.ask()
-        params = self.space.suggest(trial)
-        trial.set_user_attr("ticket", ticket.number)
-        seed = self.setting.fit_seed(ticket.number, 0)
-        ledger.start(ticket, trial.number, params, seed)
-        ticket = replace(ticket, trial_number=trial.number, params=params, seed=seed)
-        return ticket, trial, params, {}
+        self.memory.sampler = sampler
+        trial = self.memory.ask()
+        return trial, self.space.suggest(trial)
 
-    def _running_trial(self, ticket: Ticket) -> optuna.Trial:
-        assert ticket.trial_number is not None
-        frozen = self.opened.optuna_study.get_trials(deepcopy=False)[ticket.trial_number]
-        if (
-            frozen.state.is_finished()
-        ):  # a reaper took the trial for dead: go on with a copy that asks the same
-            self.opened.optuna_study.enqueue_trial(
-                dict(ticket.params or {}), user_attrs={"ticket": ticket.number}
-            )
-            trial = self.opened.optuna_study.ask()
-            self.space.suggest(trial)
-            self.setting.ledger.start(ticket, trial.number, dict(ticket.params or {}), ticket.seed or 0)
-            return trial
-        return optuna.Trial(self.opened.optuna_study, frozen._trial_id)
+    def _forget(self, trial: optuna.Trial) -> None:
+        self.memory._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
-    def _failed(self, ticket: Ticket, error: str, *, retry: bool) -> None:
-        if self.setting.ledger.fail(ticket, error, retry=retry) == "failed":
-            self._tell(ticket, TrialState.FAIL, None)
-
-    def _tell(self, ticket: Ticket, state: TrialState, value: float | None) -> None:
-        """Project a ticket's end onto Optuna; nothing happens when it is told already."""
-        number = ticket.trial_number
-        if number is not None:
-            self.opened.optuna_study.tell(number, value, state=state, skip_if_finished=True)
+    def _finished_with(self, params: Mapping[str, Value]) -> TicketRow | None:
+        ended = (TrialState.COMPLETE, TrialState.PRUNED)
+        for number, trial in by_ticket(self.memory).items():
+            if trial.state in ended and trial.params == params:
+                return self.setting.ledger.tickets(self.key, number, number)[0]
+        return None
 
     def _give_back(self, ticket: Ticket) -> None:
         try:
@@ -205,7 +223,7 @@ class Study:
 
     def _track(self, ticket: Ticket) -> None:
         """Copy the ticket to the tracker: parameters, scores by fold, duration, seed, fold digest."""
-        row = next(r for r in self.setting.ledger.tickets(self.key) if r.number == ticket.number)
+        (row,) = self.setting.ledger.tickets(self.key, ticket.number, ticket.number)
         if row.state == "free":
             return
         run = f"{self.key}/trial{row.number}"

@@ -12,10 +12,9 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import optuna
 
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import FitError, UndefinedMetric
@@ -34,6 +33,12 @@ from ehrbench.spine.thresholds import ThresholdRule
 
 class Pruned(Exception):
     """The race is lost; the trial stops here."""
+
+
+class Lost(Protocol):
+    """Whether a trial, by the fits in its ledger, has lost the race."""
+
+    def __call__(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -59,37 +64,32 @@ class TrialSetting:
 def run_trial(
     setting: TrialSetting,
     ticket: Ticket,
-    params: Mapping[str, Any],
     done: Mapping[int, Fit],
-    trial: optuna.Trial,
+    lost: Lost | None,
     lease: Lease,
     bar: Step,
 ) -> float:
     """Mean of the metric over the inner folds, of which ``done`` are finished.
 
-    Raises Pruned, FitError, LeaseLost.
+    lost: asked between folds whether the race is. Raises Pruned, FitError, LeaseLost.
     """
-    reported = set(trial.storage.get_trial(trial._trial_id).intermediate_values)
     scores = []
     for inner in range(len(setting.fold.inner)):
-        fit = done.get(inner) or fit_fold(setting, ticket, params, inner, lease, bar)
+        fit = done.get(inner) or fit_fold(setting, ticket, inner, lease, bar)
         scores.append(fit.score)
         bar.advance()
-        if setting.race is not None:
-            _report(setting, trial, fit, reported)
-            if inner + 1 < len(setting.fold.inner) and trial.should_prune():
-                raise Pruned
+        last = inner + 1 == len(setting.fold.inner)
+        if lost is not None and not last and inner + 1 not in done and lost():
+            raise Pruned
     return float(np.mean(scores))
 
 
-def fit_fold(
-    setting: TrialSetting, ticket: Ticket, params: Mapping[str, Any], inner: int, lease: Lease, bar: Step
-) -> Fit:
+def fit_fold(setting: TrialSetting, ticket: Ticket, inner: int, lease: Lease, bar: Step) -> Fit:
     """Train on one inner fold, predict its validation part, and enter the Fit into the ledger."""
     fold = setting.fold.inner[inner]
     train = setting.dataset.open(setting.fold, "fit", fold.train)
     valid = setting.dataset.open(setting.fold, "stop", fold.valid)
-    model = setting.builder(dict(params))
+    model = setting.builder(dict(ticket.params or {}))
     seed = setting.fit_seed(ticket.number, inner)
 
     def watch(step: int, total: int, values: dict[str, float]) -> None:
@@ -106,6 +106,7 @@ def fit_fold(
         score = fold_score(setting, valid, predictions, inner)
     except UndefinedMetric as error:
         raise FitError(f"inner fold {inner}: {error}") from error
+    steps = {} if setting.race is None else _steps(setting, setting.race, predictions, inner)
     lease.check()
     setting.dataset.persist(setting.ledger, setting.key.study_name)
     fit = Fit(
@@ -118,9 +119,15 @@ def fit_fold(
         model=save_model(setting.ledger, model),
         fold_digest=setting.fold.digest,
         curve=result.curve,
+        steps=steps,
     )
     setting.ledger.record_fit(ticket, fit)
     return fit
+
+
+def _steps(setting: TrialSetting, race: Race, predictions: FloatArray, inner: int) -> dict[int, float]:
+    valid = setting.dataset.open(setting.fold, "prune", setting.fold.inner[inner].valid)
+    return race.steps(valid, predictions, inner, setting.seed)
 
 
 def fold_score(setting: TrialSetting, valid: Records, predictions: FloatArray, inner: int) -> float:
@@ -187,12 +194,3 @@ def out_of_fold(setting: TrialSetting, row: TicketRow) -> tuple[FloatArray, np.n
         parts.append(p)
         folds.append(np.full(len(p), fit.fold))
     return np.concatenate(parts), np.concatenate(folds)
-
-
-def _report(setting: TrialSetting, trial: optuna.Trial, fit: Fit, reported: set[int]) -> None:
-    assert setting.race is not None
-    valid = setting.dataset.open(setting.fold, "prune", setting.fold.inner[fit.fold].valid)
-    p = unpack_array(setting.ledger.artifacts.get(fit.predictions))
-    for at, value in setting.race.steps(valid, p, fit.fold, setting.seed).items():
-        if at not in reported:
-            trial.report(value, at)

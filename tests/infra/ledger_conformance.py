@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -13,9 +13,9 @@ KEY = StudyKey("study", "mortality", "ssm", 0)
 DIGEST = "d" * 64
 
 
-def a_fit(fold: int, score: float = 0.5, seed: int = 7) -> Fit:
+def a_fit(fold: int, score: float = 0.5, seed: int = 7, steps: Mapping[int, float] | None = None) -> Fit:
     curve = ((0, {"log_loss": 0.7}), (1, {"log_loss": 0.6}))
-    return Fit(fold, seed, score, 1, 0.25, "a" * 64, "b" * 64, "c" * 64, curve)
+    return Fit(fold, seed, score, 1, 0.25, "a" * 64, "b" * 64, "c" * 64, curve, steps or {})
 
 
 class Clock:
@@ -95,22 +95,19 @@ class LedgerConformance:
         assert len(ledger.tickets(KEY)) == 2
 
     def test_a_whole_trial(self, ledger: Ledger) -> None:
-        ticket = ledger.start(self.claim(ledger), 17, {"lr": 0.1, "n_layers": 2, "norm": "batch"}, 2**31 - 1)
-        assert (ticket.trial_number, ticket.seed) == (17, 2**31 - 1)
+        params = {"lr": 0.1, "n_layers": 2, "norm": "batch"}
+        ticket = ledger.start(self.claim(ledger), params, 2**31 - 1, {"cma": [0.5]})
+        assert ticket.seed == 2**31 - 1
         for fold in (0, 1):
-            ledger.record_fit(ticket, a_fit(fold))
+            ledger.record_fit(ticket, a_fit(fold, steps={4 * fold: 0.25}))
         ledger.finish(ticket, "complete", 0.1 + 0.2)
         (row,) = ledger.tickets(KEY)
-        assert (row.state, row.number, row.attempt, row.worker, row.trial_number) == (
-            "complete",
-            0,
-            1,
-            "w1",
-            17,
-        )
-        assert row.params == {"lr": 0.1, "n_layers": 2, "norm": "batch"}
+        assert (row.state, row.number, row.attempt, row.worker) == ("complete", 0, 1, "w1")
+        assert (row.params, row.sampler_state) == (params, {"cma": [0.5]})
         assert row.value == 0.1 + 0.2  # to the last bit
-        assert list(row.fits) == [a_fit(0), a_fit(1)]
+        assert list(row.fits) == [a_fit(fold, steps={4 * fold: 0.25}) for fold in (0, 1)]
+        assert [r.number for r in ledger.tickets(KEY, 0, 0)] == [0]
+        assert ledger.tickets(KEY, first=1) == []
         assert row.started is not None
         assert row.finished is not None
         assert ledger.spent(KEY) == 1
@@ -132,11 +129,11 @@ class LedgerConformance:
         assert list(ledger.tickets(KEY)[0].fits) == [a_fit(0, score=0.5)]
 
     def test_failures_are_retried_then_spent(self, ledger: Ledger) -> None:
-        ticket = ledger.start(self.claim(ledger, 1), 4, {"lr": 0.1}, 9)
+        ticket = ledger.start(self.claim(ledger, 1), {"lr": 0.1}, 9)
         ledger.record_fit(ticket, a_fit(0))
         assert ledger.fail(ticket, "NaN loss", retry=True) == "free"
         again = self.claim(ledger, 1, "w2")
-        assert (again.number, again.attempt, again.trial_number, again.seed) == (0, 2, 4, 9)
+        assert (again.number, again.attempt, again.params, again.seed) == (0, 2, {"lr": 0.1}, 9)
         assert again.params == {"lr": 0.1}
         assert again.token > ticket.token
         assert [f.fold for f in ledger.tickets(KEY)[0].fits] == [0]
@@ -172,11 +169,11 @@ class LedgerConformance:
         assert ledger.claim(KEY, 1, "w2") is None
 
     def test_an_expired_lease_is_taken_over(self, ledger: Ledger, clock: Clock) -> None:
-        ticket = ledger.start(self.claim(ledger, 1), 5, {"lr": 0.1}, 3)
+        ticket = ledger.start(self.claim(ledger, 1), {"lr": 0.1}, 3)
         ledger.record_fit(ticket, a_fit(0))
         clock.now += 61
         taken = self.claim(ledger, 1, "w2")
-        assert (taken.number, taken.trial_number, taken.params, taken.worker) == (0, 5, {"lr": 0.1}, "w2")
+        assert (taken.number, taken.params, taken.worker) == (0, {"lr": 0.1}, "w2")
         assert taken.token == ticket.token + 1
 
     def test_expiry_alone_takes_nothing_away(self, ledger: Ledger, clock: Clock) -> None:
@@ -186,12 +183,12 @@ class LedgerConformance:
         assert ledger.claim(KEY, 1, "w2") is None
 
     def test_a_late_worker_writes_nothing(self, ledger: Ledger, clock: Clock) -> None:
-        late = ledger.start(self.claim(ledger, 1), 5, {}, 3)
+        late = ledger.start(self.claim(ledger, 1), {}, 3)
         clock.now += 61
         taken = self.claim(ledger, 1, "w2")
         writes: list[Callable[[], object]] = [
             lambda: ledger.renew(late),
-            lambda: ledger.start(late, 6, {"lr": 9.0}, 1),
+            lambda: ledger.start(late, {"lr": 9.0}, 1),
             lambda: ledger.record_fit(late, a_fit(0)),
             lambda: ledger.finish(late, "complete", 0.9),
             lambda: ledger.fail(late, "late", retry=False),

@@ -7,42 +7,45 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.operations import doctor, export, status
-from ehrbench.infra.study import PatientStorage, open_study, optuna_storage
+from ehrbench.infra.study import optuna_storage, optuna_study
+from ehrbench.spine.mirror import by_ticket, mirror
+from ehrbench.spine.space import read_space
 
 from .ledger_conformance import DIGEST, KEY, Clock, a_fit
 
+FACTS = {"space": {"x": {"type": "float", "low": 0.0, "high": 1.0}}}
+SPACE = read_space(FACTS["space"], "space")
+
 
 @pytest.fixture
-def storage(database: Database) -> PatientStorage:
+def storage(database: Database) -> RDBStorage:
     return optuna_storage(database)
 
 
 @pytest.fixture
-def study(ledger: SqlLedger, storage: PatientStorage, clock: Clock) -> optuna.Study:
-    """Tickets complete, complete, failed and claimed; the second's trial was never told."""
-    ledger.open_study(KEY, DIGEST, {})
-    study = open_study(storage, KEY, direction="maximize")
-    for i, end in enumerate(("told", "untold", "failed", "claimed")):
+def study(ledger: SqlLedger, storage: RDBStorage, clock: Clock) -> optuna.Study:
+    """Tickets complete, complete, failed and claimed; what became of the second was never mirrored."""
+    ledger.open_study(KEY, DIGEST, FACTS)
+    study = optuna_study(storage, KEY, maximize=True)
+    for i, end in enumerate(("complete", "not mirrored", "failed", "claimed")):
         ticket = ledger.claim(KEY, 6, f"w{i}")
         assert ticket is not None
-        trial = study.ask()
-        trial.suggest_float("x", 0, 1)
-        ticket = ledger.start(ticket, trial.number, {"x": 0.5}, i)
+        ticket = ledger.start(ticket, {"x": 0.5}, i)
         ledger.record_fit(ticket, a_fit(0))
         clock.now += 10
+        if end == "not mirrored":
+            mirror(study, ledger, KEY, SPACE)
         if end == "failed":
             ledger.fail(ticket, "NaN loss", retry=False)
-            study.tell(trial, state=TrialState.FAIL)
         elif end != "claimed":
             ledger.finish(ticket, "complete", 0.1 * (i + 1))
-        if end == "told":
-            study.tell(trial, 0.1)
     return study
 
 
@@ -57,18 +60,19 @@ def test_status(ledger: SqlLedger) -> None:
 
 
 def test_doctor(
-    ledger: SqlLedger, artifacts: FileArtifacts, storage: PatientStorage, study: optuna.Study, tmp_path: Path
+    ledger: SqlLedger, artifacts: FileArtifacts, storage: RDBStorage, study: optuna.Study, tmp_path: Path
 ) -> None:
-    study.ask()  # nobody's
+    study.ask()  # somebody's who does not know the ledger
     partial = tmp_path / "artifacts" / "aa" / "bb.0.partial"
     partial.parent.mkdir(parents=True)
     partial.write_text("half")
     assert not any(f.what == "half-written artifact" for f in doctor(ledger, artifacts, storage))  # fresh
     os.utime(partial, (0, 0))
     found = doctor(ledger, artifacts, storage)
-    assert [f.what for f in found if "RUNNING" in f.what] == [
-        "RUNNING, but its ticket is complete",
-        "RUNNING without a ticket",
+    assert [f.what for f in found if "Optuna" in f.what or "ticket's" in f.what] == [
+        "complete in the ledger, RUNNING in Optuna",
+        "failed in the ledger, absent in Optuna",
+        "not a ticket's trial",
     ]
     assert sum("missing" in f.what for f in found) == 4
     assert not any(f.fixed for f in found)
@@ -77,9 +81,10 @@ def test_doctor(
     mended = doctor(ledger, artifacts, storage, fix=True)
     assert sum(f.fixed for f in mended) == 3
     assert not partial.exists()
-    states = [trial.state.name for trial in study.trials]
-    assert states == ["COMPLETE", "COMPLETE", "FAIL", "RUNNING", "FAIL"]
-    assert not any("RUNNING" in f.what or "half" in f.what for f in doctor(ledger, artifacts, storage))
+    states = {number: trial.state.name for number, trial in by_ticket(study).items()}
+    assert states == {0: "COMPLETE", 1: "COMPLETE", 2: "FAIL", 3: "RUNNING"}
+    again = doctor(ledger, artifacts, storage)
+    assert not any("in Optuna" in f.what or "half" in f.what for f in again)
 
 
 @pytest.mark.usefixtures("study")

@@ -1,4 +1,4 @@
-"""Optuna's storage in the ledger's database: races, restarts, and the projection of the ledger onto it."""
+"""Optuna's tables in the ledger's database: races, faults, and the mirror of the ledger in them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import multiprocessing
 import threading
 import time
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -13,47 +14,46 @@ import pytest
 from optuna.trial import TrialState
 
 from ehrbench.core.errors import StudyMismatch
-from ehrbench.infra.artifacts import FileArtifacts
+from ehrbench.core.ledger import Ledger
+from ehrbench.core.progress import SILENT
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
-from ehrbench.infra.study import open_study, optuna_storage, reconcile
+from ehrbench.infra.schema import named_lock
+from ehrbench.infra.study import Dashboard, optuna_storage, optuna_study
+from ehrbench.spine.mirror import by_ticket, mirror
+from ehrbench.spine.space import read_space
+from tests.spine.sleeping import KEY as SLEEP
+from tests.spine.sleeping import sleeping_study
 
-from .ledger_conformance import DIGEST, KEY, Clock
+from .ledger_conformance import DIGEST, KEY, Clock, a_fit
 from .servers import MariaDb
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__])
+SPACE = read_space({"x": {"type": "float", "low": 0.0, "high": 1.0}}, "space")
 
 
 @pytest.fixture
 def study(database: Database, ledger: SqlLedger) -> optuna.Study:
     ledger.open_study(KEY, DIGEST, {})
-    return open_study(optuna_storage(database), KEY, direction="maximize", attributes={"digest": DIGEST})
+    return optuna_study(optuna_storage(database), KEY, maximize=True)
 
 
-def ask(study: optuna.Study) -> optuna.Trial:
-    trial = study.ask()
-    trial.suggest_float("x", 0, 1)
-    return trial
-
-
-def states(study: optuna.Study) -> list[TrialState]:
-    return [trial.state for trial in study.get_trials(deepcopy=False)]
+def states(study: optuna.Study) -> dict[int, TrialState]:
+    return {number: trial.state for number, trial in by_ticket(study).items()}
 
 
 def test_open_again(database: Database, study: optuna.Study) -> None:
-    again = open_study(optuna_storage(database), KEY, direction="maximize", attributes={"digest": DIGEST})
-    assert again.study_name == study.study_name == str(KEY)
-    assert again.user_attrs == {"digest": DIGEST}
+    again = optuna_study(optuna_storage(database), KEY, maximize=True)
+    assert again._study_id == study._study_id
     with pytest.raises(StudyMismatch, match="maximize, not minimize"):
-        open_study(optuna_storage(database), KEY, direction="minimize")
+        optuna_study(optuna_storage(database), KEY, maximize=False)
 
 
 def open_at_once(database: Database, barrier: Barrier, out: Any) -> None:
     storage = optuna_storage(database)
     barrier.wait()
-    study = open_study(storage, KEY, direction="maximize", attributes={"digest": DIGEST})
-    out.put(study._study_id)
+    out.put(optuna_study(storage, KEY, maximize=True)._study_id)
 
 
 def test_open_at_once(database: Database) -> None:
@@ -64,62 +64,59 @@ def test_open_at_once(database: Database) -> None:
     assert len({out.get(timeout=120) for _ in workers}) == 1
 
 
-def test_reconcile_tells_what_the_ledger_knows(ledger: SqlLedger, study: optuna.Study) -> None:
-    for end in ("complete", "pruned", "failed", "claimed", "free"):
-        ticket = ledger.claim(KEY, 5, "w1")
-        assert ticket is not None
-        trial = ask(study)
-        trial.report(0.3, 1)
-        ticket = ledger.start(ticket, trial.number, trial.params, 1)
-        if end == "failed":
-            ledger.fail(ticket, "NaN loss", retry=False)
-        elif end == "free":
-            ledger.fail(ticket, "NaN loss", retry=True)
-        elif end == "complete":
-            ledger.finish(ticket, "complete", 0.75)
-        elif end == "pruned":
-            ledger.finish(ticket, "pruned", None)
-    assert reconcile(study, ledger, KEY) == 3
-    expected = [
-        TrialState.COMPLETE,
-        TrialState.PRUNED,
-        TrialState.FAIL,
-        TrialState.RUNNING,
-        TrialState.RUNNING,
-    ]
-    assert states(study) == expected  # what is claimed or will be retried goes on
-    assert study.best_value == 0.75
-    assert reconcile(study, ledger, KEY) == 0
-    assert states(study) == expected
+def spend(ledger: Ledger, end: str, x: float) -> None:
+    ticket = ledger.claim(KEY, 6, "w1")
+    assert ticket is not None
+    if end == "asking":
+        return
+    ticket = ledger.start(ticket, {"x": x}, 1)
+    ledger.record_fit(ticket, a_fit(0, steps={0: x, 1: 2 * x}))
+    if end == "failed":
+        ledger.fail(ticket, "NaN loss", retry=False)
+    elif end == "free":
+        ledger.fail(ticket, "bus error", retry=True)
+    elif end != "claimed":
+        ledger.finish(ticket, end, x if end == "complete" else None)  # type: ignore[arg-type]
 
 
-def test_a_trial_of_a_dead_worker_is_failed(ledger: SqlLedger, study: optuna.Study, clock: Clock) -> None:
-    ledger.claim(KEY, 1, "w1")
-    ask(study)  # and dies before it can start its ticket
-    assert reconcile(study, ledger, KEY) == 0  # it may be alive
+def test_a_mirror_shows_what_the_ledger_knows(ledger: SqlLedger, study: optuna.Study) -> None:
+    for end in ("complete", "pruned", "failed", "claimed", "asking"):
+        spend(ledger, end, 0.25)
+    assert mirror(study, ledger, KEY, SPACE) == 4
+    expected = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING]
+    assert states(study) == dict(enumerate(expected))
+    first = by_ticket(study)[0]
+    assert (first.value, first.params, first.intermediate_values) == (0.25, {"x": 0.25}, {0: 0.25, 1: 0.5})
+    assert first.distributions == {"x": optuna.distributions.FloatDistribution(0, 1)}
+    assert mirror(study, ledger, KEY, SPACE) == 0
+    assert study.best_value == 0.25
+
+
+def test_a_running_trial_gains_steps_and_an_end(ledger: SqlLedger, study: optuna.Study, clock: Clock) -> None:
+    spend(ledger, "claimed", 0.5)
+    mirror(study, ledger, KEY, SPACE)
     clock.now += 61
-    taken = ledger.claim(KEY, 1, "w2")
+    taken = ledger.claim(KEY, 6, "w2")
     assert taken is not None
-    trial = ask(study)
-    taken = ledger.start(taken, trial.number, trial.params, 1)
-    assert reconcile(study, ledger, KEY) == 1
-    assert states(study) == [TrialState.FAIL, TrialState.RUNNING]
-    ledger.finish(taken, "complete", 0.5)
-    assert reconcile(study, ledger, KEY) == 1
-    assert states(study) == [TrialState.FAIL, TrialState.COMPLETE]
+    ledger.record_fit(taken, a_fit(1, steps={2: 0.7}))
+    assert mirror(study, ledger, KEY, SPACE) == 1
+    ledger.finish(taken, "complete", 0.6)
+    assert mirror(study, ledger, KEY, SPACE) == 1
+    (trial,) = study.get_trials()
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.6)
+    assert trial.intermediate_values == {0: 0.5, 1: 1.0, 2: 0.7}
 
 
-def test_reconcile_from_several_threads(ledger: SqlLedger, study: optuna.Study) -> None:
-    for _ in range(8):
-        ticket = ledger.claim(KEY, 8, "w1")
-        assert ticket is not None
-        trial = ask(study)
-        ledger.finish(ledger.start(ticket, trial.number, trial.params, 1), "complete", 0.5)
-    told, errors = [], []
+def test_dashboards_of_several_workers_make_each_trial_once(
+    database: Database, ledger: SqlLedger, study: optuna.Study
+) -> None:
+    for i in range(6):
+        spend(ledger, "complete", i / 10)
+    storage, errors = optuna_storage(database), []
 
     def work() -> None:
         try:
-            told.append(reconcile(study, ledger, KEY))
+            Dashboard(storage, database.engine, ledger, KEY, SPACE, maximize=True)(last=True)
         except Exception as error:
             errors.append(error)
 
@@ -129,24 +126,29 @@ def test_reconcile_from_several_threads(ledger: SqlLedger, study: optuna.Study) 
     for thread in threads:
         thread.join()
     assert errors == []
-    assert states(study) == [TrialState.COMPLETE] * 8
+    assert len(study.get_trials()) == 6
+    assert states(study) == dict.fromkeys(range(6), TrialState.COMPLETE)
 
 
-def test_a_state_told_twice_as_after_a_lost_answer(study: optuna.Study) -> None:
-    trial = ask(study)
-    storage = study._storage
-    for _ in range(2):
-        assert storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [0.5])
-    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-        storage.set_trial_state_values(trial._trial_id, TrialState.COMPLETE, [0.6])
+def test_a_dashboard_that_is_busy_is_not_waited_for(
+    database: Database, ledger: SqlLedger, study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Dashboard, "EVERY_S", 0.0)
+    spend(ledger, "complete", 0.5)
+    dashboard = Dashboard(optuna_storage(database), database.engine, ledger, KEY, SPACE, maximize=True)
+    with named_lock(database.engine, "mirror", 5.0) as held:
+        assert held
+        began = time.monotonic()
+        dashboard()
+        assert time.monotonic() - began < 5
+        assert states(study) == {}
+    dashboard()
+    assert states(study) == {0: TrialState.COMPLETE}
 
 
 @pytest.mark.server
-def test_the_server_restarts_in_mid_search(mariadb: MariaDb, artifacts: FileArtifacts) -> None:
-    database = mariadb.database("restart")
-    ledger = SqlLedger(database.engine, artifacts)
-    ledger.open_study(KEY, DIGEST, {})
-    study = open_study(optuna_storage(database), KEY, direction="maximize")
+def test_the_server_restarts_in_mid_search(mariadb: MariaDb, tmp_path: Path) -> None:
+    study = sleeping_study(mariadb.database("restart"), tmp_path, n_trials=20, seconds=0.03)
 
     def restart() -> None:
         time.sleep(0.5)
@@ -156,17 +158,10 @@ def test_the_server_restarts_in_mid_search(mariadb: MariaDb, artifacts: FileArti
 
     thread = threading.Thread(target=restart)
     thread.start()
-    n_trials, done = 20, 0
-    while (ticket := ledger.claim(KEY, n_trials, "w1")) is not None:
-        trial = ask(study)
-        ticket = ledger.start(ticket, trial.number, trial.params, 1)
-        time.sleep(0.05)
-        trial.report(0.5, 1)
-        ledger.finish(ticket, "complete", 0.5)
-        study.tell(trial, 0.5)
-        done += 1
+    study.run(SILENT)
     thread.join()
-    reconcile(study, ledger, KEY)
-    assert done == ledger.spent(KEY) == n_trials
-    assert states(study).count(TrialState.COMPLETE) == n_trials
-    assert TrialState.RUNNING not in states(study)
+    ledger = study.setting.ledger
+    assert [row.state for row in ledger.tickets(SLEEP)] == ["complete"] * 20
+    shown = optuna.load_study(study_name=str(SLEEP), storage=optuna_storage(mariadb.database("restart")))
+    assert len(shown.get_trials()) == 20
+    assert states(shown) == dict.fromkeys(range(20), TrialState.COMPLETE)

@@ -7,23 +7,26 @@ import os
 import random
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
-from optuna.trial import TrialState
 
 from ehrbench.core.errors import LeaseLost
-from ehrbench.core.ledger import SPENT, Ticket
+from ehrbench.core.ledger import Ticket
+from ehrbench.core.progress import SILENT
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.lease import LeaseKeeper
 from ehrbench.infra.ledger import SqlLedger
-from ehrbench.infra.study import open_study, optuna_storage, reconcile
+from ehrbench.infra.study import optuna_storage
+from ehrbench.spine.mirror import state_of
+from tests.spine.sleeping import KEY as SLEEP
+from tests.spine.sleeping import check_exact, sleeping_study
 
 from .ledger_conformance import DIGEST, KEY, a_fit
 from .servers import MariaDb, wait_until
@@ -34,56 +37,23 @@ N_TRIALS, N_FOLDS, N_WORKERS = 40, 3, 8
 LEASE_S = 1.5
 
 
-def note(log: Path, text: str) -> None:
-    with log.open("a") as file:
-        file.write(text + "\n")
-
-
 def search(database: Database, folder: Path, name: str) -> None:
-    """A worker: the search loop without models."""
-    ledger = SqlLedger(database.engine, FileArtifacts(folder / "a"), LEASE_S, max_attempts=50)
-    study = open_study(optuna_storage(database), KEY, direction="maximize")
-    while ledger.spent(KEY) < N_TRIALS:
-        ticket = ledger.claim(KEY, N_TRIALS, name)
-        if ticket is None:
-            time.sleep(0.1)
-            continue
-        if ticket.params is None:
-            trial = study.ask()
-            trial.suggest_float("x", 0, 1)
-            ticket = ledger.start(ticket, trial.number, trial.params, ticket.number)
-        try:
-            with LeaseKeeper(ledger, ticket, LEASE_S):
-                train(ledger, ticket, folder / "log")
-            assert ticket.params is not None
-            ledger.finish(ticket, "complete", ticket.params["x"])
-        except LeaseLost:
-            continue
-        assert ticket.trial_number is not None
-        study.tell(ticket.trial_number, ticket.params["x"], skip_if_finished=True)
-        reconcile(study, ledger, KEY)
-    reconcile(study, ledger, KEY)
-
-
-def train(ledger: SqlLedger, ticket: Ticket, log: Path) -> None:
-    done = {fit.fold for fit in ledger.tickets(KEY)[ticket.number].fits}
-    for fold in range(N_FOLDS):
-        if fold not in done:
-            note(log, f"train {ticket.number} {fold}")
-            time.sleep(random.uniform(0.01, 0.1))
-            ledger.record_fit(ticket, a_fit(fold))
-            note(log, f"recorded {ticket.number} {fold}")
+    """A worker: the real study, whose fits sleep."""
+    study = sleeping_study(database, folder, n_trials=N_TRIALS, n_folds=N_FOLDS, lease_s=LEASE_S, worker=name)
+    while not study.spent():
+        study.run(SILENT)
+        time.sleep(0.1)
 
 
 @pytest.mark.server
 def test_killed_at_random(mariadb: MariaDb, tmp_path: Path) -> None:
     database = mariadb.database("crash")
-    ledger = SqlLedger(database.engine, FileArtifacts(tmp_path / "a"), LEASE_S)
-    ledger.open_study(KEY, DIGEST, {})
+    study = sleeping_study(database, tmp_path, n_trials=N_TRIALS, n_folds=N_FOLDS)
     workers = [start_worker(database, tmp_path, f"w{i}") for i in range(N_WORKERS)]
-    wait_until(lambda: ledger.spent(KEY) > 0, 120)
+    ledger = study.setting.ledger
+    wait_until(lambda: ledger.spent(SLEEP) > 0, 120)
     killed = 0
-    while ledger.spent(KEY) < N_TRIALS and killed < 30:
+    while ledger.spent(SLEEP) < N_TRIALS and killed < 30:
         time.sleep(0.25)
         i = random.randrange(N_WORKERS)
         if workers[i].is_alive():
@@ -94,35 +64,18 @@ def test_killed_at_random(mariadb: MariaDb, tmp_path: Path) -> None:
     for worker in workers:
         worker.join(120)
         assert worker.exitcode == 0
-    rows = ledger.tickets(KEY)
     assert killed > 3
-    assert [row.number for row in rows] == list(range(N_TRIALS))
-    assert {row.state for row in rows} <= SPENT
-    assert all(len(row.fits) == N_FOLDS for row in rows if row.state == "complete")
-    assert no_fit_was_trained_after_it_was_recorded(tmp_path / "log")
-    study = open_study(optuna_storage(database), KEY, direction="maximize")
-    trials = Counter(trial.state for trial in study.get_trials(deepcopy=False))
-    assert trials[TrialState.RUNNING] == 0
-    assert trials[TrialState.COMPLETE] == sum(row.state == "complete" for row in rows)
-    values = {trial.number: trial.value for trial in study.get_trials(states=(TrialState.COMPLETE,))}
-    assert values == {row.trial_number: row.value for row in rows if row.state == "complete"}
+    check_exact(study, tmp_path / "log", N_FOLDS)
+    trials = optuna.load_study(study_name=str(SLEEP), storage=optuna_storage(database)).get_trials()
+    shown = {trial.user_attrs["ticket"]: (trial.state.name, trial.value) for trial in trials}
+    assert len(trials) == len(shown)
+    assert shown == {row.number: (state_of(row).name, row.value) for row in ledger.tickets(SLEEP)}
 
 
 def start_worker(database: Database, folder: Path, name: str) -> BaseProcess:
     worker = PROCESSES.Process(target=search, args=(database, folder, name))
     worker.start()
     return worker
-
-
-def no_fit_was_trained_after_it_was_recorded(log: Path) -> bool:
-    recorded: set[str] = set()
-    for line in log.read_text().splitlines():
-        what, fit = line.split(" ", 1)
-        if what == "train" and fit in recorded:
-            return False
-        if what == "recorded":
-            recorded.add(fit)
-    return True
 
 
 def sleeper(database: Database, folder: Path, ready: Event, go: Event, out: Any) -> None:

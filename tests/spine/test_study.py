@@ -8,11 +8,14 @@ import optuna
 import pytest
 
 from ehrbench.app.checking import check
-from ehrbench.app.wiring import Wired, wire
+from ehrbench.app.wiring import Wired, open_ledger, wire
 from ehrbench.core.errors import FitError
 from ehrbench.core.progress import SILENT
+from ehrbench.infra.database import Database
+from ehrbench.infra.study import optuna_storage
 from ehrbench.spine.search import Search
 from tests.spine.composing import tiny_config
+from tests.spine.sleeping import sleeping_study
 
 
 class Disturbed:
@@ -111,18 +114,38 @@ def test_optuna_agrees_with_the_ledger_at_the_end(tmp_path):
     study = search.study("logistic", search.split.outer[0])
     study.run(SILENT)
     rows = search.backend.ledger.tickets(study.key)
-    trials = {t.number: t for t in study.opened.optuna_study.get_trials()}
-    assert len(trials) == len(rows) == 5
+    storage = optuna_storage(open_ledger(check(tiny_config("beats", tmp_path)))[0])
+    shown = optuna.load_study(study_name=str(study.key), storage=storage).get_trials()
+    trials = {trial.user_attrs["ticket"]: trial for trial in shown}
+    assert len(shown) == len(trials) == len(rows) == 5
     for row in rows:
-        trial = trials[row.trial_number]
-        assert (
-            trial.state
-            is {
-                "complete": optuna.trial.TrialState.COMPLETE,
-                "pruned": optuna.trial.TrialState.PRUNED,
-            }[row.state]
-        )
+        trial = trials[row.number]
+        assert trial.state.name == row.state.upper()
         assert dict(trial.params) == dict(row.params)
-        assert trial.user_attrs["ticket"] == row.number
-        if row.state == "complete":
-            assert trial.value == row.value
+        assert trial.value == (row.value if row.state == "complete" else None)
+
+
+def test_what_a_finished_trial_has_tried_is_not_trained_again(tmp_path):
+    space = {"x": {"type": "categorical", "choices": [0.1, 0.2, 0.3]}}
+    database = Database.sqlite(tmp_path / "ehrbench.db")
+    study = sleeping_study(database, tmp_path, n_trials=8, seconds=0.0, space=space)
+    study.run(SILENT)
+    rows = study.setting.ledger.tickets(study.key)
+    assert [row.state for row in rows] == ["complete"] * 8
+    assert {row.params["x"] for row in rows[:3]} == {0.1, 0.2, 0.3}  # new ones first
+    assert len((tmp_path / "log").read_text().splitlines()) == 3 * 2
+    value = {row.params["x"]: row.value for row in rows[:3]}
+    assert all(row.value == value[row.params["x"]] and len(row.fits) == 2 for row in rows)
+
+
+@pytest.mark.parametrize("sampler", ["cmaes", "gp", "random", "tpe"])
+def test_every_sampler_searches_and_goes_on_where_it_stopped(sampler, tmp_path):
+    def params(folder, *runs):
+        early = [] if sampler == "random" else ["sampler.n_startup_trials=2"]
+        for n_trials in runs:
+            study = wired(folder, f"sampler={sampler}", f"n_trials={n_trials}", *early)
+            study = study.search.study("logistic", study.search.split.outer[0])
+            study.run(SILENT)
+        return [(row.params, row.value) for row in study.setting.ledger.tickets(study.key)]
+
+    assert params(tmp_path / "once", 7) == params(tmp_path / "twice", 4, 7)

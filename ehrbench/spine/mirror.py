@@ -1,0 +1,97 @@
+"""Mirror: a study's tickets as trials of an Optuna study, which samplers, pruners and dashboards understand.
+
+Each worker samples from a mirror in its own memory; another one, in the database, is for optuna-dashboard. A
+mirror only ever gains: a ticket becomes a trial once, a running trial gains steps and one end, so copying may
+be repeated, and interrupted, at any time. The trial's user attribute ``ticket`` says whose it is; its number
+is the order of copying and means nothing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+from collections.abc import Mapping
+
+import optuna
+from optuna.trial import FixedTrial, FrozenTrial, TrialState
+
+from ehrbench.core.ledger import SPENT, Ledger, StudyKey, TicketRow
+from ehrbench.spine.space import Space
+
+#: User attribute of a trial that holds its ticket's number.
+TICKET = "ticket"
+
+_STATES: Mapping[str, TrialState] = {
+    "claimed": TrialState.RUNNING,
+    "free": TrialState.RUNNING,  # to be tried again with the same parameters
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+}
+
+
+def by_ticket(study: optuna.Study) -> dict[int, FrozenTrial]:
+    """The study's trials by their tickets' numbers."""
+    trials = study.get_trials(deepcopy=False)
+    return {trial.user_attrs[TICKET]: trial for trial in trials if TICKET in trial.user_attrs}
+
+
+def mirror(study: optuna.Study, ledger: Ledger, key: StudyKey, space: Space) -> int:
+    """Copy what the ledger knows and ``study`` does not; how many trials were made or changed.
+
+    Only one process at a time may copy into a shared storage, or a ticket may become two trials.
+    """
+    known = by_ticket(study)
+    ended = {number for number, trial in known.items() if trial.state.is_finished()}
+    first = next(number for number in itertools.count() if number not in ended)
+    rows = ledger.tickets(key, first=first)
+    return sum(_copy(study, row, known.get(row.number), space) for row in rows if row.number not in ended)
+
+
+def state_of(row: TicketRow) -> TrialState:
+    return _STATES[row.state]
+
+
+def _copy(study: optuna.Study, row: TicketRow, trial: FrozenTrial | None, space: Space) -> bool:
+    if row.params is None and row.state not in SPENT:
+        return False  # its worker is asking
+    if trial is None:
+        study.add_trial(_frozen(row, space))
+        return True
+    storage, steps = study._storage, _steps(row)
+    new = steps.keys() - trial.intermediate_values.keys()
+    for step in sorted(new):
+        storage.set_trial_intermediate_value(trial._trial_id, step, steps[step])
+    if row.state in SPENT:
+        storage.set_trial_state_values(trial._trial_id, state_of(row), _values(row))
+    return bool(new) or row.state in SPENT
+
+
+def _frozen(row: TicketRow, space: Space) -> FrozenTrial:
+    fixed = FixedTrial(dict(row.params or {}))
+    if row.params is not None:
+        space.suggest(fixed)
+    trial = optuna.create_trial(
+        state=state_of(row),
+        params=fixed.params,
+        distributions=fixed.distributions,
+        values=_values(row),
+        intermediate_values=_steps(row),
+        user_attrs={TICKET: row.number},
+        system_attrs=dict(row.sampler_state),
+    )
+    trial.datetime_start = _time(row.started)
+    trial.datetime_complete = _time(row.finished) if row.state in SPENT else None
+    return trial
+
+
+def _values(row: TicketRow) -> list[float] | None:
+    return [row.value] if row.state == "complete" and row.value is not None else None
+
+
+def _steps(row: TicketRow) -> dict[int, float]:
+    return {at: value for fit in row.fits for at, value in fit.steps.items()}
+
+
+def _time(seconds: float | None) -> datetime.datetime:
+    return datetime.datetime.now() if seconds is None else datetime.datetime.fromtimestamp(seconds)
