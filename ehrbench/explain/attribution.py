@@ -126,10 +126,9 @@ def _network(
     # Its own network, read and never changed: a public way to it would change the digest of every study.
     net = model._fitted()
     with threads(model.threads):
-        found, difference = integrated_gradients(net, arrays, named)
-    gap = np.abs(sum(x.reshape(*difference.shape, -1).sum(axis=2) for x in found.values()) - difference)
-    total: dict[Source, FloatArray] = defaultdict(lambda: np.zeros(difference.shape))
-    hourly: dict[Source, FloatArray] = defaultdict(lambda: np.zeros((*difference.shape, n_hours)))
+        found, gap = integrated_gradients(net, arrays, named)
+    total: dict[Source, FloatArray] = defaultdict(lambda: np.zeros(gap.shape))
+    hourly: dict[Source, FloatArray] = defaultdict(lambda: np.zeros((*gap.shape, n_hours)))
     start = CENTRE
     if isinstance(view, views.Sequence):
         start = "from a record with nothing measured"
@@ -143,7 +142,9 @@ def _network(
             total[one] += whole[..., f]
             if spread is not None:
                 hourly[one] += spread[f]
-    return Attribution(f"integrated gradients, {start}", dict(total), float(gap.max(initial=0)), dict(hourly))
+    return Attribution(
+        f"integrated gradients, {start}", dict(total), float(np.abs(gap).max(initial=0)), dict(hourly)
+    )
 
 
 def _coefficient(model: Logistic) -> FloatArray:

@@ -86,12 +86,11 @@ def test_a_product_of_value_and_mask_is_credited_to_the_value():
         "values": (Source("a", "value"), Source("b", "value")),
         "mask": (Source("a", "missingness"), Source("b", "missingness")),
     }
-    found, difference = integrated_gradients(Products(), arrays, named)
+    found, gap = integrated_gradients(Products(), arrays, named)
     expected = arrays["values"] * mask * [1.0, -2.0]
     np.testing.assert_allclose(found["values"][:, 0], expected, atol=1e-5)
     np.testing.assert_allclose(found["mask"][:, 0], mask * [0.5, 3.0], atol=1e-5)
-    whole = sum(x.reshape(4, 1, -1).sum(axis=2) for x in found.values())
-    np.testing.assert_allclose(whole, difference, atol=1e-5)
+    np.testing.assert_allclose(gap, 0, atol=1e-5)
 
 
 NETWORKS = {
@@ -113,7 +112,7 @@ def test_integrated_gradients_are_complete(name):
     few = train.take(np.arange(12)).without_labels()
     found = attribute(model, few, HOURS)
     whole = sum(found.parts.values())
-    assert found.gap < 0.02 * np.abs(whole).max()
+    assert found.gap <= 0.005 * np.abs(whole).max() * 1.01
     score = target.scores(model.predict(few))
     base = score - whole
     assert np.ptp(base) < 0.05 * np.ptp(score) + 2 * found.gap or name == "ssm-irregular"  # one baseline
