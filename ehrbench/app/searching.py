@@ -14,6 +14,7 @@ from ehrbench.app import certifying, outputs, tables
 from ehrbench.app.checking import Settings, check
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
+from ehrbench.app.slicing import write_slices
 from ehrbench.app.wiring import Wired, wire
 from ehrbench.app.workers import LocalWorkers
 from ehrbench.core.bundle import file_digest
@@ -166,6 +167,7 @@ def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any]
         from ehrbench.app.explaining import write_explanations  # takes torch, whatever the models are
 
         write_explanations(folder, wired, outcome.decided, wired.settings.report.explained, progress)
+    write_slices(folder, wired, outcome, progress)
     options: dict[str, Any] = {"seed": wired.search.seed, "progress": progress}
     options["n_bootstrap"] = min(1000, wired.settings.report.n_bootstrap)
     write_model_card(folder, **options)

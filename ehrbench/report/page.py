@@ -29,6 +29,7 @@ from ehrbench.report.figures.leaderboard import leaderboard
 from ehrbench.report.figures.optimism import optimism
 from ehrbench.report.figures.parallel import parallel
 from ehrbench.report.figures.progress import progress as progress_figure
+from ehrbench.report.measured import measured
 from ehrbench.report.rendering import render, write_page
 from ehrbench.report.run import ENSEMBLE, Run, fold_values, read_run
 from ehrbench.report.svg import N_COLOURS
@@ -109,6 +110,7 @@ def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress 
         "groups": groups,
         "gaps": subgroups.gaps(groups, [m.name for m in run.metrics]),
         "slices": worst,
+        "measured": measured(run),
         "explained": explanations(run, colours[run.leader]),
         "search": search_figures,
         "cohort": cohort.cohort_table(run),

@@ -56,6 +56,18 @@ def test_predictions_hold_every_outer_test_unit_once(searched):
     assert len(keys) == len(rows) == summary["data"]["n_units"] * classes
 
 
+def test_measured_values_describe_where_it_errs(searched):
+    task, folder, summary = searched
+    found = json.loads((folder / f"tiny-{task}-nested" / "slices.json").read_text())
+    assert found["n_searched"] + found["n_judged"] == summary["data"]["n_units"]
+    assert (found["n_tried"] >= 6) == (task == "beats")  # others are too small for a fifth to be a slice
+    columns = {c.split(" ")[0] for one in found["found"] for c in one["conditions"]}
+    assert columns <= {"a", "b", "c"}
+    page = (folder / f"tiny-{task}-nested" / "report.html").read_text()
+    assert "were tried on half of the groups" in page
+    assert "✓ holds" in page
+
+
 def evaluated(task: str, folder: Path, sets: list[str]) -> dict:
     bundle = folder / f"tiny-{task}-nested" / "bundle"
     config = {
