@@ -7,7 +7,7 @@
     trials.csv        model, outer_fold, ticket, state, attempt, value, seconds, folds, best_steps, params,
                       error: one row a trial
     config.yaml       the resolved configuration
-    slices.json       which measured values go with wrong calls (see report.measured)
+    slices.json       which measured values go with wrong calls (see report.discovery)
     certificate.json  what no outer test touched, and the digests of the files above (see spine.certificate)
     bundle/           the winner (see core.bundle), with its MODEL_CARD.md
     explanations.json what the outer-test predictions rest on (docs/explanations.md)

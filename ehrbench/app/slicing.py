@@ -13,7 +13,7 @@ from ehrbench.core.bundle import file_digest
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.progress import Progress
 from ehrbench.core.views import Table
-from ehrbench.report.measured import FILE, Judged, discover
+from ehrbench.report.discovery import FILE, Judged, discover
 from ehrbench.spine.procedure import ENSEMBLE_NAME
 from ehrbench.spine.search import Outcome
 

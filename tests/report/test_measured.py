@@ -11,7 +11,8 @@ from ehrbench.core.bundle import file_digest
 from ehrbench.core.errors import BundleError
 from ehrbench.core.views import Table
 from ehrbench.report import write_report
-from ehrbench.report.measured import FILE, Condition, Judged, discover, measured
+from ehrbench.report.discovery import FILE, Condition, Judged, discover
+from ehrbench.report.measured import measured
 from ehrbench.report.run import read_run
 
 NAMES = (*(f"noise{i}.mean" for i in range(30)), "lactate.max", "age.descriptor", "sex")
