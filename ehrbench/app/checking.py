@@ -100,7 +100,7 @@ class Settings(BaseModel):
     runs_dir: str
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     refit: Literal["inner", "full"]
-    workers: Annotated[int, Field(ge=1, le=256)]
+    workers: Annotated[int, Field(ge=1, le=256)] | None
     data: Data
     trainer: Trainer
     report: Report

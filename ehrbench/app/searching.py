@@ -14,6 +14,7 @@ from ehrbench.app import certifying, outputs, tables
 from ehrbench.app.checking import Settings, check
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
+from ehrbench.app.gpus import visible_gpus
 from ehrbench.app.slicing import write_slices
 from ehrbench.app.wiring import Wired, wire
 from ehrbench.app.workers import LocalWorkers
@@ -41,7 +42,7 @@ def train(config: Mapping[str, Any]) -> float:
 
     The inner one: a sweep that maximised the outer value would choose on the records that judge it.
     """
-    settings = check({**config, "n_trials": 1})
+    settings = check({**config, "n_trials": 1, "workers": 1})
     models = {n: {**dict(m), "space": {}, "n_trials": 1} for n, m in config["model"].items()}
     config = {**config, "n_trials": 1, "model": models}
     shaping = {k: config[k] for k in ("task", "model", "protocol", "data", "ensemble", "seed", "refit")}
@@ -70,7 +71,9 @@ def _run(
     console.print(_banner(wired))
     tracker = wired.search.backend.tracker
     _open_parent(wired)
-    with LocalWorkers(settings.workers - 1, arguments, folder):
+    gpus = visible_gpus(settings.trainer.accelerator)
+    n_workers = settings.workers or max(1, len(gpus))
+    with LocalWorkers(n_workers - 1, arguments, folder, gpus):
         try:
             wired.search.spend(progress)
         except KeyboardInterrupt:

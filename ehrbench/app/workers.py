@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from ehrbench.app.gpus import VISIBLE
 
 #: Set in a worker's environment: it spends tickets and leaves the rest to the command that started it.
 WORKER = "EHRBENCH_WORKER"
@@ -17,16 +20,18 @@ class LocalWorkers:
     """Context manager: starts ``n`` workers, and waits for them (or ends them, on an error) at its end.
 
     Each writes its progress to ``<folder>/worker-<number>.log``: one terminal shows one process. A worker
-    that fails is reported and missed by nobody, since others take its tickets over.
+    that fails is reported and missed by nobody, since others take its tickets over. With ``gpus``, each
+    process, this one too, has one of them to itself, or shares it where there are more processes.
     """
 
-    def __init__(self, n: int, arguments: list[str], folder: Path) -> None:
-        self._n, self._arguments, self._folder = n, arguments, folder
+    def __init__(self, n: int, arguments: list[str], folder: Path, gpus: Sequence[str] = ()) -> None:
+        self._n, self._arguments, self._folder, self._gpus = n, arguments, folder, gpus
         self._processes: dict[Path, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
+        os.environ.update(self._own_gpu(0))
         for number in range(1, self._n + 1):
-            environment = {**os.environ, WORKER: str(number)}
+            environment = {**os.environ, WORKER: str(number), **self._own_gpu(number)}
             log = self._folder / f"worker-{number}.log"
             with log.open("wb") as file:
                 self._processes[log] = subprocess.Popen(
@@ -47,6 +52,9 @@ class LocalWorkers:
         for log, process in self._processes.items():
             if process.wait() != 0 and kind is None:
                 print(f"a worker ended early (exit code {process.returncode}): see {log}", file=sys.stderr)
+
+    def _own_gpu(self, number: int) -> dict[str, str]:
+        return {VISIBLE: self._gpus[number % len(self._gpus)]} if self._gpus else {}
 
 
 def is_worker() -> bool:
