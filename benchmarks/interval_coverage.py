@@ -11,6 +11,7 @@ import sys
 import numpy as np
 
 from ehrbench import metrics
+from ehrbench.app.console import terminal
 from ehrbench.spine.intervals import group_bootstraps
 from tests.spine.judging import BINARY, folds
 
@@ -23,14 +24,17 @@ def main(replications: int) -> None:
     truth = {m.name: np.mean([m(f.y, f.p, target=BINARY) for f in others]) for m in chosen}
     print(f"events a cohort: {np.mean([f.y.sum() for f in others]):.0f}; replications: {replications}")
     inside, below, above = (dict.fromkeys(METRICS, 0) for _ in range(3))
-    for s in range(replications):
-        found = group_bootstraps(folds(n=700, k=1, seed=s), chosen, BINARY, seed=s, n_replicates=1000)
-        for name, interval in found.items():
-            if interval.low is None or interval.high is None:
-                continue
-            below[name] += truth[name] < interval.low
-            above[name] += truth[name] > interval.high
-            inside[name] += interval.low <= truth[name] <= interval.high
+    with terminal()[1].step("coverage", replications) as bar:
+        for s in range(replications):
+            found = group_bootstraps(folds(n=700, k=1, seed=s), chosen, BINARY, seed=s, n_replicates=1000)
+            for name, interval in found.items():
+                if interval.low is None or interval.high is None:
+                    continue
+                below[name] += truth[name] < interval.low
+                above[name] += truth[name] > interval.high
+                inside[name] += interval.low <= truth[name] <= interval.high
+            bar.advance()
+            bar.note(f"AUROC inside {inside['auroc'] / (s + 1):.3f}")
     for name in METRICS:
         shares = [counts[name] / replications for counts in (inside, below, above)]
         print(f"{name:18} inside {shares[0]:.4f}  truth below {shares[1]:.4f}  truth above {shares[2]:.4f}")
