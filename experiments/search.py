@@ -17,7 +17,7 @@ from ehrbench.app.workers import is_worker
 
 @hydra.main(config_path="../conf", config_name="config")
 def main(config: DictConfig) -> float | None:
-    if is_worker():
+    if is_worker() or config.worker is not None:
         return guarded(searching.work, config)
     return guarded(lambda c: searching.search(c, sys.argv), config)
 

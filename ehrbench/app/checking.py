@@ -68,10 +68,9 @@ class Sampler(_Block):
 
 
 class Pruner(_Block):
-    name: Literal["wilcoxon", "none"]
+    name: Literal["race", "none"]
     p_threshold: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
-    n_startup_steps: Annotated[int, Field(ge=2)] = 6
-    blocks: Annotated[int, Field(ge=1, le=50)] = 4
+    blocks: Annotated[int, Field(ge=6, le=200)] = 20
 
 
 class Storage(_Block):

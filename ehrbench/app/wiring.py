@@ -238,7 +238,7 @@ def make_pruner(settings: Settings) -> optuna.pruners.BasePruner:
     pruner = settings.pruner
     if pruner.name == "none":
         return optuna.pruners.NopPruner()
-    return RacePruner(pruner.p_threshold, pruner.n_startup_steps, looks=settings.protocol.inner_folds - 1)
+    return RacePruner(pruner.p_threshold, looks=settings.protocol.inner_folds - 1)
 
 
 def make_tracker(settings: Settings) -> Tracker:

@@ -1,12 +1,14 @@
 """Race: what a trial reports while it runs, so that a hopeless one can stop early.
 
-Each finished inner fold is cut into blocks of groups, the same for every trial of a study, and each block's
-value is one step. Steps of two trials are therefore paired, and a signed-rank test over them (Wilcoxon) has
-enough pairs to fire; over five fold scores it hardly ever could. The value is the searched metric itself on
-stratified blocks: log loss would favour trials that calibrate well over trials that rank well, and loss
-weighting, a dimension of several spaces, moves it at will. (For metrics of decisions, which need a
-threshold, the race is run on AUROC.) Where the metric does not exist on a block, the
-block gives no step for any trial.
+Each finished inner fold is cut into blocks of groups, the same for every trial of a study, and each block
+gives one step: the jackknife's pseudo-value of the searched metric, B m - (B - 1) m(without the block), for B
+blocks (Tukey 1958; Miller 1974, "The jackknife - a review", eq. 1.2). Steps of two trials are paired, their
+mean is the metric (of a linear statistic exactly, of a smooth one nearly), and their spread says how sure it
+is: a test over them asks the question that the search asks. The metric on each block alone would be another
+question, with few positives in each; log loss would favour trials that calibrate over trials that rank.
+
+For metrics of decisions, which need a threshold, the race is run on AUROC. Where the metric does not exist on
+the fold or without one of its blocks, the fold gives no step for any trial.
 """
 
 from __future__ import annotations
@@ -25,11 +27,11 @@ from ehrbench.core.types import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Race:
-    """How trials are paired: ``blocks`` per fold, at least ten steps over all folds."""
+    """How trials are paired: ``blocks`` pseudo-values a fold."""
 
     metric: Metric
     target: Target
-    blocks: int = 4
+    blocks: int = 20
 
     def steps(self, records: Records, probabilities: FloatArray, fold: int, seed: int) -> dict[int, float]:
         """Optuna step -> value for one finished inner fold; the same steps for every trial.
@@ -38,16 +40,16 @@ class Race:
         """
         y = records.labels
         block = np.repeat(self._block_of_record(records, derive_seed(seed, "race", fold)), records.n_units)
-        values = {}
-        for b in range(self.blocks):
-            inside = block == b
-            try:
-                values[fold * self.blocks + b] = self.metric(
-                    y[inside], probabilities[inside], target=self.target
-                )
-            except UndefinedMetric:
-                continue
-        return values
+        try:
+            whole = self._score(y, probabilities)
+            without = [self._score(y[block != b], probabilities[block != b]) for b in range(self.blocks)]
+        except UndefinedMetric:
+            return {}
+        first, n = fold * self.blocks, self.blocks
+        return {first + b: n * whole - (n - 1) * left for b, left in enumerate(without)}
+
+    def _score(self, y: FloatArray, probabilities: FloatArray) -> float:
+        return self.metric(y, probabilities, target=self.target)
 
     def _block_of_record(self, records: Records, seed: int) -> IntArray:
         """(N,) block of each record: dealt in order of label content, ties shuffled."""

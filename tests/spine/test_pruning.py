@@ -18,7 +18,7 @@ def raced(best: np.ndarray, steps: np.ndarray, direction: str, pruner: RacePrune
     return trial.should_prune()
 
 
-PRUNER = RacePruner(p_threshold=0.1, n_startup_steps=6, looks=4)
+PRUNER = RacePruner(p_threshold=0.1, looks=4)
 NOISE = np.random.default_rng(0).normal(0, 0.01, 12)
 
 

@@ -1,6 +1,7 @@
 """Race steps are paired between trials and point the way the metric points."""
 
 import numpy as np
+import pytest
 
 from ehrbench import metrics
 from ehrbench.core.target import Target
@@ -10,15 +11,32 @@ from tests.spine.test_folds import cohort
 TARGET = Target("binary", ("event",))
 
 
-def test_steps_are_the_same_for_every_trial_and_better_predictions_win_them():
+def test_steps_are_the_same_for_every_trial_and_their_mean_is_the_metric():
     records = cohort(400, 10**6, 0)
-    race = Race(metrics.load("auroc"), TARGET, blocks=4)
-    rng = np.random.default_rng(0)
-    noise = rng.random((400, 1))
+    auroc = metrics.load("auroc")
+    race = Race(auroc, TARGET, blocks=20)
+    noise = np.random.default_rng(0).random((400, 1))
     good = 0.5 * records.labels + 0.5 * noise
     one, other = race.steps(records, good, 2, seed=5), race.steps(records, noise, 2, seed=5)
-    assert list(one) == list(other) == [8, 9, 10, 11]
-    assert all(one[step] > other[step] for step in one)
+    assert list(one) == list(other) == list(range(40, 60))
+    for steps, p in ((one, good), (other, noise)):
+        expected = auroc(records.labels, p, target=TARGET)
+        assert np.mean(list(steps.values())) == pytest.approx(expected, abs=2e-3)
+
+
+def test_their_spread_is_the_standard_error_of_a_paired_difference():
+    auroc = metrics.load("auroc")
+    race = Race(auroc, TARGET, blocks=20)
+    differences, claimed = [], []
+    for seed in range(60):
+        records = cohort(300, 10**6, seed)
+        rng = np.random.default_rng(seed)
+        signal = records.labels + rng.normal(size=(300, 1))
+        p, q = (1 / (1 + np.exp(-signal - 0.5 * rng.normal(size=(300, 1)))) for _ in range(2))
+        gain = [a - b for a, b in zip(*(race.steps(records, x, 0, 1).values() for x in (p, q)), strict=True)]
+        differences.append(auroc(records.labels, p, target=TARGET) - auroc(records.labels, q, target=TARGET))
+        claimed.append(np.std(gain, ddof=1) / np.sqrt(len(gain)))
+    assert 0.75 < np.mean(claimed) / np.std(differences) < 1.35
 
 
 def test_blocks_hold_equal_shares_of_positives():
@@ -28,9 +46,8 @@ def test_blocks_hold_equal_shares_of_positives():
     assert np.ptp(positives) <= 1
 
 
-def test_a_block_without_a_value_gives_no_step_to_any_trial():
+def test_a_fold_without_a_value_gives_no_step_to_any_trial():
     records = cohort(40, 10**6, 2)
     records.labels[:] = 0
-    records.labels[0] = 1  # one positive: only its block has an AUROC
-    steps = Race(metrics.load("auroc"), TARGET, blocks=4).steps(records, np.full((40, 1), 0.5), 0, seed=0)
-    assert len(steps) == 1
+    records.labels[0] = 1  # without the block of the one positive there is no AUROC
+    assert Race(metrics.load("auroc"), TARGET, 20).steps(records, np.full((40, 1), 0.5), 0, seed=0) == {}
