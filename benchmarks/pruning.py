@@ -4,8 +4,8 @@
     python -m benchmarks.pruning runs/full --orders 200
 
 For each study: the trials come in random order, each fold by fold; after each fold but the last a rule may
-stop the trial. Printed: fold fits without and with the rule, how often the trial that wins without it was stopped,
-and by how much the winner's inner score fell.
+stop the trial. Printed: fold fits without and with the rule, how often the trial that wins without it was
+stopped, and by how much the winner's inner score fell.
 """
 
 from __future__ import annotations
