@@ -12,6 +12,7 @@
     bundle/           the winner (see core.bundle), with its MODEL_CARD.md
     explanations.json what the outer-test predictions rest on (docs/explanations.md)
     report.html       all of it as one page
+    figures/          the page's figures, each as an SVG
 
 Schema of ``summary.json`` (schema 1)
 -------------------------------------

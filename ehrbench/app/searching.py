@@ -147,6 +147,7 @@ def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> Non
     for name in files:
         if (folder / name).exists():
             tracker.artifact(search.study_name, folder / name)
+    tracker.artifact(search.study_name, folder / "figures", "figures")
     tracker.artifact(search.study_name, folder / "bundle", "bundle")
     tracker.end(search.study_name)
     left = tracker.close()

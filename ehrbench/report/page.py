@@ -30,6 +30,7 @@ from ehrbench.report.figures.optimism import optimism
 from ehrbench.report.figures.parallel import parallel
 from ehrbench.report.figures.progress import progress as progress_figure
 from ehrbench.report.measured import measured
+from ehrbench.report.pictures import write_pictures
 from ehrbench.report.rendering import render, write_page
 from ehrbench.report.run import ENSEMBLE, Run, fold_values, read_run
 from ehrbench.report.svg import N_COLOURS
@@ -50,16 +51,15 @@ class ClassCurves:
 def write_report(
     folder: Path, *, seed: int = 0, n_bootstrap: int = N_BOOTSTRAP, progress: Progress = SILENT
 ) -> Path:
-    """Write ``<folder>/report.html`` and return its path.
+    """Write ``<folder>/report.html``, and its figures under ``<folder>/figures``; return the page's path.
 
     Raises BundleError naming a file of the folder that is missing, altered or malformed; StorageError
     when the page cannot be written.
     """
     run = read_run(folder)
-    page = render(
-        "report.html.j2", report_context(run, seed=seed, n_bootstrap=n_bootstrap, progress=progress)
-    )
-    return write_page(run.folder / "report.html", page)
+    context = report_context(run, seed=seed, n_bootstrap=n_bootstrap, progress=progress)
+    write_pictures(run.folder, context, "SIMULATED" if run.summary["cohort"] == "simulated" else "")
+    return write_page(run.folder / "report.html", render("report.html.j2", context))
 
 
 def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress = SILENT) -> dict[str, Any]:

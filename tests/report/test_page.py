@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -286,3 +287,18 @@ def test_skipped_rows_are_counted_by_reason_and_name_nobody(folder):
     text = write_report(folder, n_bootstrap=5).read_text()
     assert "a value is not a number" in text
     assert "secret" not in text
+
+
+def test_each_figure_is_a_file_of_its_own(tmp_path):
+    folder = write_run(tmp_path, Sketch(**SMALL))
+    text = write_report(folder, n_bootstrap=20).read_text()
+    files = {path.stem: path.read_text() for path in (folder / "figures").glob("*.svg")}
+    drawn = set(re.findall(r'<figure id="([^"]+)"', text)) - set(
+        re.findall(r'<figure id="([^"]+)"[^>]*>(?:(?!</figure>).)*?class="why"', text, flags=re.S)
+    )
+    assert set(files) == drawn
+    assert len(files) > 8
+    for svg in files.values():
+        ET.fromstring(svg)
+        assert "http" not in svg.replace("http://www.w3.org/2000/svg", "")
+    assert "ensemble" in files["roc-0"]
