@@ -130,7 +130,7 @@ def imports(folder: str) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
                 names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"ehrbench", "tests"}
+    return names - set(sys.stdlib_module_names) - {"ehrbench", "tests", "benchmarks"}
 
 
 @pytest.mark.parametrize(("folder", "dev"), [("ehrbench", False), ("experiments", False), ("tests", True)])
