@@ -1,8 +1,10 @@
 """Logistic recalibration: logit P(y = 1) = a + b · logit(p), by maximum likelihood (Cox 1958).
 
 Newton's method. For many weight vectors it starts from the fit of all units once: the first step is then a
-matrix product, and one or two more reach the last digits. Rows that do not get there are fitted one by one
-with step halving, and those have no fit where a cut of p parts the outcomes.
+matrix product, and one or two more reach the last digits. Rows that do not get there are fitted one by one:
+an intercept alone by bracketing (its score falls all the way, and Newton's method can leave for good where
+all risks are near 0 or 1), two coefficients with step halving; those have no fit where a cut of p parts the
+outcomes.
 
 Logits are those of ``Target.scores``: probabilities are held 1e-7 from 0 and 1.
 """
@@ -10,6 +12,7 @@ Logits are those of ``Target.scores``: probabilities are held 1e-7 from 0 and 1.
 from __future__ import annotations
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import expit
 
 from ehrbench.core.target import Target
@@ -19,6 +22,8 @@ from ehrbench.metrics._column import Weighted
 _MOST_STEPS, _TOLERANCE = 100, 1e-10
 #: A Newton step as small as this leaves an error of its square.
 _NEAR = 1e-6
+#: Coefficients beyond this do not make a step count as small.
+_LARGE = 100.0
 
 
 def logits(p: FloatArray) -> FloatArray:
@@ -52,10 +57,12 @@ def maximum_likelihood(y: FloatArray, design: FloatArray, offset: FloatArray) ->
 
 
 def _fit(y: FloatArray, design: FloatArray, offset: FloatArray, weight: FloatArray) -> FloatArray:
-    """Coefficients (K,) for one weight vector (n,), from 0, with step halving; NaN where separated."""
+    """Coefficients (K,) for one weight vector (n,); NaN where separated."""
     kept = weight > 0
     y, design, offset, weight = y[kept], design[kept], offset[kept], weight[kept]
-    if design.shape[1] > 1 and separated(y, design[:, -1]):
+    if design.shape[1] == 1:
+        return np.array([_intercept(y, offset, weight)])
+    if separated(y, design[:, -1]):
         return np.full(design.shape[1], np.nan)
 
     def loss(beta: FloatArray) -> float:
@@ -72,10 +79,18 @@ def _fit(y: FloatArray, design: FloatArray, offset: FloatArray, weight: FloatArr
             if (now := loss(beta + step)) <= best + 1e-12 * abs(best):
                 break
             step = step / 2
-        beta, best = beta + step, min(now, best)
+        else:
+            return np.full(design.shape[1], np.nan)
+        beta, best = beta + step, now
         if np.abs(step).max() <= _TOLERANCE * (1 + np.abs(beta).max()):
             return np.asarray(beta)
     return np.full(design.shape[1], np.nan)
+
+
+def _intercept(y: FloatArray, offset: FloatArray, weight: FloatArray) -> float:
+    """The a at which the weighted risks expit(a + offset) sum to the positives; both classes are there."""
+    far = float(np.abs(offset).max() + 40 + np.log(weight.sum() / weight.min()))
+    return float(brentq(lambda a: weight @ (y - expit(a + offset)), -far, far, xtol=1e-13))
 
 
 def _fit_many(
@@ -92,7 +107,8 @@ def _fit_many(
     for _ in range(12):
         step, ok = _solve(hessian.reshape(-1, k, k), gradient)
         beta[still] += step
-        arrived = ok & (np.abs(step).max(axis=1) <= _NEAR * (1 + np.abs(beta[still]).max(axis=1)))
+        size = np.minimum(np.abs(beta[still]).max(axis=1), _LARGE)
+        arrived = ok & (np.abs(step).max(axis=1) <= _NEAR * (1 + size))
         still = still[~arrived]
         if len(still) == 0:
             return beta
