@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, select, text
 
 from ehrbench.core.errors import ConfigError, StorageError
 from ehrbench.infra import schema
@@ -51,8 +51,24 @@ def test_not_a_database(tmp_path: Path) -> None:
 def test_another_version(database: Database) -> None:
     schema.ensure(database.engine)
     write(database.engine, lambda c: c.execute(schema.version.update().values(version=99)))
-    with pytest.raises(StorageError, match="version 99, not"):
+    with pytest.raises(StorageError, match="version 99, later than"):
         schema.ensure(database.engine)
+
+
+@pytest.mark.parametrize("half_done", [False, True])
+def test_tables_of_the_first_version_become_those_of_this_one(database: Database, half_done: bool) -> None:
+    schema.ensure(database.engine)
+    before = ["ALTER TABLE ehrbench_tickets ADD COLUMN trial_number INTEGER"]
+    before += ["ALTER TABLE ehrbench_tickets DROP COLUMN sampler_state"] * (not half_done)
+    before += ["ALTER TABLE ehrbench_fits DROP COLUMN steps"]
+    for statement in before:
+        write(database.engine, lambda c, s=statement: c.exec_driver_sql(s))
+    write(database.engine, lambda c: c.execute(schema.version.update().values(version=1)))
+    schema.ensure(database.engine)
+    found = inspect(database.engine)
+    for table in (schema.tickets, schema.fits):
+        assert {c["name"] for c in found.get_columns(table.name)} == {c.name for c in table.columns}
+    assert read(database.engine, lambda c: c.execute(select(schema.version.c.version)).scalar()) == 2
 
 
 def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
