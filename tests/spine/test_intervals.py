@@ -123,6 +123,14 @@ def test_statistics_that_resampling_pushes_to_one_side_get_a_centred_interval():
     assert interval.low < value < interval.high
 
 
+def test_a_value_beyond_all_its_resamples_is_inside_its_interval():
+    values = np.random.default_rng(0).uniform(20, 40, 500)
+    for value, replicates in ((12.0, values), (-12.0, -values), (-50.0, values)):
+        found = interval_of(Resampled(value, replicates, (), ()))
+        assert found.method == "centred_percentile"
+        assert found.low < value < found.high
+
+
 def test_what_cannot_be_had_says_why():
     p = np.linspace(0.1, 0.9, 20)[:, None]
     one_class = FoldData(np.zeros((20, 1)), p, np.arange(20))
