@@ -104,14 +104,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--workers", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5, help="trials a worker")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[0.05, 2.0], help="of a trial")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         server = MariaDb(folder)
         try:
             compare(server, folder, 1, 100, 0.0)
-            compare(server, folder, options.workers, options.workers * options.rounds, 0.05)
-            compare(server, folder, options.workers, options.workers * options.rounds, 2.0)
+            for seconds in options.seconds:
+                compare(server, folder, options.workers, options.workers * options.rounds, seconds)
         finally:
             server.stop()
 
