@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from ehrbench.report import write_report
+from tests.infra.servers import absent
 from tests.report.folders import Sketch, write_run
 
 pytestmark = pytest.mark.browser
@@ -17,7 +18,7 @@ def browser():
     playwright = pytest.importorskip("playwright.sync_api")
     executable = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if executable is None:
-        pytest.skip("chromium is not installed: apt-get install chromium")
+        absent("chromium", "apt-get install chromium")
     with playwright.sync_playwright() as p:
         found = p.chromium.launch(executable_path=executable, args=ARGUMENTS)
         yield found
