@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,14 @@ def assert_same(one: Any, two: Any) -> None:
         np.testing.assert_array_equal(array, two.arrays()[name], err_msg=name)
 
 
-class FeaturizerContract:
+class FeaturizerContract(ABC):
     """Subclasses give ``kind``, ``variants`` (settings) and ``payload(n, seed)``."""
 
     kind: type[Featurizer]
     variants: list[dict[str, Any]]
 
-    def payload(self, n: int, seed: int) -> Payload:
-        raise NotImplementedError
+    @abstractmethod
+    def payload(self, n: int, seed: int) -> Payload: ...
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "settings" in metafunc.fixturenames:

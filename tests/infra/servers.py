@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def absent(what: str, remedy: str) -> None:
     pytest.skip(message)
 
 
-class Server:
+class Server(ABC):
     """A process on ``port``; ``stop`` lets it finish, ``kill`` does not."""
 
     process: subprocess.Popen[bytes] | None = None
@@ -43,11 +44,11 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
 
-    def command(self) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def command(self) -> list[str]: ...
 
-    def ready(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def ready(self) -> bool: ...
 
     def start(self) -> None:
         with (self.folder / "server.log").open("ab") as log:
