@@ -147,10 +147,11 @@ class Study:
         """Ask for parameters, or find those that a predecessor asked for, and run the trial to its value."""
         ledger = self.setting.ledger
         mirror(self.memory, ledger, self.key, self.space)
-        twin = None
         if ticket.params is None:
-            ticket, twin = self._ask(ticket)
-        if twin is not None:
+            ticket = self._ask(ticket)
+        (row,) = ledger.tickets(self.key, ticket.number, ticket.number)
+        twin = None if row.fits else self._finished_with(ticket.params or {})
+        if twin is not None:  # the sampler insists on parameters that were tried
             for fit in twin.fits:
                 ledger.record_fit(ticket, fit)
             bar.advance(len(self.setting.fold.inner))
@@ -158,7 +159,6 @@ class Study:
                 raise Pruned
             ledger.finish(ticket, "complete", twin.value)
             return
-        (row,) = ledger.tickets(self.key, ticket.number, ticket.number)
         done = {fit.fold: fit for fit in row.fits}
         race = None if self.setting.race is None else self._race(ticket)
         value = run_trial(self.setting, ticket, done, race, lease, bar)
@@ -174,15 +174,13 @@ class Study:
 
         return lost
 
-    def _ask(self, ticket: Ticket) -> tuple[Ticket, TicketRow | None]:
-        """The ticket with new parameters; and a finished one with the same, if the sampler insists."""
+    def _ask(self, ticket: Ticket) -> Ticket:
+        """The ticket with parameters, new ones if the sampler has any."""
         for attempt in range(_ASKS):
             trial, params = self._suggested(ticket, attempt)
-            twin = self._finished_with(params)
-            if twin is None:
+            if attempt + 1 == _ASKS or self._finished_with(params) is None:
                 break
-            if attempt + 1 < _ASKS:
-                self._forget(trial)
+            self._forget(trial)
         seed = self.setting.fit_seed(ticket.number, 0)
         state = self.memory._storage.get_trial(trial._trial_id).system_attrs
         try:
@@ -191,7 +189,7 @@ class Study:
             self._forget(trial)
             raise
         trial.set_user_attr(TICKET, ticket.number)
-        return ticket, twin
+        return ticket
 
     def _suggested(self, ticket: Ticket, attempt: int) -> tuple[optuna.Trial, dict[str, Value]]:
         seed = derive_seed(
@@ -208,7 +206,7 @@ class Study:
     def _forget(self, trial: optuna.Trial) -> None:
         self.memory._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
-    def _finished_with(self, params: Mapping[str, Value]) -> TicketRow | None:
+    def _finished_with(self, params: Mapping[str, Any]) -> TicketRow | None:
         ended = (TrialState.COMPLETE, TrialState.PRUNED)
         for number, trial in by_ticket(self.memory).items():
             if trial.state in ended and trial.params == params:
