@@ -38,7 +38,9 @@ class Records:
     """N records with U units.
 
     ids, groups, subgroups and flags have N entries, ``target`` (U, C) rows in record order, or None where
-    labels are unknown. Never modified; ``take`` makes another.
+    labels are unknown. ``auxiliary`` are outcomes akin to the target (death within a year beside death in
+    hospital): known of training records only, learned from and never predicted (Caruana, Baluja & Mitchell
+    1996, "Using the future to sort out the present"). Never modified; ``take`` makes another.
     """
 
     ids: StrArray  # (N,)
@@ -48,6 +50,7 @@ class Records:
     target: FloatArray | None = None  # (U, C)
     subgroups: Mapping[str, StrArray] = field(default_factory=dict)  # name -> (N,)
     flags: Mapping[str, BoolArray] = field(default_factory=dict)  # name -> (N,)
+    auxiliary: Mapping[str, FloatArray] = field(default_factory=dict)  # name -> (U,) of 0, 1 and NaN
     _rows: _RowMemo | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -60,6 +63,9 @@ class Records:
                 raise ValueError(f"{name} has {len(column)} entries for {n} records")  # type: ignore[arg-type]
         if self.target is not None and len(self.target) != int(self.n_units.sum()):
             raise ValueError(f"target has {len(self.target)} rows for {int(self.n_units.sum())} units")
+        for name, label in self.auxiliary.items():
+            if label.shape != (int(self.n_units.sum()),):
+                raise ValueError(f"auxiliary.{name} is {label.shape} for {int(self.n_units.sum())} units")
         if self._rows is None:
             object.__setattr__(self, "_rows", _RowMemo(self))
 
@@ -77,6 +83,13 @@ class Records:
         if self.target is None:
             raise ValueError("these records carry no labels")
         return self.target
+
+    @property
+    def auxiliary_labels(self) -> FloatArray:
+        """(U, A) of 0, 1 and NaN, the columns of ``auxiliary`` in their order; A may be 0."""
+        if not self.auxiliary:
+            return np.empty((self.total_units, 0))
+        return np.stack(list(self.auxiliary.values()), axis=1)
 
     @property
     def unit_record(self) -> IntArray:
@@ -100,6 +113,7 @@ class Records:
     def take(self, index: IntArray) -> Records:
         """The records at ``index``, in that order."""
         index = np.asarray(index)
+        units = self.units_of(index)
         assert self._rows is not None
         return replace(
             self,
@@ -107,15 +121,16 @@ class Records:
             groups=self.groups[index],
             payload=self.payload.take(index),
             n_units=self.n_units[index],
-            target=None if self.target is None else self.target[self.units_of(index)],
+            target=None if self.target is None else self.target[units],
             subgroups={k: v[index] for k, v in self.subgroups.items()},
             flags={k: v[index] for k, v in self.flags.items()},
-            _rows=self._rows.take(index, self.units_of(index)),
+            auxiliary={k: v[units] for k, v in self.auxiliary.items()},
+            _rows=self._rows.take(index, units),
         )
 
     def without_labels(self) -> Records:
         """The same records with their labels taken away: what a model is given to predict."""
-        return replace(self, target=None)
+        return replace(self, target=None, auxiliary={})
 
     def rows(self, key: str, compute: Callable[[Records], View]) -> View:
         """``compute(self)``, computed once for the whole cohort and sliced.

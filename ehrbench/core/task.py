@@ -77,10 +77,13 @@ class Cohort:
 
     @property
     def digest(self) -> str:
-        """Identifies ids, groups, payloads and labels of all records, in order."""
+        """Identifies ids, groups, payloads and labels (auxiliary ones, too) of all records, in order."""
         r = self.records
         target = np.zeros(0) if r.target is None else r.target
-        return digest(r.ids.astype(str), r.groups.astype(str), r.payload.digests(), r.n_units, target)
+        auxiliary = (list(r.auxiliary), r.auxiliary_labels) if r.auxiliary else ()
+        return digest(
+            r.ids.astype(str), r.groups.astype(str), r.payload.digests(), r.n_units, target, *auxiliary
+        )
 
 
 class Task(ABC):

@@ -28,5 +28,7 @@ class DSSM(SequenceModel):
         check_multiple("width", self.width, "the number of directions", 1 + self.bidirectional)
         check_multiple("width", self.width, "attention_heads", self.attention_heads)
 
-    def network(self, shapes: Shapes) -> DSSMNetwork:
-        return DSSMNetwork(**self.common(shapes), n_pairs=self.n_pairs, bidirectional=self.bidirectional)
+    def network(self, shapes: Shapes, n_scores: int) -> DSSMNetwork:
+        return DSSMNetwork(
+            **self.common(shapes, n_scores), n_pairs=self.n_pairs, bidirectional=self.bidirectional
+        )

@@ -1,7 +1,8 @@
 """LightGBM: gradient-boosted trees (Ke et al. 2017) on a table of statistics.
 
-Binary and multi-class targets are one booster; a multi-label target is one a class. Deterministic: histograms
-by row, fixed seeds and threads.
+Binary and multi-class targets are one booster; a multi-label target is one a class. Auxiliary labels of a
+binary target are learned by trees of their own, whose scores are mixed with the target's (``folding``) and
+folded into the same booster. Deterministic: histograms by row, fixed seeds and threads.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 
+from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.model import FitResult, Member, Model, Watch, load_arrays, save_arrays, silent
@@ -20,9 +22,12 @@ from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.core.views import View
 from ehrbench.models.export import member_of
+from ehrbench.models.folding import folded
 from ehrbench.models.labels import check_learnable
 from ehrbench.models.settings import check_flag, check_integer, check_range
 
+#: Share of the target's positives that have a wider outcome.
+IMPLIED = 0.9
 #: Trees between two calls of the watch.
 WATCH_EVERY = 25
 
@@ -31,7 +36,9 @@ class LightGBM(Model):
     """Settings have LightGBM's own names (https://lightgbm.readthedocs.io/en/stable/Parameters.html).
 
     early_stopping_rounds: trees without a better log loss on ``valid`` before stopping; 0 always grows
-        ``n_estimators`` trees. threads: of training and prediction.
+        ``n_estimators`` trees. auxiliary_share: of the score, from trees grown on the mean of the wider
+        outcomes among the auxiliary labels, where the task has any and the target is binary. threads: of
+        training and prediction.
     """
 
     def __init__(
@@ -54,6 +61,7 @@ class LightGBM(Model):
         max_bin: int = 255,
         extra_trees: bool = False,
         early_stopping_rounds: int = 0,
+        auxiliary_share: float = 0.0,
         threads: int = 1,
     ) -> None:
         self.target, self.featurizer = target, featurizer
@@ -76,7 +84,9 @@ class LightGBM(Model):
         check_integer("max_bin", max_bin, 2, 65_535)
         check_flag("extra_trees", extra_trees)
         check_integer("early_stopping_rounds", early_stopping_rounds, 0, 100_000)
+        check_range("auxiliary_share", auxiliary_share, 0.0, 0.99)
         check_integer("threads", threads, 1, 1024)
+        self.auxiliary_share = auxiliary_share
         self.n_estimators, self.early_stopping_rounds, self.threads = (
             n_estimators,
             early_stopping_rounds,
@@ -120,16 +130,41 @@ class LightGBM(Model):
         rounds = self.n_estimators if checks is not None or steps is None else steps
         columns = _label_columns(y, self.target)
         check_columns = None if checks is None else _label_columns(checks[1], self.target)
+        wider = self._wider(y, train.auxiliary_labels)
+        total = (len(columns) + (wider is not None)) * rounds
         curve: list[tuple[int, dict[str, float]]] = []
         self._boosters = []
         for k, column in enumerate(columns):
             check = None if checks is None or check_columns is None else (checks[0], check_columns[k])
-            progress = _Progress(watch, curve, k * rounds, len(columns) * rounds)
+            progress = _Progress(watch, curve, k * rounds, total)
             self._boosters.append(self._grow(x, column, check, rounds, seed, progress))
         best = [
             booster.best_iteration if booster.best_iteration > 0 else rounds for booster in self._boosters
         ]
+        if wider is not None:
+            progress = _Progress(watch, curve, rounds, total)
+            other = self._grow(x, wider, None, best[0], derive_seed(seed, "auxiliary"), progress)
+            known = ~np.isnan(y[:, 0])
+            self._boosters = [folded(self._boosters[0], other, self.auxiliary_share, x[known], y[known, 0])]
         return FitResult(int(np.median(best)), tuple(curve))
+
+    def _wider(self, y: FloatArray, labels: FloatArray) -> FloatArray | None:
+        """(U,) mean of a unit's wider outcomes, NaN where none is known; None where there is none to learn.
+
+        y (U, 1), labels (U, A). A wider outcome is an auxiliary label that the target implies, as death in
+        hospital implies death within a year: ``IMPLIED`` of the target's positives have it.
+        """
+        if not self.auxiliary_share or self.target.kind != "binary":
+            return None
+        positive = labels[y[:, 0] == 1]
+        seen = (~np.isnan(positive)).sum(axis=0)
+        labels = labels[:, np.nansum(positive, axis=0) >= np.maximum(IMPLIED * seen, 1)]
+        if not labels.shape[1]:
+            return None
+        known = ~np.isnan(labels)
+        count = known.sum(axis=1)
+        mean = np.where(known, labels, 0).sum(axis=1) / np.maximum(count, 1)
+        return np.where(count > 0, mean, np.nan)
 
     def _grow(
         self,
@@ -140,9 +175,11 @@ class LightGBM(Model):
         seed: int,
         progress: _Progress,
     ) -> lgb.Booster:
-        """One booster on the rows whose label is known."""
+        """One booster on the rows whose label is known; labels between 0 and 1 are shares."""
         multiclass = self.target.kind == "multiclass"
-        params = self.params | {"seed": seed, "objective": "multiclass" if multiclass else "binary"}
+        shares = not multiclass and not np.isin(y[~np.isnan(y)], (0, 1)).all()
+        objective = "multiclass" if multiclass else "cross_entropy" if shares else "binary"
+        params = self.params | {"seed": seed, "objective": objective}
         if multiclass:
             params["num_class"] = self.target.n_classes
         known = ~np.isnan(y)

@@ -37,3 +37,22 @@ class TargetLoss(nn.Module):
             weight = (1 + y * (self.weights - 1)) * known
             loss = F.binary_cross_entropy_with_logits(adjusted, y, reduction="none") * weight
         return loss.sum() / weight.sum().clamp(min=1e-12)
+
+
+class JointLoss(nn.Module):
+    """Loss of the target plus ``weight`` times the mean log loss of auxiliary labels.
+
+    Their scores and labels stand in the columns after the target's (Caruana 1997, "Multitask learning").
+    """
+
+    def __init__(self, target: TargetLoss, n_auxiliary: int, weight: float) -> None:
+        super().__init__()
+        self.target, self.weight = target, weight
+        self.auxiliary = TargetLoss("multilabel", torch.ones(n_auxiliary))
+
+    def forward(self, scores: Tensor, y: Tensor) -> Tensor:
+        """scores, y (B, C + A) -> a scalar."""
+        n = len(self.target.weights)  # C
+        loss: Tensor = self.target(scores[:, :n], y[:, :n])
+        loss = loss + self.weight * self.auxiliary(scores[:, n:], y[:, n:])
+        return loss

@@ -21,5 +21,5 @@ class LSTM(SequenceModel):
         check_flag("bidirectional", self.bidirectional)
         check_multiple("width", self.width, "the number of directions", 1 + self.bidirectional)
 
-    def network(self, shapes: Shapes) -> LSTMNetwork:
-        return LSTMNetwork(**self.common(shapes), bidirectional=self.bidirectional)
+    def network(self, shapes: Shapes, n_scores: int) -> LSTMNetwork:
+        return LSTMNetwork(**self.common(shapes, n_scores), bidirectional=self.bidirectional)

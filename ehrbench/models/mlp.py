@@ -37,14 +37,14 @@ class MLP(NetworkModel):
         check_range("dropout", self.dropout, 0.0, 0.9)
         check_range("input_dropout", self.input_dropout, 0.0, 0.9)
 
-    def network(self, shapes: Shapes) -> MLPNetwork:
+    def network(self, shapes: Shapes, n_scores: int) -> MLPNetwork:
         if set(shapes) != {"values"} or len(shapes["values"]) != 1:
             raise ConfigError(
                 "view", f"MLP takes a Table, and this view has {', '.join(shapes)}", "use view: scaled_table"
             )
         return MLPNetwork(
             shapes["values"][0],
-            self.target.n_classes,
+            n_scores,
             width=self.width,
             n_layers=self.n_layers,
             block=self.block,

@@ -26,7 +26,7 @@ from ehrbench.core.views import View
 from ehrbench.models.batches import Batches
 from ehrbench.models.export import member_of, write_onnx
 from ehrbench.models.labels import check_learnable, class_weights, known_rows
-from ehrbench.models.loss import TargetLoss
+from ehrbench.models.loss import JointLoss, TargetLoss
 from ehrbench.models.schedule import TrainingSettings
 from ehrbench.models.session import quiet, seeded, threads
 from ehrbench.models.training import Keeper, Training
@@ -51,8 +51,11 @@ class NetworkModel(TrainingSettings, Model):
         self._shapes: Shapes = {}
 
     @abstractmethod
-    def network(self, shapes: Shapes) -> Network:
-        """The untrained network for a view's arrays of these shapes, without their first axis."""
+    def network(self, shapes: Shapes, n_scores: int) -> Network:
+        """The untrained network for a view's arrays of these shapes, without their first axis.
+
+        n_scores: of its last layer, whose rows are the scores; more than classes while auxiliary labels help.
+        """
 
     def fit(
         self,
@@ -69,21 +72,23 @@ class NetworkModel(TrainingSettings, Model):
         self.featurizer.fit(train)
         view = self.featurizer.transform(train)
         with threads(self.threads), quiet(), seeded(seed, self._device.type == "cuda"):
-            net = self._start(view)
-            batches = self._batches(net, view, train.labels, seed)
+            labels = train.labels
+            if self.auxiliary_weight:
+                labels = np.concatenate([labels, train.auxiliary_labels], axis=1)  # (U, C + A)
+            net = self._start(view, labels.shape[1])
+            batches = self._batches(net, view, labels, seed)
             checks = None
             if valid is not None:
                 checks = self._batches(net, self.featurizer.transform(valid), valid.labels, None)
             epochs = self.max_epochs if checks is not None or steps is None else steps
-            return self._train(net, batches, checks, train.labels, epochs, watch)
+            return self._train(net, batches, checks, labels, epochs, watch)
 
-    def _start(self, view: View) -> Network:
+    def _start(self, view: View, n_scores: int) -> Network:
         self._shapes = {name: array.shape[1:] for name, array in view.arrays().items()}
-        self._net = self.network(self._shapes).to(self._device)
-        return self._net
+        return self.network(self._shapes, n_scores).to(self._device)
 
     def _batches(self, net: Network, view: View, y: FloatArray, seed: int | None) -> Batches:
-        keep = known_rows(y)
+        keep = known_rows(y[:, : self.target.n_classes])
         inputs = self._prepare(net, view.take(np.flatnonzero(keep)) if not keep.all() else view)
         labels = torch.from_numpy(np.asarray(y[keep], dtype=np.float32)).to(self._device)
         return Batches(inputs, labels, self.batch_size if seed is not None else PREDICT_ROWS, seed)
@@ -100,9 +105,12 @@ class NetworkModel(TrainingSettings, Model):
     def _train(
         self, net: Network, batches: Batches, checks: Batches | None, y: FloatArray, epochs: int, watch: Watch
     ) -> FitResult:
-        weights = class_weights(y, self.target, self.class_weight_power)
+        n_classes = self.target.n_classes
+        weights = class_weights(y[:, :n_classes], self.target, self.class_weight_power)
         loss = TargetLoss(self.target.kind, torch.from_numpy(weights.astype(np.float32)))
-        module = Training(net, loss, self, len(batches))
+        n_auxiliary = y.shape[1] - n_classes
+        joint = JointLoss(loss, n_auxiliary, self.auxiliary_weight) if n_auxiliary else loss
+        module = Training(net, joint, self, len(batches))
         keeper = Keeper(epochs, self.patience, watch, checks is not None)
         trainer = pl.Trainer(
             accelerator=self._device.type if self._device.type == "cpu" else "gpu",
@@ -118,12 +126,21 @@ class NetworkModel(TrainingSettings, Model):
             num_sanity_val_steps=0,
         )
         trainer.fit(module, batches, checks)
-        net.load_state_dict(keeper.state)
-        self._net = net.to(self._device).eval()
+        wanted = self.network(self._shapes, n_classes).state_dict()  # without scores of auxiliary labels
+        kept = {
+            name: value[: len(wanted[name])] if value.dim() else value for name, value in keeper.state.items()
+        }
+        self._net = self._finished(kept)
         return FitResult(keeper.best_step, tuple(keeper.curve))
 
+    def _finished(self, state: dict[str, Tensor]) -> Network:
+        """The network of a trained state, ready to predict."""
+        net = self.network(self._shapes, self.target.n_classes)
+        net.load_state_dict(state)
+        return net.to(self._device).eval()
+
     def predict(self, records: Records) -> FloatArray:
-        net = self._fitted()
+        net = self.fitted_network
         view = self.featurizer.transform(records.without_labels())
         with threads(self.threads), torch.inference_mode():
             scores = [
@@ -132,7 +149,7 @@ class NetworkModel(TrainingSettings, Model):
             return self.target.probabilities(torch.cat(scores).double().cpu().numpy())
 
     def save(self, directory: Path) -> None:
-        state = self._fitted().state_dict()
+        state = self.fitted_network.state_dict()
         save_arrays(directory / "network.npz", {name: value.cpu().numpy() for name, value in state.items()})
         save_arrays(directory / "featurizer.npz", self.featurizer.state())
         (directory / "shapes.json").write_text(json.dumps(self._shapes))
@@ -141,13 +158,11 @@ class NetworkModel(TrainingSettings, Model):
         shapes = json.loads((directory / "shapes.json").read_text())
         self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
         self.featurizer.restore(load_arrays(directory / "featurizer.npz"))
-        net = self.network(self._shapes)
         state = load_arrays(directory / "network.npz")
-        net.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
-        self._net = net.to(self._device).eval()
+        self._net = self._finished({name: torch.from_numpy(value) for name, value in state.items()})
 
     def export(self, directory: Path) -> Member:
-        net = self._fitted()
+        net = self.fitted_network
         try:
             write_onnx(net.cpu(), self._shapes, directory / "model.onnx")
         finally:
@@ -155,7 +170,9 @@ class NetworkModel(TrainingSettings, Model):
         save_arrays(directory / "featurizer.npz", self.featurizer.state())
         return member_of("onnx", self.featurizer)
 
-    def _fitted(self) -> Network:
+    @property
+    def fitted_network(self) -> Network:
+        """The network as fitted or restored, in evaluation mode: to be read and asked, never changed."""
         if self._net is None:
             raise RuntimeError(f"{type(self).__name__} is not fitted")
         return self._net

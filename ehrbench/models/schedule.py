@@ -21,6 +21,7 @@ class TrainingSettings:
     patience: epochs without a better log loss on the validation records before stopping.
     gradient_clip: largest norm of the gradient.
     class_weight_power: 0 no weighting, 1 balanced; scores stay calibrated (see ``loss``).
+    auxiliary_weight: of the loss of auxiliary labels, where the task has any, beside the target's; 0: none.
     ema_decay: weights are averaged over steps with this decay (Polyak), and the average is what is validated
         and kept; 0 keeps the last weights.
     accelerator: auto takes a GPU where there is one. precision: auto is bf16 on a GPU that has it, else 32
@@ -37,6 +38,7 @@ class TrainingSettings:
     schedule: str = "cosine"
     gradient_clip: float = 1.0
     class_weight_power: float = 0.0
+    auxiliary_weight: float = 0.0
     ema_decay: float = 0.98
     accelerator: str = "auto"
     precision: str = "auto"
@@ -52,6 +54,7 @@ class TrainingSettings:
         check_choice("schedule", self.schedule, SCHEDULES)
         check_range("gradient_clip", self.gradient_clip, 1e-6, 1e6)
         check_range("class_weight_power", self.class_weight_power, 0.0, 1.0)
+        check_range("auxiliary_weight", self.auxiliary_weight, 0.0, 100.0)
         check_range("ema_decay", self.ema_decay, 0.0, 0.9999)
         check_choice("accelerator", self.accelerator, ACCELERATORS)
         check_choice("precision", str(self.precision), PRECISIONS)

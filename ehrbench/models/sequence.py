@@ -44,7 +44,7 @@ class SequenceModel(NetworkModel):
         for key in ("use_mask", "use_delta", "use_statistics"):
             check_flag(key, getattr(self, key))
 
-    def common(self, shapes: Shapes) -> dict[str, Any]:
+    def common(self, shapes: Shapes, n_scores: int) -> dict[str, Any]:
         """Arguments that every sequence network takes."""
         if missing := {"values", "mask", "time_hours", "static"} - set(shapes):
             raise ConfigError(
@@ -55,7 +55,7 @@ class SequenceModel(NetworkModel):
         return {
             "n_channels": shapes["values"][-1],
             "n_static": shapes["static"][-1],
-            "n_classes": self.target.n_classes,
+            "n_classes": n_scores,
             "width": self.width,
             "n_layers": self.n_layers,
             "dropout": self.dropout,

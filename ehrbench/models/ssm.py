@@ -40,9 +40,9 @@ class SSM(SequenceModel):
         check_flag("bidirectional", self.bidirectional)
         check_flag("irregular", self.irregular)
 
-    def network(self, shapes: Shapes) -> SSMNetwork:
+    def network(self, shapes: Shapes, n_scores: int) -> SSMNetwork:
         return SSMNetwork(
-            **self.common(shapes),
+            **self.common(shapes, n_scores),
             n_pairs=self.n_pairs,
             irregular=self.irregular,
             initialisation=self.initialisation,

@@ -15,20 +15,22 @@ from torch.optim.swa_utils import AveragedModel
 
 from ehrbench.core.errors import FitError
 from ehrbench.core.model import Watch
-from ehrbench.models.loss import TargetLoss
+from ehrbench.models.loss import JointLoss, TargetLoss
 from ehrbench.models.schedule import TrainingSettings
 from ehrbench.nets.network import Network
 
 
 class Training(pl.LightningModule):
-    """Trains ``net`` by ``loss``; validates by the plain log loss, on averaged weights if there are any."""
+    """Trains ``net`` by ``loss``; validates by the target's plain log loss, on averaged weights if there are
+    any."""
 
     def __init__(
-        self, net: Network, loss: TargetLoss, settings: TrainingSettings, steps_per_epoch: int
+        self, net: Network, loss: TargetLoss | JointLoss, settings: TrainingSettings, steps_per_epoch: int
     ) -> None:
         super().__init__()
         self.net, self.loss, self.settings, self.steps_per_epoch = net, loss, settings, steps_per_epoch
-        self.log_loss = TargetLoss(loss.kind, torch.ones_like(loss.weights))
+        target = loss if isinstance(loss, TargetLoss) else loss.target
+        self.log_loss = TargetLoss(target.kind, torch.ones_like(target.weights))
         self.average = (
             AveragedModel(net, multi_avg_fn=_ramped_average(settings.ema_decay))
             if settings.ema_decay
@@ -54,7 +56,8 @@ class Training(pl.LightningModule):
     def validation_step(self, batch: tuple[tuple[Tensor, ...], Tensor], batch_index: int) -> None:
         inputs, y = batch
         known = (~y.isnan()).sum() / y.shape[1]
-        self.valid_sum.add(self.log_loss(self.kept.score(*inputs), y), known)
+        scores = self.kept.score(*inputs)[:, : y.shape[1]]  # without those of auxiliary labels
+        self.valid_sum.add(self.log_loss(scores, y), known)
 
     def configure_optimizers(self) -> Any:
         decayed = [p for p in self.net.parameters() if p.dim() > 1]

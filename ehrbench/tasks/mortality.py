@@ -6,7 +6,7 @@ Challenge 2012", Computing in Cardiology 39, 2012. Open Data Commons Attribution
 Files under the data folder, as the publisher lays them out, in ``physionet2012/`` or directly:
 
     set-a.tar.gz (or the extracted folder set-a/)    4,000 <RecordID>.txt of Time,Parameter,Value
-    Outcomes-a.txt                                   RecordID, …, In-hospital_death
+    Outcomes-a.txt                RecordID, …, Length_of_stay, Survival, In-hospital_death
 
 and likewise b and c. What each value must be to be believed stands in ``cleaning``.
 """
@@ -28,12 +28,12 @@ from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.task import MOST_BAD_ROWS, Cohort, Parsed, RawInput, Skipped, Task
-from ehrbench.core.types import StrArray
+from ehrbench.core.types import FloatArray, StrArray
 from ehrbench.features.events import Events, concatenate
 from ehrbench.features.stored import RowStore, read_folder, source_digest, write_folder
 from ehrbench.tasks import physionet2012_example, physionet2012_files, physionet2012_simulation
 from ehrbench.tasks.caching import cache_folder
-from ehrbench.tasks.outcomes import read_outcomes
+from ehrbench.tasks.outcomes import Outcome, read_outcomes
 from ehrbench.tasks.patients import Patients, parse_patients
 from ehrbench.tasks.physionet2012 import DESCRIPTOR_NAMES, LAST_MINUTE
 from ehrbench.tasks.physionet2012_json import record_schema
@@ -50,6 +50,9 @@ _AGE_BANDS = (
     (np.inf, "85 and over"),
 )
 _ICU_TYPES = {1: "coronary care", 2: "cardiac surgery", 3: "medical", 4: "surgical"}
+#: Auxiliary labels: death within so many days of admission, a stay of more than so many days.
+DEATH_DAYS = (30, 90, 365, 1000)
+STAY_DAYS = (7, 14)
 _ARRAYS = ("starts", "minute", "parameter", "value", "descriptors")
 
 
@@ -87,12 +90,12 @@ class Mortality(Task):
                 raise ConfigError("data.sets", f"{name!r} is no set", f"choose among {', '.join(SETS)}")
         folder = physionet2012_files.folder_of(Path(root), GET)
         raw = {name: physionet2012_files.records_path(folder, name, GET) for name in sets}
-        deaths = [read_outcomes(folder / f"Outcomes-{name}.txt", GET) for name in sets]
+        outcomes = [read_outcomes(folder / f"Outcomes-{name}.txt", GET) for name in sets]
         with progress.step("Reading records", total=len(sets)) as step:
             patients, store = self._patients(folder, raw, step.advance)
         self._check_skipped(patients, folder)
-        y = _labels(patients, deaths, [folder / f"Outcomes-{name}.txt" for name in sets], raw)
-        records = _records(patients.ids, replace(patients.events, store=store), y)
+        known = _outcomes(patients, outcomes, [folder / f"Outcomes-{name}.txt" for name in sets], raw)
+        records = _records(patients.ids, replace(patients.events, store=store), known)
         flow = {"records": len(records), **patients.flow}
         flow["records without measurements"] = int(records.flags["no_measurements"].sum())
         set_of = np.repeat(sets, patients.sizes)
@@ -178,7 +181,7 @@ class Mortality(Task):
         physionet2012_simulation.simulate(Path(root), n_records, seed, progress)
 
 
-def _records(ids: StrArray, events: Events, y: np.ndarray | None) -> Records:
+def _records(ids: StrArray, events: Events, outcomes: list[Outcome] | None) -> Records:
     age, sex, icu = (events.descriptors[:, DESCRIPTOR_NAMES.index(d)] for d in ("Age", "Gender", "ICUType"))
     bands = np.select(
         [age < top for top, _ in _AGE_BANDS], [name for _, name in _AGE_BANDS], default="unknown"
@@ -189,7 +192,8 @@ def _records(ids: StrArray, events: Events, y: np.ndarray | None) -> Records:
         groups=ids,
         payload=events,
         n_units=np.ones(len(ids), dtype=np.int64),
-        target=y,
+        target=None if outcomes is None else np.array([[outcome.died] for outcome in outcomes]),
+        auxiliary={} if outcomes is None else _auxiliary(outcomes),
         subgroups={
             "sex": np.select([sex == 0, sex == 1], ["female", "male"], default="unknown"),
             "age_band": bands,
@@ -199,17 +203,30 @@ def _records(ids: StrArray, events: Events, y: np.ndarray | None) -> Records:
     )
 
 
-def _labels(
-    patients: Patients, deaths: list[dict[str, float]], outcomes: list[Path], raw: dict[str, Path]
-) -> np.ndarray:
-    """(N, 1) outcome of each patient; DataError for a record without outcome, twice there, or not there."""
+def _auxiliary(outcomes: list[Outcome]) -> dict[str, FloatArray]:
+    """(N,) each: deaths within horizons and long stays, NaN where the publisher does not say.
+
+    A patient without a recorded death counts as alive at every horizon.
+    """
+    _, stay, survival = np.array(outcomes, dtype=np.float64).reshape(-1, 3).T
+    deaths = {
+        f"death_within_{d}_days": np.where(np.isnan(survival), np.nan, survival <= d) for d in DEATH_DAYS
+    }
+    stays = {f"stay_over_{d}_days": np.where(np.isnan(stay), np.nan, stay > d) for d in STAY_DAYS}
+    return deaths | stays
+
+
+def _outcomes(
+    patients: Patients, read: list[dict[str, Outcome]], outcomes: list[Path], raw: dict[str, Path]
+) -> list[Outcome]:
+    """Each patient's; DataError for a record without outcome, twice there, or not there."""
     ids = patients.ids.tolist()
     if len(set(ids)) < len(ids):
         seen: set[str] = set()
         twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
         raise DataError("stands twice in the records", record=twice, remedy=f"keep one of them, or {GET}")
-    known: dict[str, float] = {}
-    for one in deaths:
+    known: dict[str, Outcome] = {}
+    for one in read:
         known |= one
     place = ", ".join(path.name for path in outcomes)
     for record in ids:
@@ -221,7 +238,7 @@ def _labels(
     for record in known.keys() - set(ids) - lost:
         where = ", ".join(path.name for path in raw.values())
         raise DataError(f"has an outcome but is not among the records of {where}", record=record, remedy=GET)
-    return np.array([[known[record]] for record in ids])
+    return [known[record] for record in ids]
 
 
 def _join(parts: list[Patients]) -> Patients:

@@ -46,6 +46,25 @@ def test_read_gives_labelled_records(small):
     assert dropped.set_of.tolist() == ["a", "a", "a", "b"]
 
 
+def test_auxiliary_labels_are_later_deaths_and_long_stays(small):
+    """OUTCOMES' columns: no death recorded is alive at every horizon, an unknown stay is unknown."""
+    rows = ["11,6,1,5,-1,0", "12,16,8,8,8,1", "13,6,1,-1,100,0"]
+    (small / "physionet2012" / "Outcomes-a.txt").write_text(OUTCOMES + "\n".join(rows) + "\n")
+    records = Mortality().read(small, ("a",)).records
+    deaths = {days: records.auxiliary[f"death_within_{days}_days"].tolist() for days in (30, 90, 365, 1000)}
+    assert deaths == {30: [0, 1, 0], 90: [0, 1, 0], 365: [0, 1, 1], 1000: [0, 1, 1]}
+    np.testing.assert_array_equal(records.auxiliary["stay_over_7_days"], [0, 1, np.nan])
+    np.testing.assert_array_equal(records.auxiliary["stay_over_14_days"], [0, 0, np.nan])
+    assert not records.without_labels().auxiliary
+    assert records.take(np.array([2, 1])).auxiliary["death_within_365_days"].tolist() == [1, 1]
+
+    other = Mortality().read(small, ("a",))
+    (small / "physionet2012" / "Outcomes-a.txt").write_text("RecordID,In-hospital_death\n11,0\n12,1\n13,0\n")
+    bare = Mortality().read(small, ("a",))
+    assert np.isnan(bare.records.auxiliary_labels).all()
+    assert bare.digest != other.digest
+
+
 def test_read_and_parse_agree(small):
     cohort = Mortality().read(small, ("a",))
     with tarfile.open(small / "physionet2012" / "set-a.tar.gz") as archive:
@@ -117,6 +136,10 @@ def harm_outcome_value(folder):
     (folder / "Outcomes-a.txt").write_text(OUTCOMES + "11,6,1,5,-1,yes\n")
 
 
+def harm_outcome_days(folder):
+    (folder / "Outcomes-a.txt").write_text(OUTCOMES + "11,6,1,5,soon,0\n")
+
+
 def harm_outcome_width(folder):
     (folder / "Outcomes-a.txt").write_text(OUTCOMES + "11,6,1\n")
 
@@ -147,6 +170,7 @@ def harm_a_record(folder):
         (harm_repeated_outcome, "record 11", "line 5 repeats the record"),
         (harm_outcome_columns, "In-hospital_death", "has no column"),
         (harm_outcome_value, "record 11", "'yes' is not 0 or 1"),
+        (harm_outcome_days, "Survival", "'soon' is no number of days"),
         (harm_outcome_width, "Outcomes-a.txt", "line 2 has 3 columns, not 6"),
         (harm_same_record_twice, "record 11", "stands twice"),
         (harm_many_rows, "Time in line 8", "'99:99' is not a time HH:MM; 1 faults in 20 rows"),
