@@ -1,4 +1,4 @@
-"""The choice among candidates by their cross-fitted losses: the simplest that is not worse beyond noise."""
+"""The choice among candidates by cross-fitted losses: the best one, or the simplest not worse beyond noise."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from ehrbench.core.types import FloatArray
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """chosen: the candidate's position; loss (K,): means; excess (K,): over the best, and its error."""
+    """lowest, simplest: positions of the candidate of least loss, and of the first one within noise of it.
 
-    chosen: int
+    loss (K,): means; excess (K,): over the best, and its standard error.
+    """
+
+    lowest: int
+    simplest: int
     loss: FloatArray
     excess: FloatArray
     standard_error: FloatArray
 
 
-def simplest_within_noise(losses: FloatArray) -> Choice:
-    """The first of K candidates whose mean loss is within one standard error of the best one's.
+def compare(losses: FloatArray) -> Choice:
+    """Compare K candidates; ``simplest`` is the first with a mean loss within one standard error of the best.
 
     losses: (K, U), simplest candidate first, NaN for units that do not count. The standard error is of the
     paired differences: candidates that err on the same units are told apart better than their losses vary.
@@ -28,9 +32,9 @@ def simplest_within_noise(losses: FloatArray) -> Choice:
     losses = losses[:, ~np.isnan(losses).any(axis=0)]  # (K, U')
     if losses.shape[1] == 0:
         nothing = np.zeros(len(losses))
-        return Choice(0, nothing, nothing, nothing)
+        return Choice(0, 0, nothing, nothing, nothing)
     mean = losses.mean(axis=1)
     difference = losses - losses[np.argmin(mean)]
     excess = difference.mean(axis=1)
     error = difference.std(axis=1) / np.sqrt(losses.shape[1])
-    return Choice(int(np.argmax(excess <= error + 1e-12)), mean, excess, error)
+    return Choice(int(np.argmin(mean)), int(np.argmax(excess <= error + 1e-12)), mean, excess, error)

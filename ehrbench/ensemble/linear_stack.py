@@ -16,7 +16,7 @@ import numpy as np
 
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
 from ehrbench.ensemble._base import Combiner, Scores, unit_loss
-from ehrbench.ensemble._choice import simplest_within_noise
+from ehrbench.ensemble._choice import compare
 from ehrbench.ensemble._regression import minimise, with_bias
 
 STRENGTHS = (1.0, 0.1, 0.01, 0.001, 0.0001)  # strongest, so simplest, first
@@ -55,7 +55,7 @@ class LinearStack(Combiner):
             for i, (weights, bias) in enumerate(self._path(z, y, ~held, STRENGTHS)):
                 p = self.target.probabilities(_scores(z[:, held], weights, bias))
                 losses[i, held] = unit_loss(y[held], p, self.target)
-        return STRENGTHS[simplest_within_noise(losses).chosen]
+        return STRENGTHS[compare(losses).simplest]
 
     def _path(
         self, z: FloatArray, y: FloatArray, rows: BoolArray, strengths: tuple[float, ...]

@@ -13,7 +13,7 @@ from ehrbench import metrics
 from ehrbench.core.errors import BundleError, ConfigError, FitError
 from ehrbench.ensemble import Ensemble
 from ehrbench.ensemble._base import unit_loss
-from ehrbench.ensemble._choice import simplest_within_noise
+from ehrbench.ensemble._choice import compare
 from ehrbench.ensemble._crossfit import cross_fit
 from ehrbench.ensemble.linear_stack import LinearStack
 from ehrbench.ensemble.platt import Platt
@@ -110,11 +110,12 @@ def test_the_simplest_candidate_within_noise_is_taken():
     rng = np.random.default_rng(0)
     base = rng.random(1000)
     alike = np.stack([base, base + 0.01 * rng.normal(size=1000) - 1e-4])
-    assert simplest_within_noise(alike).chosen == 0
+    assert compare(alike).simplest == 0
+    assert compare(alike).lowest == 1
     better = np.stack([base, base - 0.01])
-    assert simplest_within_noise(better).chosen == 1
+    assert compare(better).simplest == compare(better).lowest == 1
     unknown = np.where(np.arange(1000) < 10, np.nan, better)
-    assert simplest_within_noise(unknown).chosen == 1
+    assert compare(unknown).simplest == 1
 
 
 def test_what_cannot_be_combined_is_refused_by_name():
