@@ -123,10 +123,8 @@ def _network(
     arrays = view.arrays()
     if any(np.isnan(array).any() for array in arrays.values()):
         raise Unexplained("its view holds missing values, along which there is no path")
-    # Its own network, read and never changed: a public way to it would change the digest of every study.
-    net = model._fitted()
     with threads(model.threads):
-        found, gap = integrated_gradients(net, arrays, named)
+        found, gap = integrated_gradients(model.fitted_network, arrays, named)
     total: dict[Source, FloatArray] = defaultdict(lambda: np.zeros(gap.shape))
     hourly: dict[Source, FloatArray] = defaultdict(lambda: np.zeros((*gap.shape, n_hours)))
     start = CENTRE
