@@ -1,4 +1,4 @@
-"""The choice among candidates by cross-fitted losses: the best one, or the simplest not worse beyond noise."""
+"""The choice among candidates by cross-fitted losses: the best, or the simplest that noise allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LSTM: a (bi)directional long short-term memory network on the hourly grid, with masks and times."""
+"""LSTM: a (bi)directional long short-term memory network on a regular grid, with masks and times."""
 
 from __future__ import annotations
 
