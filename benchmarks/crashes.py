@@ -36,8 +36,8 @@ def work(database: Database, folder: Path, n_trials: int, name: str) -> None:
         database, folder, n_trials=n_trials, n_folds=N_FOLDS, seconds=SECONDS, lease_s=LEASE_S, worker=name
     )
     while not study.spent():
-        study.run(SILENT)
-        time.sleep(0.2)
+        if not study.run(SILENT) and not study.help(SILENT):
+            time.sleep(0.2)
 
 
 def start(database: Database, folder: Path, n_trials: int, name: str) -> BaseProcess:

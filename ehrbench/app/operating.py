@@ -101,6 +101,7 @@ def _table(ledger: SqlLedger, options: argparse.Namespace) -> Table:
         "pruned",
         "failed",
         "running",
+        "helpers",
         "free",
         "fits",
         "best",
@@ -109,7 +110,15 @@ def _table(ledger: SqlLedger, options: argparse.Namespace) -> Table:
         table.add_column(name, justify="left" if name == "study" else "right")
     for line in operations.status(ledger, options.study_name, n_trials=options.n_trials):
         budget = f"{line.n_tickets}" if options.n_trials is None else f"{line.n_tickets}/{options.n_trials}"
-        counts = (line.complete, line.pruned, line.failed, line.claimed, line.free, line.fits)
+        counts = (
+            line.complete,
+            line.pruned,
+            line.failed,
+            line.claimed,
+            len(line.helpers),
+            line.free,
+            line.fits,
+        )
         best = "–" if line.best is None else f"{line.best:.4f}"
         left = "–" if line.eta_s is None else f"{line.eta_s / 60:.0f} min"
         table.add_row(str(line.study), budget, *map(str, counts), best, left)

@@ -205,7 +205,7 @@ def open_backend(settings: Settings) -> Backend:
 
     return Backend(
         ledger=ledger,
-        hold_lease=lambda ticket: LeaseKeeper(ledger, ticket),
+        hold_lease=lambda claim: LeaseKeeper(ledger, claim),
         make_sampler=lambda seed: make_sampler(settings.sampler, seed),
         pruner=make_pruner(settings),
         publish=publish,

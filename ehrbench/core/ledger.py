@@ -11,6 +11,14 @@ with each claim of the same ticket. Every write for a ticket checks the token in
 raises ``LeaseLost`` when another worker has claimed it since. A ticket ends ``complete``, ``pruned`` or
 ``failed``; a failure below the retry limit frees it to be claimed again, with its parameters and its Fits.
 
+Fits
+----
+A worker that finds no ticket may help: it leases one inner fold of a trial that another worker runs
+(``claim_fit``). The ticket's holder says which fold it trains itself (``take_fold``), so that nobody trains
+what somebody trains or what has a Fit. A FitLease has a token of its own, checked as the ticket's is, and
+ends with the trial. Only the ticket's holder judges the trial, fold by fold in order; ``judged`` says how
+far, and Fits beyond it are kept but change nothing.
+
 Thread safety: all methods may be called from several threads.
 """
 
@@ -57,6 +65,21 @@ class Ticket:
 
 
 @dataclass(frozen=True)
+class FitLease:
+    """The right to train one inner fold of a ticket that another worker holds."""
+
+    study: StudyKey
+    number: int  # of the ticket
+    fold: int
+    token: int
+    worker: str
+    params: Mapping[str, Any] | None
+
+
+Claim = Ticket | FitLease
+
+
+@dataclass(frozen=True)
 class Fit:
     """One (trial, inner fold), finished. ``predictions`` and ``model`` are artifact digests.
 
@@ -80,6 +103,7 @@ class TicketRow:
     """A ticket as anybody may read it.
 
     sampler_state: what the sampler keeps with the trial (CMA-ES: its distribution), JSON-like.
+    judged: how many folds its holder has judged; None: all, or no matter.
     """
 
     study: StudyKey
@@ -95,6 +119,13 @@ class TicketRow:
     finished: float | None
     fits: Sequence[Fit] = ()
     sampler_state: Mapping[str, Any] = field(default_factory=dict)
+    judged: int | None = None
+
+    @property
+    def counted(self) -> tuple[Fit, ...]:
+        """The fits that count, by fold; not those that helpers finished beyond where the race ended."""
+        ordered = sorted(self.fits, key=lambda fit: fit.fold)
+        return tuple(fit for fit in ordered if self.judged is None or fit.fold < self.judged)
 
 
 class ArtifactStore(ABC):
@@ -121,17 +152,17 @@ class ArtifactStore(ABC):
 
 
 class Lease(Protocol):
-    """A ticket's lease, renewed behind the training's back while its context is open."""
+    """The lease of a ticket or a fit, renewed behind the training's back while its context is open."""
 
     def check(self) -> None:
-        """Raise LeaseLost when another worker has taken the ticket over. Cheap: asks nobody."""
+        """Raise LeaseLost when another worker has taken it over. Cheap: asks nobody."""
         ...
 
 
 class HoldLease(Protocol):
-    """Opens the lease of a ticket."""
+    """Opens the lease of a ticket or a fit."""
 
-    def __call__(self, ticket: Ticket) -> AbstractContextManager[Lease]: ...
+    def __call__(self, claim: Claim) -> AbstractContextManager[Lease]: ...
 
 
 class Ledger(ABC):
@@ -161,27 +192,53 @@ class Ledger(ABC):
         """Record what the ticket is spent on, before any fit."""
 
     @abstractmethod
-    def renew(self, ticket: Ticket) -> None:
-        """Prolong the lease; LeaseLost when it was taken over."""
+    def take_fold(self, ticket: Ticket, n_folds: int, judged: int = 0) -> int | None:
+        """The lowest fold without a Fit and without a helper, which the ticket's holder now trains.
+
+        None when there is none, because helpers train the rest. The first ``judged`` folds are judged.
+        """
 
     @abstractmethod
-    def record_fit(self, ticket: Ticket, fit: Fit) -> None:
+    def claim_fit(self, key: StudyKey, n_folds: int, worker: str) -> FitLease | None:
+        """A fold of a running trial that nobody trains; None when none can be had now.
+
+        Not of a trial whose holder is silent: that one is claimed whole. A fold that helpers have given up
+        or died of as often as a ticket may fail is left to the ticket's holder.
+        """
+
+    @abstractmethod
+    def renew(self, claim: Claim) -> None:
+        """Prolong the lease; LeaseLost when it was taken over or, for a fit, its trial has ended."""
+
+    @abstractmethod
+    def record_fit(self, claim: Claim, fit: Fit) -> None:
         """Fenced; recording the same fold again for the ticket keeps the first."""
 
     @abstractmethod
-    def finish(self, ticket: Ticket, state: Literal["complete", "pruned"], value: float | None) -> None: ...
+    def finish(
+        self,
+        ticket: Ticket,
+        state: Literal["complete", "pruned"],
+        value: float | None,
+        judged: int | None = None,
+    ) -> None:
+        """Spend the ticket, by its first ``judged`` folds (None: all)."""
 
     @abstractmethod
     def fail(self, ticket: Ticket, error: str, *, retry: bool) -> TicketState:
         """Free the ticket for another attempt, or spend it as failed; returns which (free or failed)."""
 
     @abstractmethod
-    def release(self, ticket: Ticket) -> None:
-        """Give a ticket back unspent (Ctrl-C): its fits stay, its attempt does not count."""
+    def release(self, claim: Claim) -> None:
+        """Give a ticket back unspent (Ctrl-C), its fits stay and its attempt does not count; or a fit."""
 
     @abstractmethod
     def tickets(self, key: StudyKey, first: int = 0, last: int | None = None) -> list[TicketRow]:
         """Tickets with their fits, by number, from ``first`` to ``last`` (both included; None: all)."""
+
+    @abstractmethod
+    def fit_leases(self, key: StudyKey) -> list[FitLease]:
+        """What helpers train now, by ticket and fold."""
 
     @abstractmethod
     def studies(self, study_name: str | None = None) -> list[StudyKey]: ...

@@ -8,6 +8,8 @@ How it keeps its word
   until commit, and it prolongs the lease, in one statement.
 - Every write may be repeated after a commit whose answer was lost: a claim has a name by which it is found
   again, and a ticket that already stands as it should be is left alone.
+- A write for a leased fit locks its ticket's row, then checks that the trial has not ended and that the fit's
+  token is the last.
 - Leases run by the database's clock, so that the workers' clocks do not matter.
 - A worker that dies spends an attempt only when it dies again and again without finishing a fold: after
   ``max_attempts`` such deaths in a row the ticket is spent as failed, because its trial kills its workers.
@@ -20,7 +22,8 @@ import math
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -42,14 +45,16 @@ from ehrbench.core.ledger import (
     NOTHING,
     SPENT,
     ArtifactStore,
+    Claim,
     Fit,
+    FitLease,
     Ledger,
     StudyKey,
     Ticket,
     TicketRow,
     TicketState,
 )
-from ehrbench.infra import schema
+from ehrbench.infra import fit_leases, schema
 from ehrbench.infra.database import read, write
 from ehrbench.infra.ledger_rows import check_facts, check_key, fit_of, row_of, study_of
 from ehrbench.infra.schema import fits, results, studies, tickets
@@ -59,6 +64,16 @@ _DATABASE_CLOCK = {
     "mysql": "UNIX_TIMESTAMP(NOW(6))",
     "mariadb": "UNIX_TIMESTAMP(NOW(6))",
 }
+
+
+#: The end of a lease that runs no more.
+_OVER = literal(0.0)
+
+T = TypeVar("T")
+
+
+def _nothing(connection: Connection) -> Any:
+    """No more than the fence."""
 
 
 class SqlLedger(Ledger):
@@ -139,7 +154,13 @@ class SqlLedger(Ledger):
                 f"{n_trials} is fewer than the {n_tickets} trials that study {key} already has",
                 f"ask for at least {n_tickets}, or take another study_name",
             )
-        lease = {"state": "claimed", "claim": name, "worker": worker, "lease_until": self._now + self.lease_s}
+        lease = {
+            "state": "claimed",
+            "claim": name,
+            "worker": worker,
+            "lease_until": self._until,
+            "fold": None,
+        }
         while (row := connection.execute(self._claimable(study_id, name)).one_or_none()) is not None:
             here = and_(tickets.c.study_id == study_id, tickets.c.number == row.number)
             if row.claim == name:  # the answer to our own commit was lost
@@ -173,6 +194,28 @@ class SqlLedger(Ledger):
             .limit(1)
         )
 
+    def claim_fit(self, key: StudyKey, n_folds: int, worker: str) -> FitLease | None:
+        query = fit_leases.helpable(self._study_id(key), n_folds, self._now)
+        worker = worker[: schema.WORKER_LENGTH]
+        for number in read(self.engine, lambda c: c.execute(query).scalars().all()):
+            work = partial(self._claim_fit, key=key, number=number, n_folds=n_folds, worker=worker)
+            if (lease := write(self.engine, work)) is not None:
+                return lease
+        return None
+
+    def _claim_fit(
+        self, connection: Connection, key: StudyKey, number: int, n_folds: int, worker: str
+    ) -> FitLease | None:
+        running = fit_leases.running(self._study_id(key), self._now)
+        query = select(tickets).where(running, tickets.c.number == number).with_for_update()
+        if (row := connection.execute(query).one_or_none()) is None:
+            return None
+        fold = fit_leases.fold_for_helper(connection, row, n_folds, self.max_attempts, self._now)
+        if fold is None:
+            return None
+        token = fit_leases.give(connection, row, fold, worker, self._until)
+        return FitLease(key, number, fold, token, worker, json.loads(row.params))
+
     # --- fenced writes -----------------------------------------------------------------------------------
 
     def start(
@@ -182,14 +225,29 @@ class SqlLedger(Ledger):
         self._fenced(ticket, "claimed", values)
         return replace(ticket, params=dict(params), seed=seed)
 
-    def renew(self, ticket: Ticket) -> None:
-        self._fenced(ticket, "claimed", {})
+    def take_fold(self, ticket: Ticket, n_folds: int, judged: int = 0) -> int | None:
+        study_id, number = self._study_id(ticket.study), ticket.number
 
-    def record_fit(self, ticket: Ticket, fit: Fit) -> None:
+        def take(connection: Connection) -> int | None:
+            fold = fit_leases.fold_for_holder(connection, study_id, number, n_folds, self._now)
+            if fold is not None:
+                fit_leases.take_back(connection, study_id, number, fold)
+                connection.execute(tickets.update().where(self._here(ticket)).values(fold=fold))
+            return fold
+
+        return self._fenced(ticket, "claimed", {"judged": judged}, take)
+
+    def renew(self, claim: Claim) -> None:
+        if isinstance(claim, FitLease):
+            self._fenced_fit(claim, self._until)
+        else:
+            self._fenced(claim, "claimed", {})
+
+    def record_fit(self, claim: Claim, fit: Fit) -> None:
         row = {
-            "study_id": self._study_id(ticket.study),
-            "number": ticket.number,
-            "token": ticket.token,
+            "study_id": self._study_id(claim.study),
+            "number": claim.number,
+            "token": claim.token,
             "fold": fit.fold,
             "seed": fit.seed,
             "score": None if math.isnan(fit.score) else fit.score,
@@ -203,12 +261,23 @@ class SqlLedger(Ledger):
             "recorded": self._now,
         }
         insert = self._insert_or_keep(fits, row)
-        self._fenced(ticket, "claimed", {"deaths": 0}, then=lambda connection: connection.execute(insert))
+        if isinstance(claim, FitLease):
+            alive = tickets.update().where(self._here(claim)).values(deaths=0)
+            self._fenced_fit(claim, _OVER, then=lambda c: (c.execute(alive), c.execute(insert)))
+        else:
+            self._fenced(claim, "claimed", {"deaths": 0}, then=lambda c: c.execute(insert))
 
-    def finish(self, ticket: Ticket, state: Literal["complete", "pruned"], value: float | None) -> None:
+    def finish(
+        self,
+        ticket: Ticket,
+        state: Literal["complete", "pruned"],
+        value: float | None,
+        judged: int | None = None,
+    ) -> None:
         if value is not None and not math.isfinite(value):
             raise ValueError(f"ticket {ticket.number}: {value} is no value to finish with")
-        self._fenced(ticket, state, {"value": value, "error": None, "finished": self._now})
+        values = {"value": value, "judged": judged, "error": None, "finished": self._now}
+        self._fenced(ticket, state, values)
 
     def fail(self, ticket: Ticket, error: str, *, retry: bool) -> TicketState:
         here = self._here(ticket)
@@ -228,33 +297,54 @@ class SqlLedger(Ledger):
 
         return write(self.engine, work)
 
-    def release(self, ticket: Ticket) -> None:
-        self._fenced(ticket, "free", {"attempt": tickets.c.attempt - 1})
+    def release(self, claim: Claim) -> None:
+        if isinstance(claim, FitLease):
+            self._fenced_fit(claim, _OVER)
+        else:
+            self._fenced(claim, "free", {"attempt": tickets.c.attempt - 1})
 
     def _fenced(
         self,
         ticket: Ticket,
         state: TicketState,
         values: Mapping[str, Any],
-        then: Callable[[Connection], Any] | None = None,
-    ) -> None:
+        then: Callable[[Connection], T] = _nothing,
+    ) -> T:
         """Set the ticket's state and values, and do ``then``, if this claim is still the ticket's last."""
         here = self._here(ticket)
-        lease = {"lease_until": self._now + self.lease_s} if state == "claimed" else {}
+        lease = {"lease_until": self._until} if state == "claimed" else {}
         update = (
             tickets.update()
             .where(here, tickets.c.token == ticket.token, tickets.c.state == "claimed")
             .values(state=state, **lease, **values)
         )
 
-        def work(connection: Connection) -> None:
+        def work(connection: Connection) -> T:
             if connection.execute(update).rowcount != 1:
                 row = connection.execute(select(tickets).where(here)).one_or_none()
                 # the answer to our own commit may have been lost: then it stands as we wanted it
                 if row is None or row.token != ticket.token or row.state != state:
                     raise _lost(ticket, row)
-            elif then is not None:
-                then(connection)
+            return then(connection)
+
+        return write(self.engine, work)
+
+    def _fenced_fit(
+        self, lease: FitLease, until: ColumnElement[float], then: Callable[[Connection], object] = _nothing
+    ) -> None:
+        """Let the lease last ``until``, and do ``then``, if it is its fold's last and the trial goes on."""
+        ticket = select(tickets.c.state).where(self._here(lease)).with_for_update()
+        mine = fit_leases.of(self._study_id(lease.study), lease.number, lease.fold)
+        update = schema.fit_leases.update().where(mine, schema.fit_leases.c.token == lease.token)
+
+        def work(connection: Connection) -> None:
+            state = connection.execute(ticket).scalar_one()
+            if state in SPENT or connection.execute(update.values(lease_until=until)).rowcount != 1:
+                raise LeaseLost(
+                    f"{lease.study} ticket {lease.number} ({state}) fold {lease.fold}: lease {lease.token} "
+                    f"of {lease.worker} is over — nothing more is written for it"
+                )
+            then(connection)
 
         write(self.engine, work)
 
@@ -276,6 +366,11 @@ class SqlLedger(Ledger):
         for row in fit_rows:
             by_number.setdefault(row.number, []).append(fit_of(row))
         return [row_of(key, row, by_number.get(row.number, ())) for row in rows]
+
+    def fit_leases(self, key: StudyKey) -> list[FitLease]:
+        query = fit_leases.living(self._study_id(key), self._now)
+        rows = read(self.engine, lambda c: c.execute(query).all())
+        return [FitLease(key, r.number, r.fold, r.token, r.worker, json.loads(r.params)) for r in rows]
 
     def spent(self, key: StudyKey) -> int:
         query = (
@@ -310,6 +405,10 @@ class SqlLedger(Ledger):
             return literal(self._clock())
         return literal_column(_DATABASE_CLOCK[self.engine.dialect.name])
 
+    @property
+    def _until(self) -> ColumnElement[float]:
+        return self._now + self.lease_s
+
     def _study_id(self, key: StudyKey) -> int:
         if key not in self._ids:
             found = read(self.engine, lambda c: c.execute(select(studies.c.id).where(*_is(key))).scalar())
@@ -320,8 +419,8 @@ class SqlLedger(Ledger):
             self._ids[key] = found
         return self._ids[key]
 
-    def _here(self, ticket: Ticket) -> ColumnElement[bool]:
-        return and_(tickets.c.study_id == self._study_id(ticket.study), tickets.c.number == ticket.number)
+    def _here(self, claim: Claim) -> ColumnElement[bool]:
+        return and_(tickets.c.study_id == self._study_id(claim.study), tickets.c.number == claim.number)
 
     def _insert_or_keep(self, table: Any, row: Mapping[str, Any]) -> Any:
         """An INSERT that leaves a row of the same key as it is."""

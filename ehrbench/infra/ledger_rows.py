@@ -47,6 +47,7 @@ def row_of(key: StudyKey, row: Any, fits: Sequence[Fit]) -> TicketRow:
         finished=row.finished,
         fits=tuple(fits),
         sampler_state=json.loads(row.sampler_state or "{}"),
+        judged=row.judged,
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import optuna
 from optuna.trial import TrialState
 
-from ehrbench.core.ledger import SPENT, StudyKey, TicketRow
+from ehrbench.core.ledger import SPENT, FitLease, StudyKey, TicketRow
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.ledger import SqlLedger
 from ehrbench.spine.mirror import by_ticket, mirror, state_of
@@ -31,6 +31,7 @@ _PARTIAL_AGE_S = 3600.0
 class StudyStatus:
     """One line of the status table.
 
+    workers: who holds a ticket; helpers: who trains a fit of another worker's trial.
     best: of the complete trials, by the study's direction; None before there is one.
     eta_s: seconds until ``n_trials`` are spent at the pace of the last twenty; None when unknown.
     """
@@ -43,6 +44,7 @@ class StudyStatus:
     claimed: int
     free: int
     workers: tuple[str, ...]
+    helpers: tuple[str, ...]
     fits: int
     best: float | None
     eta_s: float | None
@@ -60,10 +62,19 @@ def status(
     direction: Literal["maximize", "minimize"] = "maximize",
 ) -> list[StudyStatus]:
     """How far each study is; ``n_trials`` is needed for an ETA before all its tickets are there."""
-    return [_status(key, ledger.tickets(key), n_trials, direction) for key in ledger.studies(study_name)]
+    return [
+        _status(key, ledger.tickets(key), ledger.fit_leases(key), n_trials, direction)
+        for key in ledger.studies(study_name)
+    ]
 
 
-def _status(key: StudyKey, rows: Sequence[TicketRow], n_trials: int | None, direction: str) -> StudyStatus:
+def _status(
+    key: StudyKey,
+    rows: Sequence[TicketRow],
+    leases: Sequence[FitLease],
+    n_trials: int | None,
+    direction: str,
+) -> StudyStatus:
     states = Counter(row.state for row in rows)
     values = [row.value for row in rows if row.state == "complete" and row.value is not None]
     best = max if direction == "maximize" else min
@@ -77,6 +88,7 @@ def _status(key: StudyKey, rows: Sequence[TicketRow], n_trials: int | None, dire
         claimed=states["claimed"],
         free=states["free"],
         workers=tuple(sorted({str(row.worker) for row in rows if row.state == "claimed"})),
+        helpers=tuple(sorted({lease.worker for lease in leases})),
         fits=sum(len(row.fits) for row in rows),
         best=best(values) if values else None,
         eta_s=_eta_s(rows, budget - sum(row.state in SPENT for row in rows)),

@@ -41,7 +41,7 @@ from ehrbench.infra.faults import DATABASE_FAULTS
 
 #: Raised with every change of the tables below; ``_MIGRATIONS`` then says how tables of the version before
 #: become those of this one.
-VERSION = 2
+VERSION = 3
 NAME_LENGTH, WORKER_LENGTH, ERROR_LENGTH = 120, 120, 2000
 
 metadata = MetaData()
@@ -97,6 +97,8 @@ tickets = Table(
     Column("error", _text()),
     Column("started", Double),
     Column("finished", Double),
+    Column("fold", Integer),  # the one its holder trains; NULL: none yet
+    Column("judged", Integer),  # folds that its holder has judged; NULL: all
     PrimaryKeyConstraint("study_id", "number"),
     Index("ehrbench_tickets_state", "study_id", "state"),
 )
@@ -118,6 +120,18 @@ fits = Table(
     Column("curve", _text(), nullable=False),  # JSON
     Column("steps", _text()),  # JSON
     Column("recorded", Double, nullable=False),
+    PrimaryKeyConstraint("study_id", "number", "fold"),
+)
+
+fit_leases = Table(
+    "ehrbench_fit_leases",
+    metadata,
+    Column("study_id", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("fold", Integer, nullable=False),
+    Column("token", Integer, nullable=False),  # the fence: grows with each lease of the fold
+    Column("worker", String(WORKER_LENGTH), nullable=False),
+    Column("lease_until", Double, nullable=False),  # 0: over
     PrimaryKeyConstraint("study_id", "number", "fold"),
 )
 
@@ -157,10 +171,11 @@ def _make(connection: Connection) -> None:
         connection.execute(version.insert().values(id=1, version=VERSION))
 
 
-#: Version -> columns that the next one adds and drops. MySQL commits each change of a table at once, so a
-#: migration that was cut off goes on at the first column that is not as it should be.
+#: Version -> columns that the next one adds and drops; its new tables are made. MySQL commits each change of
+#: a table at once, so a migration that was cut off goes on at the first column that is not as it should be.
 _MIGRATIONS: Mapping[int, tuple[Sequence[Column[Any]], Sequence[tuple[Table, str]]]] = {
     1: ((tickets.c.sampler_state, fits.c.steps), ((tickets, "trial_number"),)),
+    2: ((tickets.c.fold, tickets.c.judged), ()),
 }
 
 
@@ -170,6 +185,7 @@ def _migrate(connection: Connection, before: int) -> None:
     def has(table: Table, column: str) -> bool:
         return column in {found["name"] for found in inspect(connection).get_columns(table.name)}
 
+    metadata.create_all(connection)
     for column in added:
         if not has(column.table, column.name):
             kind = column.type.compile(connection.dialect)

@@ -2,20 +2,20 @@
 
 Each worker samples from a mirror in its own memory; another one, in the database, is for optuna-dashboard. A
 mirror only ever gains: a ticket becomes a trial once, a running trial gains steps and one end, so copying may
-be repeated, and interrupted, at any time. The trial's user attribute ``ticket`` says whose it is; its number
-is the order of copying and means nothing.
+be repeated, and interrupted, at any time. It has the steps of the folds that were judged. The trial's user
+attribute ``ticket`` says whose it is; its number is the order of copying and means nothing.
 """
 
 from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
 
-from ehrbench.core.ledger import SPENT, Ledger, StudyKey, TicketRow
+from ehrbench.core.ledger import SPENT, Fit, Ledger, StudyKey, TicketRow
 from ehrbench.spine.space import Space
 
 #: User attribute of a trial that holds its ticket's number.
@@ -90,7 +90,11 @@ def _values(row: TicketRow) -> list[float] | None:
 
 
 def _steps(row: TicketRow) -> dict[int, float]:
-    return {at: value for fit in row.fits for at, value in fit.steps.items()}
+    return steps_of(row.counted)
+
+
+def steps_of(fits: Iterable[Fit]) -> dict[int, float]:
+    return {at: value for fit in fits for at, value in fit.steps.items()}
 
 
 def _time(seconds: float | None) -> datetime.datetime:

@@ -1,7 +1,8 @@
 """A search: one study for each model and outer fold, then the finished procedure on each outer test.
 
 Any number of workers run the same search on one ledger. Each takes studies that nobody else works on first,
-so that a study is searched in sequence as long as there are enough studies, and helps with the rest after.
+so that a study is searched in sequence as long as there are enough studies, and helps with the rest after:
+first by whole trials, then, when no ticket is left to claim, by single fits of trials that others run.
 Everything after the studies is computed from the ledger alone, so any worker may do it, at any later time.
 """
 
@@ -29,10 +30,7 @@ from ehrbench.spine.race import Race
 from ehrbench.spine.space import Space
 from ehrbench.spine.study import MakeSampler, Publish, Study
 from ehrbench.spine.thresholds import ThresholdRule
-from ehrbench.spine.trial import TrialSetting
-
-#: How often a worker looks again while others hold the last tickets, in seconds.
-POLL_S = 1.0
+from ehrbench.spine.trial import POLL_S, TrialSetting
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,8 @@ class Search:
         left = [self.study(model, fold) for fold in self.split.all_folds for model in self.contenders]
         while left := [study for study in left if not study.spent()]:
             quiet_first = sorted(left, key=Study.busy)  # stable: in order of folds where nobody works
-            if not any(study.run(progress) for study in quiet_first):
+            worked = any(study.run(progress) for study in quiet_first)
+            if not worked and not any(study.help(progress) for study in left):
                 time.sleep(POLL_S)
 
     def conclude(self, progress: Progress) -> Outcome:

@@ -11,8 +11,10 @@ over, and if it insists (a small space is exhausted) the ticket is spent on a co
 
 from __future__ import annotations
 
+import copy
+import errno
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,13 +22,13 @@ import optuna
 from optuna.trial import TrialState
 
 from ehrbench.core.digest import derive_seed
-from ehrbench.core.errors import ConfigError, DataError, EhrbenchError, FitError, LeaseLost, StorageError
-from ehrbench.core.ledger import HoldLease, Lease, StudyKey, Ticket, TicketRow
+from ehrbench.core.errors import EhrbenchError, FitError, LeaseLost, StorageError
+from ehrbench.core.ledger import Claim, Fit, HoldLease, Lease, StudyKey, Ticket, TicketRow
 from ehrbench.core.progress import Progress, Step
 from ehrbench.core.tracker import Tracker
-from ehrbench.spine.mirror import TICKET, by_ticket, mirror
+from ehrbench.spine.mirror import TICKET, by_ticket, mirror, steps_of
 from ehrbench.spine.space import Space, Value
-from ehrbench.spine.trial import Lost, Pruned, TrialSetting, run_trial
+from ehrbench.spine.trial import Lost, Pruned, TrialSetting, fit_fold, run_trial
 
 
 class MakeSampler(Protocol):
@@ -97,6 +99,28 @@ class Study:
             self.publish(last=True)
         return worked
 
+    def help(self, progress: Progress) -> bool:
+        """Train one fit of a trial that another worker runs; whether there was one to be had."""
+        ledger = self.setting.ledger
+        claim = ledger.claim_fit(self.key, len(self.setting.fold.inner), self.worker)
+        if claim is None:
+            return False
+        label = f"{self.key.model} · fold {self.setting.fold.name} · helping trial {claim.number}"
+        with progress.step(label, 1) as bar:
+            try:
+                with self.hold_lease(claim) as lease:
+                    fit_fold(self.setting, claim, claim.fold, lease, bar)
+                    bar.advance()
+            except LeaseLost:
+                bar.note("its trial has ended, or another worker has taken it over")
+            except BaseException as error:
+                self._give_back(claim)
+                if not isinstance(error, Exception):
+                    raise
+                _blame_the_trial(error)
+                bar.note(f"left to the trial's own worker, which will report: {error}")
+        return True
+
     def best(self) -> TicketRow:
         """The complete ticket with the best value, the earliest of equals.
 
@@ -121,19 +145,12 @@ class Study:
             with self.hold_lease(ticket) as lease:
                 try:
                     self._fill(ticket, lease, bar)
-                except Pruned:
-                    ledger.finish(ticket, "pruned", None)
-                except (LeaseLost, ConfigError, DataError, StorageError, KeyboardInterrupt):
-                    raise
+                except Pruned as pruned:
+                    ledger.finish(ticket, "pruned", None, pruned.judged)
                 except FitError as error:  # the same parameters and seed would fail the same way
                     ledger.fail(ticket, str(error), retry=False)
                 except Exception as error:
-                    if isinstance(error, EhrbenchError):
-                        raise
-                    if isinstance(error, OSError) and error.errno == 28:
-                        raise StorageError(
-                            f"{error.filename or 'disk'}: disk full — free some space and run again"
-                        ) from error
+                    _blame_the_trial(error)
                     ledger.fail(ticket, f"{type(error).__name__}: {error}", retry=True)
         except LeaseLost:
             bar.note(f"trial {ticket.number} was taken over by another worker")
@@ -152,25 +169,25 @@ class Study:
         (row,) = ledger.tickets(self.key, ticket.number, ticket.number)
         twin = None if row.fits else self._finished_with(ticket.params or {})
         if twin is not None:  # the sampler insists on parameters that were tried
-            for fit in twin.fits:
+            for fit in twin.counted:
                 ledger.record_fit(ticket, fit)
             bar.advance(len(self.setting.fold.inner))
             if twin.state == "pruned":
-                raise Pruned
+                raise Pruned(len(twin.counted))
             ledger.finish(ticket, "complete", twin.value)
             return
-        done = {fit.fold: fit for fit in row.fits}
         race = None if self.setting.race is None else self._race(ticket)
-        value = run_trial(self.setting, ticket, done, race, lease, bar)
+        value = run_trial(self.setting, ticket, row, race, lease, bar)
         ledger.finish(ticket, "complete", value)
 
     def _race(self, ticket: Ticket) -> Lost:
-        """Whether the trial, by its fits so far, is to stop."""
-        trial = optuna.Trial(self.memory, by_ticket(self.memory)[ticket.number]._trial_id)
+        """Whether the trial is to stop, compared with what others have finished until now."""
 
-        def lost() -> bool:
+        def lost(fits: Sequence[Fit]) -> bool:
             mirror(self.memory, self.setting.ledger, self.key, self.space)
-            return trial.should_prune()
+            trial = copy.copy(by_ticket(self.memory)[ticket.number])
+            trial.intermediate_values = steps_of(fits)
+            return self.memory.pruner.prune(self.memory, trial)
 
         return lost
 
@@ -213,9 +230,9 @@ class Study:
                 return self.setting.ledger.tickets(self.key, number, number)[0]
         return None
 
-    def _give_back(self, ticket: Ticket) -> None:
+    def _give_back(self, claim: Claim) -> None:
         try:
-            self.setting.ledger.release(ticket)
+            self.setting.ledger.release(claim)
         except (LeaseLost, StorageError):
             return  # the lease will run out by itself
 
@@ -240,7 +257,7 @@ class Study:
             run, {"model": self.key.model, **{k: _plain(v) for k, v in (row.params or {}).items()}}
         )
         metric = self.setting.metric.name
-        for fit in sorted(row.fits, key=lambda f: f.fold):
+        for fit in row.counted:
             values = {
                 f"inner_{metric}_by_fold": fit.score,
                 "best_step": fit.best_step,
@@ -251,6 +268,16 @@ class Study:
             self.tracker.metrics(run, {f"inner_{metric}": row.value})
         self.tracker.metrics(run, {"seconds": sum(fit.duration_s for fit in row.fits)})
         self.tracker.end(run, "FINISHED" if row.state != "failed" else "FAILED")
+
+
+def _blame_the_trial(error: Exception) -> None:
+    """Raise again what is no fault of a trial but of the search, its storage or its machine."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        raise StorageError(
+            f"{error.filename or 'disk'}: disk full — free some space and run again"
+        ) from error
+    if isinstance(error, EhrbenchError) and not isinstance(error, FitError):
+        raise error
 
 
 def _plain(value: Any) -> Any:

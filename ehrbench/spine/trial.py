@@ -1,7 +1,7 @@
 """One trial: one set of hyperparameters on every inner fold of a study, resumed where the ledger stops.
 
-The order of folds, the seeds and the steps reported depend on nothing but the study and the ticket's number,
-so a trial that a second worker finishes gives the bits that the first would have given.
+The order in which folds are judged, the seeds and the steps depend on nothing but the study and the ticket's
+number, so a trial that other workers finish, or help with, gives the bits that the first would have given.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ import numpy as np
 
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import FitError, UndefinedMetric
-from ehrbench.core.ledger import Fit, Lease, Ledger, StudyKey, Ticket, TicketRow
+from ehrbench.core.ledger import Claim, Fit, Lease, Ledger, StudyKey, Ticket, TicketRow
 from ehrbench.core.metric import Metric
 from ehrbench.core.model import Builder, Model
 from ehrbench.core.progress import Step
@@ -30,15 +30,22 @@ from ehrbench.spine.folds import OuterFold
 from ehrbench.spine.race import Race
 from ehrbench.spine.thresholds import ThresholdRule
 
+#: How often a worker looks again while others train what it waits for, in seconds.
+POLL_S = 1.0
+
 
 class Pruned(Exception):
-    """The race is lost; the trial stops here."""
+    """The race is lost; the trial stops here, by its first ``judged`` folds."""
+
+    def __init__(self, judged: int) -> None:
+        super().__init__(judged)
+        self.judged = judged
 
 
 class Lost(Protocol):
-    """Whether a trial, by the fits in its ledger, has lost the race."""
+    """Whether a trial, by the fits of its first folds, has lost the race."""
 
-    def __call__(self) -> bool: ...
+    def __call__(self, fits: Sequence[Fit]) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -64,33 +71,53 @@ class TrialSetting:
 def run_trial(
     setting: TrialSetting,
     ticket: Ticket,
-    done: Mapping[int, Fit],
+    row: TicketRow,
     lost: Lost | None,
     lease: Lease,
     bar: Step,
 ) -> float:
-    """Mean of the metric over the inner folds, of which ``done`` are finished.
+    """Mean of the metric over the inner folds, from where ``row``, the ticket in the ledger, stops.
 
-    lost: asked between folds whether the race is. Raises Pruned, FitError, LeaseLost.
+    While helpers train the fold that is to be judged next, a later one is trained here.
+    lost: asked between folds, in their order, whether the race is. Raises Pruned, FitError, LeaseLost.
     """
-    scores = []
-    for inner in range(len(setting.fold.inner)):
-        fit = done.get(inner) or fit_fold(setting, ticket, inner, lease, bar)
-        scores.append(fit.score)
+    fits, n_folds = _by_fold(row), len(setting.fold.inner)
+    failed: set[int] = set()
+    for inner in range(n_folds):
+        while inner not in fits:
+            fold = setting.ledger.take_fold(ticket, n_folds, judged=inner)
+            if fold != inner:  # a helper trains it, or has
+                fits = _by_fold(*setting.ledger.tickets(setting.key, ticket.number, ticket.number))
+                if inner in fits:
+                    break
+            if fold is None or fold in failed - {inner}:
+                lease.check()
+                time.sleep(POLL_S)
+                continue
+            try:
+                fits[fold] = fit_fold(setting, ticket, fold, lease, bar)
+            except FitError:
+                if fold == inner:
+                    raise
+                failed.add(fold)  # the race may end before its turn comes
         bar.advance()
-        last = inner + 1 == len(setting.fold.inner)
-        if lost is not None and not last and inner + 1 not in done and lost():
-            raise Pruned
-    return float(np.mean(scores))
+        to_judge = (row.judged or 0) <= inner < n_folds - 1
+        if lost is not None and to_judge and lost([fits[i] for i in range(inner + 1)]):
+            raise Pruned(inner + 1)
+    return float(np.mean([fits[inner].score for inner in range(n_folds)]))
 
 
-def fit_fold(setting: TrialSetting, ticket: Ticket, inner: int, lease: Lease, bar: Step) -> Fit:
+def _by_fold(row: TicketRow) -> dict[int, Fit]:
+    return {fit.fold: fit for fit in row.fits}
+
+
+def fit_fold(setting: TrialSetting, claim: Claim, inner: int, lease: Lease, bar: Step) -> Fit:
     """Train on one inner fold, predict its validation part, and enter the Fit into the ledger."""
     fold = setting.fold.inner[inner]
     train = setting.dataset.open(setting.fold, "fit", fold.train)
     valid = setting.dataset.open(setting.fold, "stop", fold.valid)
-    model = setting.builder(dict(ticket.params or {}))
-    seed = setting.fit_seed(ticket.number, inner)
+    model = setting.builder(dict(claim.params or {}))
+    seed = setting.fit_seed(claim.number, inner)
 
     def watch(step: int, total: int, values: dict[str, float]) -> None:
         lease.check()
@@ -121,7 +148,7 @@ def fit_fold(setting: TrialSetting, ticket: Ticket, inner: int, lease: Lease, ba
         curve=result.curve,
         steps=steps,
     )
-    setting.ledger.record_fit(ticket, fit)
+    setting.ledger.record_fit(claim, fit)
     return fit
 
 

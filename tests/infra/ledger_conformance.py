@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from ehrbench.core.errors import ConfigError, LeaseLost, StudyMismatch
-from ehrbench.core.ledger import Fit, Ledger, StudyKey, Ticket
+from ehrbench.core.ledger import Fit, FitLease, Ledger, StudyKey, Ticket
 
 KEY = StudyKey("study", "mortality", "ssm", 0)
 DIGEST = "d" * 64
@@ -236,6 +236,129 @@ class LedgerConformance:
             clock.now += 61
         ledger.finish(self.claim(ledger, 1), "complete", 0.5)
         assert len(ledger.tickets(KEY)[0].fits) == 8
+
+    # --- one trial, several workers ---
+
+    @classmethod
+    def begun(cls, ledger: Ledger, n_trials: int = 1, worker: str = "w1") -> Ticket:
+        """A ticket whose holder trains fold 0 of 4."""
+        ticket = ledger.start(cls.claim(ledger, n_trials, worker), {"lr": 0.1}, 3)
+        assert ledger.take_fold(ticket, 4) == 0
+        return ticket
+
+    @staticmethod
+    def help(ledger: Ledger, worker: str = "h1") -> FitLease:
+        lease = ledger.claim_fit(KEY, 4, worker)
+        assert lease is not None
+        return lease
+
+    def test_helpers_take_the_folds_that_nobody_trains(self, ledger: Ledger) -> None:
+        ticket = self.begun(ledger)
+        leases = [self.help(ledger, worker) for worker in ("h1", "h2", "h3")]
+        assert [(lease.number, lease.fold) for lease in leases] == [(0, 1), (0, 2), (0, 3)]
+        assert {lease.params["lr"] for lease in leases if lease.params} == {0.1}
+        assert ledger.claim_fit(KEY, 4, "h4") is None
+        assert ledger.fit_leases(KEY) == leases
+        ledger.record_fit(leases[0], a_fit(1))
+        ledger.record_fit(leases[0], a_fit(1, score=0.9))  # the answer to the first may have been lost
+        assert ledger.fit_leases(KEY) == leases[1:]
+        ledger.record_fit(ticket, a_fit(0))
+        assert ledger.take_fold(ticket, 4) is None  # the rest is with helpers
+        assert list(ledger.tickets(KEY)[0].fits) == [a_fit(0), a_fit(1)]
+
+    def test_the_holder_goes_on_where_nobody_is(self, ledger: Ledger) -> None:
+        ticket = self.begun(ledger)
+        lease = self.help(ledger)
+        ledger.record_fit(ticket, a_fit(0))
+        assert ledger.take_fold(ticket, 4, judged=1) == 2
+        assert ledger.take_fold(ticket, 4, judged=1) == 2  # the answer may have been lost
+        assert self.help(ledger, "h2").fold == 3
+        ledger.release(lease)
+        assert ledger.tickets(KEY)[0].judged == 1
+        assert ledger.take_fold(ticket, 4, judged=1) == 1
+
+    def test_no_help_for_a_trial_that_has_not_begun_or_has_one_fold_left(self, ledger: Ledger) -> None:
+        ticket = ledger.start(self.claim(ledger, 1), {"lr": 0.1}, 3)
+        assert ledger.claim_fit(KEY, 4, "h1") is None
+        ledger.take_fold(ticket, 4)
+        for fold in (0, 1, 2):
+            ledger.record_fit(ticket, a_fit(fold))
+        assert ledger.claim_fit(KEY, 4, "h1") is None
+        assert ledger.take_fold(ticket, 4) == 3
+
+    def test_a_silent_holders_trial_is_not_helped_but_taken_over(self, ledger: Ledger, clock: Clock) -> None:
+        ticket = self.begun(ledger)
+        lease = self.help(ledger)
+        clock.now += 40
+        ledger.renew(lease)
+        clock.now += 21
+        assert ledger.claim_fit(KEY, 4, "h2") is None
+        taken = self.claim(ledger, 1, "w2")
+        assert ledger.claim_fit(KEY, 4, "h2") is None  # w2 has not said what it trains
+        assert ledger.take_fold(taken, 4) == 0
+        ledger.record_fit(taken, a_fit(0))
+        assert ledger.take_fold(taken, 4) == 2  # the helper lives
+        ledger.record_fit(lease, a_fit(1))
+        with pytest.raises(LeaseLost):
+            ledger.take_fold(ticket, 4)
+        assert [fit.fold for fit in ledger.tickets(KEY)[0].fits] == [0, 1]
+
+    def test_a_silent_helpers_fold_goes_to_anybody(self, ledger: Ledger, clock: Clock) -> None:
+        ticket = self.begun(ledger)
+        first, second = self.help(ledger), self.help(ledger, "h2")
+        clock.now += 61
+        ledger.renew(ticket)
+        again = self.help(ledger, "h3")
+        assert (again.fold, again.token) == (1, first.token + 1)
+        ledger.record_fit(ticket, a_fit(0))
+        assert ledger.take_fold(ticket, 4) == 2
+        for late, fold in ((first, 1), (second, 2)):
+            for write in (ledger.renew, ledger.release, lambda x, f=fold: ledger.record_fit(x, a_fit(f))):
+                with pytest.raises(LeaseLost, match=f"fold {fold}"):
+                    write(late)
+        ledger.record_fit(again, a_fit(1, score=0.25))
+        assert [(fit.fold, fit.score) for fit in ledger.tickets(KEY)[0].fits] == [(0, 0.5), (1, 0.25)]
+
+    def test_a_helper_writes_nothing_after_the_end(self, ledger: Ledger) -> None:
+        ticket = self.begun(ledger)
+        lease = self.help(ledger)
+        ledger.record_fit(ticket, a_fit(0))
+        ledger.finish(ticket, "pruned", None, 1)
+        for write in (ledger.renew, ledger.release, lambda x: ledger.record_fit(x, a_fit(1))):
+            with pytest.raises(LeaseLost, match="pruned"):
+                write(lease)
+        assert ledger.fit_leases(KEY) == []
+        assert len(ledger.tickets(KEY)[0].fits) == 1
+
+    def test_a_helper_goes_on_while_the_ticket_is_free(self, ledger: Ledger) -> None:
+        ticket = self.begun(ledger)
+        lease = self.help(ledger)
+        ledger.release(ticket)
+        assert ledger.claim_fit(KEY, 4, "h2") is None
+        ledger.renew(lease)
+        ledger.record_fit(lease, a_fit(1))
+        ledger.record_fit(self.claim(ledger, 1), a_fit(0))
+        assert [fit.fold for fit in ledger.tickets(KEY)[0].fits] == [0, 1]
+
+    def test_what_helpers_cannot_train_is_left_to_the_holder(self, ledger: Ledger, clock: Clock) -> None:
+        ticket = self.begun(ledger)
+        for helper in ("h1", "h2", "h3"):
+            assert self.help(ledger, helper).fold == 1
+            clock.now += 61  # dies
+            ledger.renew(ticket)
+        assert self.help(ledger, "h4").fold == 2
+        ledger.record_fit(ticket, a_fit(0))
+        assert ledger.take_fold(ticket, 4) == 1
+
+    def test_fits_beyond_what_was_judged_do_not_count(self, ledger: Ledger) -> None:
+        ticket = self.begun(ledger)
+        ledger.record_fit(self.help(ledger), a_fit(1))
+        ledger.record_fit(self.help(ledger), a_fit(2))
+        ledger.record_fit(ticket, a_fit(0))
+        ledger.finish(ticket, "pruned", None, 2)
+        (row,) = ledger.tickets(KEY)
+        assert [fit.fold for fit in row.fits] == [0, 1, 2]
+        assert [fit.fold for fit in row.counted] == [0, 1]
 
     def test_the_lowest_number_first(self, ledger: Ledger, clock: Clock) -> None:
         first, second = self.claim(ledger, 5), self.claim(ledger, 5)

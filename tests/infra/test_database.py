@@ -55,20 +55,38 @@ def test_another_version(database: Database) -> None:
         schema.ensure(database.engine)
 
 
+#: What makes this version's tables those of an earlier one, up to what a migration does last.
+BACK = {
+    2: ("DROP TABLE ehrbench_fit_leases", "ALTER TABLE ehrbench_tickets DROP COLUMN judged"),
+    1: (
+        "ALTER TABLE ehrbench_tickets ADD COLUMN trial_number INTEGER",
+        "ALTER TABLE ehrbench_fits DROP COLUMN steps",
+    ),
+}
+#: What its migration does first.
+WHOLLY_BACK = {
+    2: "ALTER TABLE ehrbench_tickets DROP COLUMN fold",
+    1: "ALTER TABLE ehrbench_tickets DROP COLUMN sampler_state",
+}
+
+
 @pytest.mark.parametrize("half_done", [False, True])
-def test_tables_of_the_first_version_become_those_of_this_one(database: Database, half_done: bool) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_tables_of_an_earlier_version_become_those_of_this_one(
+    database: Database, version: int, half_done: bool
+) -> None:
     schema.ensure(database.engine)
-    before = ["ALTER TABLE ehrbench_tickets ADD COLUMN trial_number INTEGER"]
-    before += ["ALTER TABLE ehrbench_tickets DROP COLUMN sampler_state"] * (not half_done)
-    before += ["ALTER TABLE ehrbench_fits DROP COLUMN steps"]
-    for statement in before:
-        write(database.engine, lambda c, s=statement: c.exec_driver_sql(s))
-    write(database.engine, lambda c: c.execute(schema.version.update().values(version=1)))
+    for back in range(schema.VERSION - 1, version - 1, -1):
+        whole = [WHOLLY_BACK[back]] * (back > version or not half_done)
+        for statement in (*whole, *BACK[back]):
+            write(database.engine, lambda c, s=statement: c.exec_driver_sql(s))
+    write(database.engine, lambda c: c.execute(schema.version.update().values(version=version)))
     schema.ensure(database.engine)
     found = inspect(database.engine)
-    for table in (schema.tickets, schema.fits):
+    for table in schema.metadata.tables.values():
         assert {c["name"] for c in found.get_columns(table.name)} == {c.name for c in table.columns}
-    assert read(database.engine, lambda c: c.execute(select(schema.version.c.version)).scalar()) == 2
+    stored = read(database.engine, lambda c: c.execute(select(schema.version.c.version)).scalar())
+    assert stored == schema.VERSION
 
 
 def test_a_failed_transaction_leaves_nothing(database: Database) -> None:

@@ -14,14 +14,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 
 from ehrbench.core.errors import LeaseLost
-from ehrbench.core.ledger import SPENT, Ticket
+from ehrbench.core.ledger import SPENT, FitLease, Ticket
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
 
 from .ledger_conformance import DIGEST, KEY, Clock, LedgerConformance, a_fit
 
-N_TRIALS = 4
+N_TRIALS, N_FOLDS = 4, 3
 
 
 class TestSqlLedger(LedgerConformance):
@@ -52,9 +52,9 @@ class TestSqlLedger(LedgerConformance):
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Workers claim, fit, finish, fail, die and wake late, in any order; the budget stays exact."""
+    """Workers claim, help, fit, finish, fail, die and wake late, in any order; the budget stays exact."""
 
-    held = Bundle("held")
+    held, leased = Bundle("held"), Bundle("leased")
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,6 +68,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.holder: dict[int, int] = {}  # ticket -> token of its last claim, while it is claimed
         self.first_fit: dict[tuple[int, int], float] = {}
         self.spent: dict[int, str] = {}
+        self.at: dict[int, int] = {}  # ticket -> fold that its holder trains
+        self.helped: dict[tuple[int, int], tuple[int, float]] = {}  # fold -> token of its lease, and its end
         self.scores = itertools.count()
 
     def teardown(self) -> None:
@@ -82,13 +84,61 @@ class LedgerMachine(RuleBasedStateMachine):
             return multiple()
         assert ticket.number not in self.spent
         self.holder[ticket.number] = ticket.token
+        self.at.pop(ticket.number, None)
+        if ticket.params is None:
+            ticket = self.ledger.start(ticket, {"x": 0.5}, 1)
         return ticket
 
-    @rule(ticket=held, fold=st.integers(0, 2))
+    @rule(ticket=held, fold=st.integers(0, N_FOLDS - 1))
     def record(self, ticket: Ticket, fold: int) -> None:
         score = float(next(self.scores))
         if self._fenced(ticket, lambda: self.ledger.record_fit(ticket, a_fit(fold, score))):
             self.first_fit.setdefault((ticket.number, fold), score)
+
+    @rule(ticket=held)
+    def take(self, ticket: Ticket) -> None:
+        folds: list[int | None] = []
+        if self._fenced(ticket, lambda: folds.append(self.ledger.take_fold(ticket, N_FOLDS))):
+            (fold,) = folds
+            free = [f for f in range(N_FOLDS) if not self._trained(ticket.number, f)]
+            assert fold == next(iter(free), None)
+            if fold is not None:
+                self.at[ticket.number] = fold
+                self.helped.pop((ticket.number, fold), None)
+
+    @rule(target=leased)
+    def help(self) -> object:
+        lease = self.ledger.claim_fit(KEY, N_FOLDS, "helper")
+        if lease is None:
+            return multiple()
+        assert lease.number in self.holder
+        assert self.at[lease.number] != lease.fold
+        assert not self._trained(lease.number, lease.fold)
+        self.helped[lease.number, lease.fold] = lease.token, self.clock.now + 60
+        return lease
+
+    @rule(lease=leased, end=st.sampled_from(["record", "release", "renew"]))
+    def go_on_helping(self, lease: FitLease, end: str) -> None:
+        fold, score = (lease.number, lease.fold), float(next(self.scores))
+        live = self.helped.get(fold, (0, 0.0))[0] == lease.token and lease.number not in self.spent
+        try:
+            if end == "record":
+                self.ledger.record_fit(lease, a_fit(lease.fold, score))
+            else:
+                getattr(self.ledger, end)(lease)
+        except LeaseLost:
+            assert not live
+            return
+        assert live
+        if end == "record":
+            self.first_fit.setdefault(fold, score)
+        self.helped[fold] = lease.token, self.clock.now + 60 if end == "renew" else 0.0
+
+    def _trained(self, number: int, fold: int) -> bool:
+        """Whether the fold has a Fit or a living helper."""
+        return (number, fold) in self.first_fit or self.helped.get((number, fold), (0, 0.0))[
+            1
+        ] >= self.clock.now
 
     @rule(ticket=held, state=st.sampled_from(["complete", "pruned"]))
     def finish(self, ticket: Ticket, state: Literal["complete", "pruned"]) -> None:

@@ -54,9 +54,20 @@ def test_status(ledger: SqlLedger) -> None:
     (line,) = status(ledger, "study", n_trials=6)
     assert (line.n_tickets, line.complete, line.failed, line.claimed, line.spent) == (4, 2, 1, 1, 3)
     assert (line.workers, line.fits, line.best) == (("w3",), 4, 0.2)
+    assert line.helpers == ()
     assert line.eta_s == pytest.approx(30)  # three left, one each 10 s
     assert status(ledger, direction="minimize")[0].best == 0.1
     assert status(ledger, "other") == []
+
+
+@pytest.mark.usefixtures("study")
+def test_status_names_helpers(ledger: SqlLedger) -> None:
+    ticket = ledger.claim(KEY, 6, "w5")
+    assert ticket is not None
+    ledger.take_fold(ledger.start(ticket, {"x": 0.1}, 5), 3)
+    assert ledger.claim_fit(KEY, 3, "helper") is not None
+    (line,) = status(ledger)
+    assert (line.workers, line.helpers) == (("w3", "w5"), ("helper",))
 
 
 def test_doctor(

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
-from multiprocessing.synchronize import Event
+from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,25 @@ N_TRIALS, N_FOLDS, N_WORKERS = 40, 3, 8
 LEASE_S = 1.5
 
 
-def search(database: Database, folder: Path, name: str) -> None:
+def search(
+    database: Database,
+    folder: Path,
+    name: str,
+    n_trials: int = N_TRIALS,
+    n_folds: int = N_FOLDS,
+    seconds: float = 0.05,
+    lease_s: float = LEASE_S,
+    ready: Barrier | None = None,
+) -> None:
     """A worker: the real study, whose fits sleep."""
-    study = sleeping_study(database, folder, n_trials=N_TRIALS, n_folds=N_FOLDS, lease_s=LEASE_S, worker=name)
+    study = sleeping_study(
+        database, folder, n_trials=n_trials, n_folds=n_folds, seconds=seconds, lease_s=lease_s, worker=name
+    )
+    if ready is not None:
+        ready.wait()
     while not study.spent():
-        study.run(SILENT)
-        time.sleep(0.1)
+        if not study.run(SILENT) and not study.help(SILENT):
+            time.sleep(0.1)
 
 
 @pytest.mark.server
@@ -72,10 +85,45 @@ def test_killed_at_random(mariadb: MariaDb, tmp_path: Path) -> None:
     assert shown == {row.number: (state_of(row).name, row.value) for row in ledger.tickets(SLEEP)}
 
 
-def start_worker(database: Database, folder: Path, name: str) -> BaseProcess:
-    worker = PROCESSES.Process(target=search, args=(database, folder, name))
+def start_worker(database: Database, folder: Path, name: str, *work: Any) -> BaseProcess:
+    worker = PROCESSES.Process(target=search, args=(database, folder, name, *work))
     worker.start()
     return worker
+
+
+@pytest.mark.parametrize("killed", [None, "helper", "holder"])
+def test_one_trials_folds_are_trained_by_several_workers(
+    database: Database, tmp_path: Path, killed: str | None
+) -> None:
+    """To the bits of one worker alone, also when one of them dies."""
+    n_folds, seconds, lease_s = 6, 1.5, 5.0
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    together.mkdir(), alone.mkdir()
+    study = sleeping_study(database, together, n_trials=1, n_folds=n_folds)
+    ledger = study.setting.ledger
+    work = (1, n_folds, seconds, lease_s, PROCESSES.Barrier(3))
+    workers = {name: start_worker(database, together, name, *work) for name in ("w0", "w1", "w2")}
+    helpers: set[str] = set()
+    wait_until(lambda: bool(helpers.update(x.worker for x in ledger.fit_leases(SLEEP)) or helpers), 120)
+    if killed is not None:
+        victim = workers.pop(min(helpers) if killed == "helper" else str(ledger.tickets(SLEEP)[0].worker))
+        victim.kill()
+        victim.join()
+    for worker in workers.values():
+        worker.join(120)
+        assert worker.exitcode == 0
+    check_exact(study, together / "log", n_folds)
+    trained_by = {line.split()[2] for line in (together / "log").read_text().splitlines()}
+    assert len(trained_by) >= 2
+    reference = sleeping_study(
+        Database.sqlite(alone / "ledger.db"), alone, n_trials=1, n_folds=n_folds, seconds=0.0
+    )
+    reference.run(SILENT)
+    (row,), (expected,) = ledger.tickets(SLEEP), reference.setting.ledger.tickets(SLEEP)
+    assert (row.value, row.params) == (expected.value, expected.params)
+    assert [(fit.score, fit.seed, fit.predictions) for fit in row.fits] == [
+        (fit.score, fit.seed, fit.predictions) for fit in expected.fits
+    ]
 
 
 def sleeper(database: Database, folder: Path, ready: Event, go: Event, out: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -82,7 +83,7 @@ class SleeperBuilder:
 
     def _note(self, seed: int) -> None:
         with self.log.open("a") as file:
-            file.write(f"{seed} {time.time()}\n")
+            file.write(f"{seed} {time.time()} {os.getpid()}\n")
 
     def settings(self) -> dict[str, Any]:
         return {}
@@ -116,7 +117,7 @@ def sleeping_study(
     )
     backend = Backend(
         ledger=ledger,
-        hold_lease=lambda ticket: LeaseKeeper(ledger, ticket, lease_s),
+        hold_lease=lambda claim: LeaseKeeper(ledger, claim, lease_s),
         make_sampler=lambda seed: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
         pruner=optuna.pruners.NopPruner(),
         publish=lambda *what: Dashboard(storage, database.engine, ledger, *what),
@@ -161,5 +162,5 @@ def check_exact(study: Study, log: Path, n_folds: int) -> None:
     with ledger.engine.connect() as connection:
         recorded = {row.seed: row.recorded for row in connection.execute(query)}
     began = [line.split() for line in log.read_text().splitlines()]
-    late = [seed for seed, at in began if float(at) > recorded.get(int(seed), math.inf)]
+    late = [seed for seed, at, _ in began if float(at) > recorded.get(int(seed), math.inf)]
     assert late == []

@@ -44,8 +44,9 @@ class Disturbed:
         return model
 
 
-def wired(folder, *overrides) -> Wired:
+def wired(folder, *overrides, metric="auroc") -> Wired:
     config = tiny_config("beats", folder, "models=[logistic]", "protocol.inner_folds=4", *overrides)
+    config["metric"] = metric
     return wire(config, check(config), "study", SILENT)
 
 
@@ -58,6 +59,84 @@ def disturb(search: Search, disturbances: dict[int, BaseException]) -> tuple[Sea
 def values(search: Search) -> list[tuple[int, str, float | None]]:
     study = search.study("logistic", search.split.outer[0])
     return [(row.number, row.state, row.value) for row in search.backend.ledger.tickets(study.key)]
+
+
+class Helped:
+    """A builder whose trials get as much help as they can while their first fold is trained."""
+
+    def __init__(self, inner, study) -> None:
+        self.inner, self.name, self.study, self.n_helped = inner, inner.name, study, 0
+
+    def settings(self):
+        return self.inner.settings()
+
+    def defaults(self):
+        return self.inner.defaults()
+
+    def __call__(self, params):
+        model = self.inner(params)
+        fit = model.fit
+
+        def helped(*args, **kwargs):
+            while self.study.help(SILENT):
+                self.n_helped += 1
+            return fit(*args, **kwargs)
+
+        model.fit = helped
+        return model
+
+
+def test_help_changes_neither_values_nor_the_race_nor_what_is_tried_next(tmp_path):
+    overrides = ("n_trials=12", "sampler.n_startup_trials=3", "pruner=race", "pruner.p_threshold=0.49")
+    helper, search = (wired(tmp_path / "helped", *overrides, metric="log_loss").search for _ in range(2))
+    contender = search.contenders["logistic"]
+    builder = Helped(contender.builder, helper.study("logistic", helper.split.outer[0]))
+    search = replace(search, contenders={"logistic": replace(contender, builder=builder)})
+    alone = wired(tmp_path / "alone", *overrides, metric="log_loss").search
+    rows = []
+    for one in (search, alone):
+        study = one.study("logistic", one.split.outer[0])
+        study.run(SILENT)
+        rows.append(one.backend.ledger.tickets(study.key))
+    helped, expected = rows
+    assert builder.n_helped > 12
+    pruned = [row.number for row in helped if row.state == "pruned"]
+    assert pruned
+    assert any(len(helped[i].fits) > len(helped[i].counted) for i in pruned)
+    for row, other in zip(helped, expected, strict=True):
+        assert (row.state, row.value, row.params) == (other.state, other.value, other.params)
+        assert [(f.fold, f.score, f.predictions) for f in row.counted] == [
+            (f.fold, f.score, f.predictions) for f in other.fits
+        ]
+
+
+def test_a_fit_that_fails_for_a_helper_is_reported_by_its_trials_own_worker(tmp_path):
+    helper, _ = disturb(wired(tmp_path).search, dict.fromkeys(range(1, 99), FitError("loss is NaN")))
+    search = wired(tmp_path).search
+    contender = search.contenders["logistic"]
+    builder = Helped(contender.builder, helper.study("logistic", helper.split.outer[0]))
+    search = replace(search, contenders={"logistic": replace(contender, builder=builder)})
+    search.study("logistic", search.split.outer[0]).run(SILENT)
+    assert builder.n_helped > 0
+    assert [state for _, state, _ in values(search)] == ["complete", "complete"]
+
+
+def test_a_fold_trained_before_its_turn_fails_the_trial_in_its_turn_only(tmp_path, monkeypatch):
+    search, builder = disturb(wired(tmp_path, "n_trials=1").search, {2: FitError("loss is NaN")})
+    study, ledger = search.study("logistic", search.split.outer[0]), search.backend.ledger
+    take_fold, leases = ledger.take_fold, []
+
+    def helped(*args, **kwargs):
+        taken = take_fold(*args, **kwargs)
+        leases.extend([] if leases else [ledger.claim_fit(study.key, 4, "helper")])
+        return taken
+
+    monkeypatch.setattr(ledger, "take_fold", helped)
+    monkeypatch.setattr("ehrbench.spine.trial.time.sleep", lambda _: ledger.release(leases[0]))
+    study.run(SILENT)
+    assert leases[0].fold == 1
+    assert builder.fits == 4 + 1  # 0, 2 in vain while the helper has 1, 1, 2, 3
+    assert [state for _, state, _ in values(search)] == ["complete"]
 
 
 def test_ctrl_c_in_a_trial_loses_no_finished_fit_and_changes_no_bit(tmp_path):
