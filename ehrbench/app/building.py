@@ -39,6 +39,10 @@ def build(config: Mapping[str, Any], key: str, **more: Any) -> Any:
         raise ConfigError(f"{key}.{missing[0]}", f"{target.__name__} needs a value")
     try:
         return target(**built)
+    except ConfigError as error:
+        if error.key not in built:  # it names its whole key already
+            raise
+        raise ConfigError(f"{key}.{error.key}", error.problem, error.remedy) from error
     except (TypeError, ValueError) as error:
         raise ConfigError(key, str(error)) from error
 
@@ -87,7 +91,9 @@ class ModelBuilder:
         view = str(config.get("view"))
         if view not in views:
             raise ConfigError(
-                f"model.{name}.view", f"the task has no view {view!r}", f"it has {', '.join(views)}"
+                f"model.{name}.view",
+                f"the task has no view {view!r}, only {', '.join(views)}",
+                "name models that eat one of these (see conf/model): models=[...]",
             )
         self._view, self._featurizer = view, dict(views[view])
 
@@ -100,6 +106,12 @@ class ModelBuilder:
         model = build(self._config | own, key, target=self._target, featurizer=featurizer)
         assert isinstance(model, Model)
         return model
+
+    def takes(self, name: str) -> bool:
+        """Whether there is a setting that a search space calls ``name``."""
+        of_featurizer = name.startswith("featurizer.")
+        target, _ = _target(self._featurizer if of_featurizer else self._config, f"model.{self.name}")
+        return name.removeprefix("featurizer.") in inspect.signature(target).parameters
 
     def defaults(self) -> dict[str, Any]:
         return self._config | {f"featurizer.{name}": value for name, value in self._featurizer.items()}

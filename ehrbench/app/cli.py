@@ -14,10 +14,9 @@ from omegaconf import OmegaConf
 from ehrbench.app import operating
 from ehrbench.app.building import build_task
 from ehrbench.app.console import terminal
+from ehrbench.app.entry import CONF
 from ehrbench.core.errors import ConfigError, EhrbenchError
 from ehrbench.core.task import Task
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

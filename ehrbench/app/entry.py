@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ehrbench.core.errors import ConfigError, EhrbenchError
 
+CONF = Path(__file__).resolve().parents[2] / "conf"
 #: Exit status after Ctrl-C, as shells have it.
 INTERRUPTED = 130
 
@@ -26,6 +28,11 @@ def begin() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     load_dotenv(Path(".env"))
     sys.argv = spell_out(sys.argv)
+    try:
+        check_models(sys.argv)
+    except ConfigError as error:
+        print(f"ehrbench: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -42,6 +49,19 @@ def spell_out(arguments: list[str]) -> list[str]:
             argument = f"model={value}"
         spelled.append(argument)
     return spelled
+
+
+def check_models(arguments: list[str]) -> None:
+    """ConfigError for a model without a YAML: Hydra would name it, but not those there are."""
+    known = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+    if any(argument.startswith(("--config-dir", "-cd")) for argument in arguments):
+        return  # another folder may hold more
+    for argument in arguments:
+        if re.fullmatch(r"model=\[[\w, ]*\]", argument):
+            for name in argument.removeprefix("model=[").removesuffix("]").split(","):
+                if name.strip() and name.strip() not in known:
+                    problem = f"there is no model {name.strip()!r}"
+                    raise ConfigError("models", problem, f"choose among {', '.join(known)}")
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:

@@ -26,6 +26,9 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
+        raise StorageError(
+            f"{path}: cannot be written ({error.strerror or error}) — mend rights or space, or name another "
+            "folder, then run the same command again"
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)

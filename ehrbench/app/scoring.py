@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from ehrbench import metrics
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
-from ehrbench.core.errors import BundleError, ConfigError
+from ehrbench.core.errors import BundleError, ConfigError, DataError
 from ehrbench.core.records import Records
+from ehrbench.core.task import Skipped
 from ehrbench.core.types import FloatArray
 from ehrbench.runtime.bundle import Bundle
 from ehrbench.spine.evaluation import Judged, evaluate
@@ -26,10 +28,10 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     Raises BundleError when a record belongs to a group the bundle was made from.
     """
     console, progress = terminal()
-    sets = _sets(config["data"]["sets"])
-    bundle = Bundle.load(str(config["bundle"]), threads=_positive(config, "threads"))
-    with progress.step("reading records"):
-        cohort = bundle.task.read(Path(str(config["data"]["root"])), sets, progress)
+    sets, seed = _sets(config["data"]["sets"]), _whole(config, "seed", 0, 2**31 - 1)
+    n_bootstrap = _whole(config, "n_bootstrap", 100, 100_000)
+    bundle = Bundle.load(str(config["bundle"]), threads=_whole(config, "threads", 1, 256))
+    cohort = bundle.task.read(Path(str(config["data"]["root"])), sets, progress)
     records = cohort.records
     seen = bundle.seen(records)
     if seen.any():
@@ -47,13 +49,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     )
     names |= dict.fromkeys(bundle.task.metrics)
     chosen = [metrics.load(name) for name in names]
-    results = evaluate(
-        judged,
-        chosen,
-        bundle.manifest.target,
-        int(config["seed"]),
-        n_replicates=_positive(config, "n_bootstrap"),
-    )
+    results = evaluate(judged, chosen, bundle.manifest.target, seed, n_replicates=n_bootstrap)
     for result in results.values():
         if "mean" in result:
             result["value"] = result.pop("mean")
@@ -84,6 +80,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
         name: {**result, "mean": result["value"]} for name, result in results.items() if "value" in result
     }
     leaderboard(console, title, [("ensemble", shown)], [name for name in names if name in shown][:8])
+    _say_skipped(console, cohort.skipped)
     console.print(f"metrics      {folder / 'metrics.json'}\npredictions  {folder / 'predictions.csv'}")
     return float(results[next(iter(names))].get("value", float("nan")))
 
@@ -91,18 +88,29 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
 def predict_files(config: Mapping[str, Any]) -> None:
     """Write one row a record, unit and class for raw files without labels."""
     console, progress = terminal()
-    bundle = Bundle.load(str(config["bundle"]), threads=_positive(config, "threads"))
-    with progress.step("reading records"):
-        parsed = bundle.task.read_unlabelled(Path(str(config["input"])), progress)
+    bundle = Bundle.load(str(config["bundle"]), threads=_whole(config, "threads", 1, 256))
+    parsed = bundle.task.read_unlabelled(Path(str(config["input"])), progress)
+    if not len(parsed.records):
+        first = parsed.skipped[0] if parsed.skipped else None
+        raise DataError(
+            first.problem if first else "holds no records",
+            file=first.file if first else config["input"],
+            field=first.field if first else None,
+            remedy="give raw records of the bundle's task; none could be read",
+        )
     with progress.step("predicting"):
         prediction = bundle.predict(parsed.records)
     output = Path(str(config["output"]))
     write_probabilities(output, parsed.records, prediction.probabilities, bundle)
     console.print(f"{len(parsed.records):,} records  {output}")
-    if parsed.skipped:
-        first = parsed.skipped[0]
+    _say_skipped(console, parsed.skipped)
+
+
+def _say_skipped(console: Console, skipped: Sequence[Skipped]) -> None:
+    if skipped:
+        first = skipped[0]
         console.print(
-            f"[yellow]{len(parsed.skipped)} rows were skipped[/], the first in {first.file}, "
+            f"[yellow]{len(skipped)} rows were skipped[/], the first in {first.file}, "
             f"record {first.record}, field {first.field}: {first.problem}"
         )
 
@@ -124,8 +132,8 @@ def _sets(value: Any) -> list[str]:
     return [str(name) for name in value]
 
 
-def _positive(config: Mapping[str, Any], key: str) -> int:
+def _whole(config: Mapping[str, Any], key: str, low: int, high: int) -> int:
     value = config[key]
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(key, f"{value!r} is not a whole number of at least 1")
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise ConfigError(key, f"{value!r} is not a whole number from {low:,} to {high:,}")
     return value

@@ -16,7 +16,7 @@ from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
 from ehrbench.app.gpus import visible_gpus
 from ehrbench.app.slicing import write_slices
-from ehrbench.app.wiring import Wired, wire
+from ehrbench.app.wiring import Wired, named_models, wire
 from ehrbench.app.workers import LocalWorkers
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.digest import digest
@@ -43,7 +43,7 @@ def train(config: Mapping[str, Any]) -> float:
     The inner one: a sweep that maximised the outer value would choose on the records that judge it.
     """
     settings = check({**config, "n_trials": 1, "workers": 1})
-    models = {n: {**dict(m), "space": {}, "n_trials": 1} for n, m in config["model"].items()}
+    models = {n: {**dict(m), "space": {}, "n_trials": 1} for n, m in named_models(config).items()}
     config = {**config, "n_trials": 1, "model": models}
     shaping = {k: config[k] for k in ("task", "model", "protocol", "data", "ensemble", "seed", "refit")}
     name = f"{config['task']['name']}-{settings.protocol.name}-{'-'.join(models)}-{digest(shaping)[:8]}"

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,7 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
         raise ConfigError(
             "metric", f"{metric.name} is best at {metric.ideal:g}, not at an end", "choose another"
         )
-    contenders = {name: _contender(name, config, task, settings) for name in config["model"]}
-    if not contenders:
-        raise ConfigError("models", "no model is named", "for example models=[ssm,lstm,lightgbm]")
+    contenders = {name: _contender(name, config, task, settings) for name in named_models(config)}
     cohort, split = read_and_split(task, settings, progress)
     race = None
     if settings.pruner.name != "none":
@@ -88,11 +86,24 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
     return Wired(search, task, cohort, settings, config)
 
 
+def named_models(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Model -> its YAML's content; ConfigError where the command names none."""
+    models: Mapping[str, Any] = config.get("model") or {}
+    if not models:
+        raise ConfigError("models", "no model is named", "for example models=[ssm,lstm,lightgbm]")
+    return models
+
+
 def check_ensemble(config: Mapping[str, Any]) -> dict[str, Any]:
     """Options of the ensemble, tried once so that a wrong name shows before anything runs."""
     options = dict(config)
     if unknown := sorted(set(options) - {"combiners", "calibrators"}):
         raise ConfigError(f"ensemble.{unknown[0]}", "unknown key", "give combiners and calibrators")
+    for name, value in options.items():
+        if not isinstance(value, list):
+            raise ConfigError(
+                f"ensemble.{name}", f"{value!r} is not a list", f"write ensemble.{name}=[{value}]"
+            )
     Ensemble(**options)
     return options
 
@@ -102,6 +113,12 @@ def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Setti
     space = read_space(raw.get("space") or {}, f"model.{name}.space")
     builder = ModelBuilder(name, raw, config["task"]["views"], task.target)
     builder({})  # a setting that cannot be, shows before any data are read
+    for parameter in space.parameters:
+        if not builder.takes(parameter.name):
+            key = f"model.{name}.space.{parameter.name}"
+            raise ConfigError(
+                key, "the model has no such setting", f"see model.{name}.build for those it has"
+            )
     n_trials = raw.get("n_trials")
     n_trials = settings.n_trials if n_trials is None else n_trials
     if not isinstance(n_trials, int) or n_trials < 1:
@@ -123,9 +140,8 @@ def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[
                 cohort.records, protocol.outer_folds, protocol.inner_folds, seed, label
             )
         case Holdout():
+            _check_holdout(data)
             cohort = _limited(task.read(root, [*data.train_sets, *data.test_sets], progress), data, seed)
-            if not data.train_sets or not data.test_sets:
-                raise ConfigError("data.train_sets", "the hold-out protocol needs training and test sets")
             train, test = (
                 np.flatnonzero(np.isin(cohort.set_of, names)) for names in (data.train_sets, data.test_sets)
             )
@@ -135,18 +151,31 @@ def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[
             )
             return cohort, split
         case External():
-            cohort = task.read(root, data.sets, progress)
+            if data.limit is not None:
+                problem = "a file of splits says itself which records are used"
+                raise ConfigError("data.limit", problem, "leave it out, or say data.limit=null")
             path = Path(protocol.path)
+            named = _read_splits(path, need_valid=protocol.inner == "valid")
+            cohort = _named(task.read(root, data.sets, progress), named)
             split = folds.from_file(
                 cohort.records,
-                _read_splits(path),
+                named,
                 protocol.inner_folds,
                 seed,
-                f"file {path.name}",
+                path.name,
                 inner=protocol.inner,
                 duplicates=protocol.duplicates,
             )
             return cohort, split
+
+
+def _check_holdout(data: Data) -> None:
+    for key, sets in (("data.train_sets", data.train_sets), ("data.test_sets", data.test_sets)):
+        if not sets:
+            remedy = f"give {key}=[...], or choose another protocol"
+            raise ConfigError(key, "the hold-out protocol needs training and test sets", remedy)
+    if both := sorted(set(data.train_sets) & set(data.test_sets)):
+        raise ConfigError("data.test_sets", f"set {both[0]} is also a training set", "name it in one of them")
 
 
 #: How the cohort's flow calls the records that ``data.limit`` leaves.
@@ -169,19 +198,37 @@ def _limited(cohort: Cohort, data: Data, seed: int) -> Cohort:
     return replace(cohort, records=cohort.records.take(chosen), set_of=cohort.set_of[chosen], flow=flow)
 
 
-def _read_splits(path: Path) -> list[dict[str, list[object]]]:
+def _named(cohort: Cohort, splits: Sequence[Mapping[str, list[object]]]) -> Cohort:
+    """The records that a file of splits names: nothing else takes part in its figures."""
+    named = {str(name) for fold in splits for part in folds.PARTS for name in fold.get(part, ())}
+    chosen = np.flatnonzero([str(name) in named for name in cohort.records.ids])
+    if len(chosen) in (0, len(cohort.records)):  # none: the fold's first id is told as unknown
+        return cohort
+    flow = {**cohort.flow, "named in the file of splits": len(chosen)}
+    return replace(cohort, records=cohort.records.take(chosen), set_of=cohort.set_of[chosen], flow=flow)
+
+
+def _read_splits(path: Path, *, need_valid: bool) -> list[dict[str, list[object]]]:
+    """The folds of a file of splits; DataError names the file and the fold that is not as it must be."""
+    remedy = 'write {"folds": [{"train": [...], "valid": [...], "test": [...]}, ...]}'
     try:
         raw = json.loads(path.read_text())
     except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror})", file=path, field="protocol.path") from error
-    except json.JSONDecodeError as error:
-        raise DataError(f"is not JSON ({error})", file=path) from error
+        raise DataError(
+            f"cannot be read ({error.strerror})", file=path, remedy="give protocol.path=FILE"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"is not JSON ({error})", file=path, remedy=remedy) from error
     found = raw.get("folds") if isinstance(raw, dict) else None
-    if not isinstance(found, list) or not all(
-        isinstance(f, dict) and "train" in f and "test" in f for f in found
-    ):
-        remedy = 'write {"folds": [{"train": [...], "valid": [...], "test": [...]}, ...]}'
+    if not isinstance(found, list) or not found:
         raise DataError("holds no list of folds", file=path, field="folds", remedy=remedy)
+    needed = ("train", "valid", "test") if need_valid else ("train", "test")
+    for i, fold in enumerate(found):
+        for part in folds.PARTS:
+            ids = fold.get(part, [] if part not in needed else None) if isinstance(fold, dict) else None
+            if not isinstance(ids, list) or (part in needed and not ids):
+                field = f"folds[{i}].{part}"
+                raise DataError("is not a list of record ids", file=path, field=field, remedy=remedy)
     return found
 
 

@@ -89,6 +89,9 @@ class MlflowReplay:
             from mlflow import MlflowClient  # sets its loggers' levels when imported: ours come after
 
             logging.getLogger("mlflow").setLevel(logging.ERROR)
+            logging.getLogger("mlflow.store").setLevel(
+                logging.CRITICAL
+            )  # a full disk is told in our one line
             logging.getLogger("alembic").setLevel(logging.WARNING)
 
             with folder_lock(self._folder, "setup"):  # a fresh SQLite store is made by one process

@@ -253,7 +253,7 @@ def _begin_exclusive(connection: sqlite3.Connection, path: Path) -> bool:
         if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
             return False
         raise StorageError(
-            f"{path}: cannot be locked ({error}) — check the permissions of its folder"
+            f"{path}: cannot be locked ({error}) — check rights and free space of its folder"
         ) from error
     return True
 

@@ -17,6 +17,9 @@ from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.records import Records
 from ehrbench.core.types import IntArray
 
+#: The parts of one fold of an external file of splits.
+PARTS = ("train", "valid", "test")
+
 
 @dataclass(frozen=True, eq=False)
 class InnerFold:
@@ -110,6 +113,7 @@ def from_file(
 ) -> Split:
     """External splits: ``[{"train": [id…], "valid": [id…], "test": [id…]}, …]``.
 
+    label: the file's name.
     inner: ``pooled`` splits train + valid into ``k_inner`` folds; ``valid`` uses the published valid part
         alone for stopping and selection (the label then says so).
     duplicates: as for ``holdout``, for each fold.
@@ -118,14 +122,15 @@ def from_file(
     position = {str(name): i for i, name in enumerate(records.ids)}
     groups, outer, dropped = split_groups(records), [], 0
     for i, fold in enumerate(folds):
-        parts = {
-            part: _positions(fold.get(part, ()), position, i, part) for part in ("train", "valid", "test")
-        }
+        parts = {part: _positions(fold.get(part, ()), position, label, i, part) for part in PARTS}
         together = np.concatenate(list(parts.values()))
         values, counts = np.unique(together, return_counts=True)
         if (counts > 1).any():
             twice = records.ids[values[counts > 1][0]]
-            raise DataError("stands in two parts of one split", file=label, record=twice, field=f"folds[{i}]")
+            problem = "stands twice in one split, where train, valid and test must be apart"
+            raise DataError(
+                problem, file=label, record=twice, field=f"folds[{i}]", remedy="mend the split file"
+            )
         name = f"fold {i} of {label}"
         test, pooled = np.sort(parts["test"]), np.sort(np.concatenate([parts["train"], parts["valid"]]))
         train, n_dropped = _apart(records, groups, pooled, test, duplicates, name)
@@ -137,9 +142,9 @@ def from_file(
         else:
             outer.append(_outer_fold(records, groups, i, train, test, k_inner, seed))
     if not outer:
-        raise DataError("holds no folds", file=label, field="folds")
-    label += ", stopped and chosen on valid" * (inner == "valid") + _marks(duplicates, dropped)
-    return Split(label, tuple(outer), outer[0])
+        raise DataError("holds no folds", file=label, field="folds", remedy="mend the split file")
+    marks = ", stopped and chosen on valid" * (inner == "valid") + _marks(duplicates, dropped)
+    return Split(f"file {label}{marks}", tuple(outer), outer[0])
 
 
 def split_groups(records: Records) -> IntArray:
@@ -239,7 +244,11 @@ def _check_classes(records: Records, index: IntArray, name: str) -> None:
         what = (
             "no labelled unit" if not len(known) else f"only {'positive' if positive else 'negative'} units"
         )
-        raise DataError(f"{name} has {what}", remedy="use fewer folds or more records")
+        n, n_positive = int((~np.isnan(records.labels)).sum()), int(np.nansum(records.labels))
+        raise DataError(
+            f"{name} has {what}; {n_positive:,} of all {n:,} labelled units are positive",
+            remedy="use fewer folds (protocol.outer_folds, protocol.inner_folds) or more records (data.sets)",
+        )
 
 
 def _apart(
@@ -264,12 +273,15 @@ def _marks(duplicates: str, dropped: int) -> str:
     return marks + f", {dropped} training records dropped that repeat test records" * (dropped > 0)
 
 
-def _positions(ids: Sequence[object], position: Mapping[str, int], fold: int, part: str) -> IntArray:
+def _positions(
+    ids: Sequence[object], position: Mapping[str, int], label: str, fold: int, part: str
+) -> IntArray:
     found = []
     for name in ids:
         if str(name) not in position:
             raise DataError(
                 "is not among the records read",
+                file=label,
                 record=name,
                 field=f"folds[{fold}].{part}",
                 remedy="add its set to data.sets, or mend the split file",

@@ -55,7 +55,7 @@ ANSWERS: tuple[Answer, ...] = (
     Answer("Income", 1, 8, "1 below $10,000 to 8 $75,000 and over, a year"),
 )
 NAMES = tuple(answer.name for answer in ANSWERS)
-_REMEDY = "see the schema: ehrbench data describe diabetes"
+_REMEDY = "columns and codes: docs/tasks/diabetes.md, or GET /model of a server"
 
 
 @dataclass(frozen=True)
@@ -194,6 +194,13 @@ def schema() -> dict[str, Any]:
             },
         },
     }
+
+
+def markdown_table() -> str:
+    """The columns, for ``docs/tasks/diabetes.md``."""
+    rows = ["| column | codes | meaning |", "|---|---|---|"]
+    rows += [f"| {a.name} | {a.low}–{a.high} | {a.meaning} |" for a in (LABEL, *ANSWERS)]
+    return "\n".join(rows)
 
 
 def text_of(rows: FloatArray, labels: FloatArray | None = None) -> Iterator[str]:

@@ -75,8 +75,10 @@ class Mortality(Task):
     )  # fmt: skip
 
     def __init__(self, hours: float = 48, drop_unmeasured: bool = False, cache: bool = True) -> None:
-        if not 0 < hours <= LAST_MINUTE / 60:
-            raise ConfigError("task.hours", f"{hours} is not in (0, 48]", "the publisher gives 48 hours")
+        if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= LAST_MINUTE / 60:
+            raise ConfigError(
+                "task.build.hours", f"{hours!r} is not in (0, 48]", "the publisher gives 48 hours"
+            )
         self.hours, self.drop_unmeasured, self.cache = float(hours), bool(drop_unmeasured), bool(cache)
 
     def default_sets(self) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from ehrbench.app import searching
-from ehrbench.app.entry import guarded, spell_out
+from ehrbench.app.entry import check_models, guarded, spell_out
+from ehrbench.core.errors import ConfigError
 from ehrbench.tasks.mortality import Mortality
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,13 +58,27 @@ def test_models_are_spelled_as_hydra_wants_them():
         (["n_trials=0"], "n_trials: input should be greater than or equal to 1 (got 0)"),
         (["protocol.outer_folds=1"], "protocol.outer_folds: input should be greater than or equal to 2"),
         (["metric=aurok"], "there is no metric 'aurok'"),
-        (["model.logistic.build.C=-1"], "C: "),
+        (["model.logistic.build.C=-1"], "model.logistic.build.C: -1 is not a number from"),
+        (
+            ["+model.logistic.space.nope={type: int, low: 1, high: 2}"],
+            "model.logistic.space.nope: the model has no such setting",
+        ),
+        (
+            ["+model.logistic.space={featurizer.nope: {type: int, low: 1, high: 2}}"],
+            "model.logistic.space.featurizer.nope: the model has no such setting",
+        ),
         (["model.logistic.space.C.low=100"], "model.logistic.space.C.low: 100 is above high"),
         (["ensemble.combiners=[meen]"], "ensemble.combiners: there is no 'meen'"),
+        (["ensemble.combiners=mean"], "ensemble.combiners: 'mean' is not a list"),
+        (["task.build.hours=soon"], "task.build.hours: 'soon' is not in (0, 48]"),
         (["threshold.rule=f2"], "threshold.rule: there is no rule 'f2'"),
         (["protocol=file"], "protocol.path"),
         (["task.build._target_=os.system"], "task.build._target_: 'os.system' is not under ehrbench."),
-        (["data.sets=[z]"], "z"),
+        (["data.sets=[z]"], "data.sets: 'z' is no set"),
+        (["models=[]"], "models: no model is named"),
+        (["task=diabetes", "models=[lstm]"], "model.lstm.view: the task has no view 'sequence', only table"),
+        (["protocol=holdout", "data.test_sets=[]"], "data.test_sets: the hold-out protocol needs"),
+        (["protocol=holdout", "data.test_sets=[a]"], "data.test_sets: set a is also a training set"),
     ],
 )
 def test_a_wrong_value_ends_in_one_line_that_names_its_key(arguments, message, data, tmp_path, capsys):
@@ -82,6 +97,62 @@ def refused(runs_dir: Path, data: Path, capsys, *arguments: str) -> str:
         guarded(lambda c: searching.search(c, []), config)
     assert end.value.code == 2
     return capsys.readouterr().err.strip().removesuffix("\n").splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("splits", "more", "message"),
+    [
+        ("folds: 1", [], "splits.json: is not JSON"),
+        ({"folds": []}, [], "field folds: holds no list of folds"),
+        (
+            {"folds": [{"train": "132539", "test": [1]}]},
+            [],
+            "field folds[0].train: is not a list of record ids",
+        ),
+        (
+            {"folds": [{"train": [132539], "test": []}]},
+            [],
+            "field folds[0].test: is not a list of record ids",
+        ),
+        (
+            {"folds": [{"train": [132539], "test": [132540]}]},
+            ["protocol.inner=valid"],
+            "field folds[0].valid: is not a list of record ids",
+        ),
+        (
+            {"folds": [{"train": [132539], "test": [7]}]},
+            [],
+            "file splits.json, record 7, field folds[0].test: is not among the records read",
+        ),
+        (
+            {"folds": [{"train": [132539, 132540], "test": [132540]}]},
+            [],
+            "record 132540, field folds[0]: stands twice in one split",
+        ),
+        (
+            {"folds": [{"train": [132539], "test": [132540]}]},
+            ["data.limit=100"],
+            "data.limit: a file of splits",
+        ),
+    ],
+)
+def test_a_file_of_splits_that_cannot_be_used_is_named(splits, more, message, data, tmp_path, capsys):
+    path = tmp_path / "splits.json"
+    path.write_text(splits if isinstance(splits, str) else json.dumps(splits))
+    error = refused(
+        tmp_path / "runs", data, capsys, "protocol=file", f"protocol.path={path}", "data.limit=null", *more
+    )
+    assert message in error
+    assert " — " in error, "it says what to do"
+    assert len(error.splitlines()) == 1
+
+
+def test_a_model_that_does_not_exist_is_told_with_those_that_do():
+    check_models(
+        ["search.py", "model=[ssm, lightgbm]", "model.x.build.y=1", "--config-dir=more", "model=[mine]"]
+    )
+    with pytest.raises(ConfigError, match=r"models: there is no model 'mine' — choose among .*lightgbm"):
+        check_models(["search.py", "model=[ssm,mine]"])
 
 
 def test_an_unknown_key_is_refused_by_hydra(data, tmp_path):

@@ -148,5 +148,5 @@ def test_external_split_names_unknown_and_repeated_ids():
     records = cohort(50, 10**6, 7)
     with pytest.raises(DataError, match=r"record r999.*folds\[0\]\.test"):
         folds.from_file(records, [{"train": ["r1"], "test": ["r999"]}], 2, 0, "s.json")
-    with pytest.raises(DataError, match=r"record r1.*two parts"):
+    with pytest.raises(DataError, match=r"record r1.*twice in one split"):
         folds.from_file(records, [{"train": ["r1"], "test": ["r1"]}], 2, 0, "s.json")

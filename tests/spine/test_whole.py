@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ehrbench.app import scoring, searching
-from ehrbench.core.errors import BundleError, StudyMismatch
+from ehrbench.core.errors import BundleError, ConfigError, DataError, StudyMismatch
+from ehrbench.core.task import Parsed, Skipped
 from ehrbench.runtime.bundle import Bundle
 from tests.spine import tiny
 from tests.spine.composing import tiny_config
@@ -119,6 +121,36 @@ def test_raw_files_are_predicted_as_records_are(searched, tmp_path):
     assert [float(row["probability"]) for row in rows] == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n_bootstrap": "many"}, "n_bootstrap: 'many' is not a whole number from 100"),
+        ({"seed": -1}, "seed: -1 is not a whole number from 0"),
+        ({"threads": 0}, "threads: 0 is not a whole number from 1"),
+        ({"data": {"root": ".", "sets": "t"}}, "data.sets: 't' is not a list of sets"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_by_key_before_the_bundle_is_opened(change, message):
+    config = {"bundle": "nowhere", "data": {"root": ".", "sets": ["t"]}, "output": None}
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        scoring.evaluate_bundle(config | {"n_bootstrap": 100, "seed": 0, "threads": 1} | change)
+
+
+def test_raw_files_without_a_single_record_are_refused(searched, tmp_path, monkeypatch):
+    task, folder, _ = searched
+
+    def none_of_it(self, path, progress):
+        nobody = self.read(path, ["t"]).records.take(np.zeros(0, dtype=np.int64)).without_labels()
+        return Parsed(nobody, (Skipped("p1.txt", "p1", "line 1", "is empty"),), 1)
+
+    monkeypatch.setattr(tiny.Tiny, "read_unlabelled", none_of_it)
+    bundle = folder / f"tiny-{task}-nested" / "bundle"
+    config = {"bundle": bundle, "input": tmp_path, "output": tmp_path / "out.csv", "threads": 1}
+    with pytest.raises(DataError, match=r"file p1.txt, field line 1: is empty — .* none could be read"):
+        scoring.predict_files(config)
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_a_second_run_trains_nothing_and_says_the_same(searched):
     task, folder, summary = searched
     again = run(task, folder)
@@ -170,6 +202,18 @@ def test_a_published_split_is_used_as_it_is(inner, tmp_path):
         tiny.Tiny(**{k: v for k, v in task["build"].items() if k != "_target_"}).read(tmp_path, ["s"]).records
     )
     assert bundle.seen(records).tolist() == [True] * 180 + [False] * 60  # the first fold's training records
+
+
+def test_records_that_a_published_split_does_not_name_take_no_part(tmp_path):
+    ids = [f"s{i}" for i in range(200)]  # of 240
+    content = {"folds": [{"train": ids[:130], "valid": [], "test": ids[130:]}]}
+    (tmp_path / "splits.json").write_text(json.dumps(content))
+    protocol = ["protocol=file", f"protocol.path={tmp_path / 'splits.json'}"]
+    summary = run("beats", tmp_path / "runs", "models=[logistic]", *protocol)
+    assert summary["protocol"] == "file splits.json"
+    assert summary["data"]["n_records"] == summary["data"]["flow"]["named in the file of splits"] == 200
+    with (tmp_path / "runs" / "tiny-beats-file" / "records.csv").open() as file:
+        assert {row["record"] for row in csv.DictReader(file)} == set(ids)
 
 
 @pytest.mark.parametrize("metric", ["f1", "log_loss", "brier"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.task import RawInput
-from ehrbench.tasks.brfss2015 import ANSWERS, NAMES, text_of
+from ehrbench.tasks.brfss2015 import ANSWERS, NAMES, markdown_table, text_of
 from ehrbench.tasks.diabetes import TABLE, Diabetes
 
 TASK = Diabetes()
@@ -171,3 +172,8 @@ def test_a_batch_is_its_rows_one_by_one(rows):
     assert whole.payload.digests().tolist() == [s.payload.digests()[0] for s in singles]
     for name, values in whole.subgroups.items():
         assert values.tolist() == [s.subgroups[name][0] for s in singles]
+
+
+def test_documentation_shows_the_columns_as_they_are():
+    text = (Path(__file__).parents[2] / "docs" / "tasks" / "diabetes.md").read_text()
+    assert markdown_table() in text, "put brfss2015.markdown_table() into docs/tasks/diabetes.md"

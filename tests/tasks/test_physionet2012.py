@@ -207,7 +207,7 @@ def test_a_record_without_measurements_is_one_and_is_flagged():
 
 def test_hours_cuts_off_what_comes_later():
     assert max(m for _, m in events_of(parse(GOLDEN, task=Mortality(hours=3, cache=False)))) == 180
-    with pytest.raises(Exception, match=r"task.hours: 0"):
+    with pytest.raises(Exception, match=r"task.build.hours: 0"):
         Mortality(hours=0)
 
 
