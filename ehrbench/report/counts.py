@@ -2,9 +2,9 @@
 
 Every curve of the report (ROC, precision–recall, calibration, net benefit) is a function of these counts, so
 the group bootstrap is drawn once and a replicate costs one sparse product: groups are drawn with replacement
-within their fold, and all models see the same draws. Bins are the score's own values where there are few, and
-quantiles of it (ties kept together) where there are many; the decision thresholds asked for are bin edges, so
-that counts at them are exact.
+within their fold (all together where folds share any), and all models see the same draws. Bins are the
+score's own values where there are few, and quantiles of it (ties kept together) where there are many; the
+decision thresholds asked for are bin edges, so that counts at them are exact.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from scipy import sparse
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.report.predictions import FoldPredictions
+from ehrbench.spine.resampling import strata
 
 MOST_BINS = 512
 _CELLS_AT_ONCE = 8_000_000  # group weights held at a time
@@ -65,12 +66,14 @@ def score_counts(
     finite = [m for m in models if all(m in f.p and np.isfinite(f.p[m][:, column]).all() for f in folds)]
     edges = {m: _edges(np.concatenate([f.p[m][:, column] for f in folds]), thresholds) for m in finite}
     out = {m: np.zeros((len(folds), n_replicates + 1, 2, len(edges[m]) + 1)) for m in finite}
+    together = len(strata([f.group for f in folds])) < len(folds)  # folds share groups
+    every = np.unique(np.concatenate([f.group for f in folds]))
     for k, fold in enumerate(folds):
-        group = np.unique(fold.group, return_inverse=True)[1].ravel()
-        n_groups = int(group.max()) + 1 if len(group) else 0
+        groups = every if together else np.unique(fold.group)
+        group, n_groups = np.searchsorted(groups, fold.group), len(groups)
         label = fold.y[:, column].astype(np.int64)
         cells = {m: _cells(edges[m], fold.p[m][:, column], label, group, n_groups) for m in finite}
-        rng = np.random.default_rng(derive_seed(seed, "curves", fold.name))
+        rng = np.random.default_rng(derive_seed(seed, "curves", "all" if together else fold.name))
         for at, weights in _weights(n_groups, n_replicates, rng):
             for m in finite:
                 counts = (cells[m] @ weights).T  # (replicates, 2 B)

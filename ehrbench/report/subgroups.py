@@ -21,7 +21,7 @@ from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.types import IntArray
 from ehrbench.report.predictions import FoldPredictions
-from ehrbench.report.run import Run
+from ehrbench.report.run import Run, in_order
 from ehrbench.spine.comparison import holm
 from ehrbench.spine.intervals import Interval, interval_of
 from ehrbench.spine.resampling import FoldData, Resampled, resample
@@ -84,7 +84,7 @@ def by_subgroup(
     found = []
     for family, column in run.column("subgroup").items():
         levels = column.to_numpy(dtype=str)
-        for level in sorted(set(levels[tested])):
+        for level in in_order(levels[tested]):
             folds = [_within(fold, np.flatnonzero(levels[fold.record] == level)) for fold in run.folds]
             group = _describe(family, level, folds)
             if group.small is None:
@@ -100,7 +100,7 @@ def gaps(groups: Sequence[Subgroup], metrics: Sequence[str]) -> list[Gap]:
     for family in dict.fromkeys(g.family for g in groups):
         for metric in metrics:
             values = [
-                (g.level, v.mean, v.standard_error)
+                (g.level, v.mean, v)
                 for g in groups
                 if g.family == family and (v := g.values.get(metric)) is not None and v.mean is not None
             ]
@@ -111,12 +111,13 @@ def gaps(groups: Sequence[Subgroup], metrics: Sequence[str]) -> list[Gap]:
     return [replace(gap, p_holm=p) for gap, p in zip(found, corrected, strict=True)]
 
 
-def _cochran(values: Sequence[tuple[str, float, float | None]]) -> tuple[float | None, None, str]:
-    errors = [error for _, _, error in values]
-    for level, _, error in values:
-        if error is None or error <= 0:
-            return None, None, f"{level} is the same in all resamples"
-    mean, weight = np.array([v[1] for v in values]), np.array(errors, dtype=float) ** -2
+def _cochran(values: Sequence[tuple[str, float, Value]]) -> tuple[float | None, None, str]:
+    for level, _, value in values:
+        if value.standard_error is None:
+            why = value.interval.reason if value.interval else None
+            return None, None, f"{level} is {why or 'without an interval'}"
+    mean = np.array([mean for _, mean, _ in values])
+    weight = np.array([value.standard_error for _, _, value in values], dtype=float) ** -2
     q = float((weight * (mean - np.average(mean, weights=weight)) ** 2).sum())
     return float(stats.chi2.sf(q, len(values) - 1)), None, ""
 
@@ -173,7 +174,7 @@ def _values(
         except UndefinedMetric as error:
             found |= {m.name: Value(undefined=str(error)) for m in together}
         else:
-            found |= {name: _value(one, len(some)) for name, one in resampled.items()}
+            found |= {m.name: _value(resampled[m.name], m.bounds(run.target), len(some)) for m in together}
     return found
 
 
@@ -192,28 +193,29 @@ def _usable(data: Sequence[FoldData], metric: Metric, run: Run) -> tuple[tuple[i
     return tuple(usable), why
 
 
-def _value(resampled: Resampled | UndefinedMetric, n_folds: int) -> Value:
+def _value(resampled: Resampled | UndefinedMetric, bounds: tuple[float, float], n_folds: int) -> Value:
     if isinstance(resampled, UndefinedMetric):
         return Value(undefined=str(resampled))
-    finite = resampled.replicates[np.isfinite(resampled.replicates)]
-    spread = float(finite.std(ddof=1)) if len(finite) > 1 else None
-    return Value(float(resampled.value), interval_of(resampled), spread, n_folds)
+    interval = interval_of(resampled).within(bounds)
+    spread = None  # of the replicates that happen to be defined would say too little
+    if interval.low is not None:
+        spread = float(np.nanstd(resampled.replicates, ddof=1))
+    return Value(float(resampled.value), interval, spread, n_folds)
 
 
 def _jackknife(folds: Sequence[FoldData], metric: Metric, run: Run, seed: int) -> Value:
-    """Delete-a-block jackknife of the mean over folds, blocks of groups drawn within each fold."""
-    means, variance = [], 0.0
-    for fold in folds:
-        of = metric.weighted(fold.y, fold.p, target=run.target, threshold=fold.threshold)
-        groups, member = np.unique(fold.group, return_inverse=True)
-        n_blocks = min(BLOCKS, len(groups))
-        block = np.random.default_rng(seed).permutation(len(groups))[member] % n_blocks
-        left_out = np.concatenate([of((block != b)[None].astype(np.float64)) for b in range(n_blocks)])
-        means.append(float(of(np.ones((1, len(block))))[0]))
-        variance += (n_blocks - 1) * float(left_out.var())
-    mean, error = float(np.mean(means)), float(np.sqrt(variance)) / len(folds)
-    if not error > 0:
+    """Delete-a-block jackknife of the mean over folds, ``BLOCKS`` blocks of groups in each."""
+    most = BLOCKS * len(folds)
+    try:
+        resampled = resample(folds, [metric], run.target, seed=seed, n_replicates=0, most_blocks=most)
+    except UndefinedMetric as error:
+        return Value(undefined=str(error))
+    found = resampled[metric.name]
+    if isinstance(found, UndefinedMetric):
+        return Value(undefined=str(found))
+    spread = float(np.sqrt(sum((len(left) - 1) * left.var() for left in found.jackknife)))
+    if not spread > 0:
         why = "the same, or undefined, when one block of groups is left out"
-        return Value(mean, Interval(None, None, 0.95, "jackknife", BLOCKS, why), None, len(folds))
-    interval = Interval(mean - Z * error, mean + Z * error, 0.95, "jackknife", BLOCKS)
-    return Value(mean, interval, error, len(folds))
+        return Value(found.value, Interval(None, None, 0.95, "jackknife", BLOCKS, why), None, len(folds))
+    interval = Interval(found.value - Z * spread, found.value + Z * spread, 0.95, "jackknife", BLOCKS)
+    return Value(found.value, interval.within(metric.bounds(run.target)), spread, len(folds))

@@ -79,15 +79,20 @@ def compare(
 def delong(a: Sequence[FoldData], b: Sequence[FoldData], level: float = 0.95) -> Difference:
     """Difference of mean AUROC over folds, macro over classes, with DeLong's test.
 
-    a, b: the same folds, as two models predict them. Folds are independent given the models: their
-    variances add. Raises UndefinedMetric for a fold with one class.
+    a, b: the same folds, as two models predict them. Folds are independent given the models, so their
+    variances add, but for groups that stand in several of them: those count once, with all that they bring.
+    Raises UndefinedMetric for a fold with one class.
     """
     _check_paired(a, b)
-    means, covariance = np.zeros(2), np.zeros((2, 2))
+    means, parts, owners = np.zeros(2), [], []
     for fa, fb in zip(a, b, strict=True):
-        values, cov = auroc_covariance(fa.y, np.stack([fa.p, fb.p]), fa.group)
+        values, groups, influence = _influence(fa.y, np.stack([fa.p, fb.p]), fa.group)
         means += values / len(a)
-        covariance += cov / len(a) ** 2
+        parts.append(influence / len(a))
+        owners.append(groups)
+    _, owner = np.unique(np.concatenate(owners), return_inverse=True)
+    whole = np.stack([np.bincount(owner, row) for row in np.concatenate(parts, axis=1)])  # (2, G)
+    covariance = whole @ whole.T
     value = float(means[0] - means[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     error = float(np.sqrt(max(variance, 0.0)))
@@ -109,7 +114,15 @@ def auroc_covariance(
     A)/m + Σ (V01 − A)/n over its own units, and the covariance is the sum over groups of the products, with
     Obuchowski's small-sample factors. One unit a group: DeLong's S10/m + S01/n, exactly.
     """
-    _, member = np.unique(group, return_inverse=True)
+    values, _, influence = _influence(y, p, group)
+    return values, influence @ influence.T
+
+
+def _influence(
+    y: FloatArray, p: FloatArray, group: np.ndarray[Any, Any]
+) -> tuple[FloatArray, np.ndarray[Any, Any], FloatArray]:
+    """AUROCs (M,), the groups (G,), and what each of them contributes to each model's (M, G)."""
+    groups, member = np.unique(group, return_inverse=True)
     n_models, _, n_classes = p.shape
     values, influence = np.zeros(n_models), np.zeros((n_models, int(member.max()) + 1))
     for c in range(n_classes):
@@ -126,7 +139,7 @@ def auroc_covariance(
                 owners = len(np.unique(rows))
                 factor = np.sqrt(owners / max(owners - 1, 1)) / (len(v) * n_classes)
                 influence[k] += factor * np.bincount(rows, v - v.mean(), influence.shape[1])
-    return values, influence @ influence.T
+    return values, groups, influence
 
 
 def _placements(positive: FloatArray, negative: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -147,7 +160,7 @@ def paired_bootstrap(
     n_replicates: int = 2000,
     level: float = 0.95,
 ) -> Difference:
-    """Difference of a metric's mean over folds; interval and p-value by one and the same BCa bootstrap.
+    """Difference of a metric's mean over folds; interval and p-value by one and the same bootstrap.
 
     The p-value is the level at which the interval would just touch 0, so the two never disagree; it is at
     least 2/(R + 1). Raises UndefinedMetric where a model has no value.
@@ -170,7 +183,10 @@ def paired_bootstrap(
         return Difference(
             resampled.value, None, None, level, 1.0 if same else None, None, "paired_bootstrap", reason
         )
+    error = float(replicates.std(ddof=1))
     bias, acceleration = bca(resampled) if interval.method == "bca" else (0.0, 0.0)
+    if interval.method == "centred_percentile":
+        replicates = replicates - (replicates.mean() - resampled.value)
     below = float((replicates < 0).sum() + 0.5 * (replicates == 0).sum())
     share = np.clip(below, 0.5, len(replicates) - 0.5) / len(replicates)
     w = float(ndtri(share)) - bias
@@ -182,7 +198,7 @@ def paired_bootstrap(
         interval.high,
         level,
         p_value,
-        float(replicates.std(ddof=1)),
+        error,
         f"paired_bootstrap ({interval.method})",
         interval.reason,
     )

@@ -111,7 +111,7 @@ def interval_of(resampled: Resampled, level: float = 0.95) -> Interval:
         return Interval(None, None, level, "bca", n, f"the same in all {n} resamples, so nothing is known")
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     if not defined.min() <= resampled.value <= defined.max():
-        return _centred(resampled.value, defined, level, "resampling itself moves every value away")
+        return _centred(resampled, defined, level, "resampling itself moves every value away")
     try:
         bias, acceleration = bca(resampled)
     except UndefinedMetric as error:
@@ -119,19 +119,19 @@ def interval_of(resampled: Resampled, level: float = 0.95) -> Interval:
         return Interval(float(low), float(high), level, "percentile", n, str(error))
     if abs(bias) > MOST_BIAS:
         why = f"resampling itself moves the value, by z = {bias:.2f}"
-        return _centred(resampled.value, defined, level, why)
+        return _centred(resampled, defined, level, why)
     z = bias + ndtri(tails)
     low, high = np.quantile(defined, ndtr(bias + z / (1 - acceleration * z)))
     return Interval(float(low), float(high), level, "bca", n)
 
 
-def _centred(value: float, defined: FloatArray, level: float, why: str) -> Interval:
-    """Percentiles moved so that the resamples' mean comes to the value; as a ratio where all are positive."""
+def _centred(resampled: Resampled, defined: FloatArray, level: float, why: str) -> Interval:
+    """Percentiles moved so that the resamples' mean comes to the value; as a ratio where it is from 0 up."""
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    if value > 0 and defined.min() > 0:  # ECE, event 2: a ratio keeps them above 0
-        low, high = (bound * value / defined.mean() for bound in (low, high))
+    if resampled.from_zero and resampled.value > 0:  # ECE, event 2: a ratio keeps them above 0
+        low, high = (bound * resampled.value / defined.mean() for bound in (low, high))
     else:
-        low, high = (bound - (defined.mean() - value) for bound in (low, high))
+        low, high = (bound - (defined.mean() - resampled.value) for bound in (low, high))
     return Interval(float(low), float(high), level, "centred_percentile", len(defined), why)
 
 

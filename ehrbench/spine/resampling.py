@@ -4,6 +4,9 @@ Groups (patients) are drawn with replacement within each fold, as many as it has
 the design: the statistic is the mean over folds of the metric in each, and ranks are never pooled over
 folds. The draws depend on the seed and the groups alone. Two models judged on the same folds with the same
 seed are therefore resampled alike, and the difference of their replicates is a paired one.
+
+Published splits may test a patient in several folds (five random splits, say). Folds are then no independent
+samples, and all groups are drawn together, each with all the folds it stands in.
 """
 
 from __future__ import annotations
@@ -41,12 +44,14 @@ class FoldData:
 @dataclass(frozen=True, eq=False)
 class Resampled:
     """value: the statistic; replicates (R,), NaN where undefined; jackknife: for each fold the statistic with
-    one of its blocks of groups left out (B_f,); design: identifies folds, groups and seed."""
+    one of its blocks of groups left out (B_f,); design: identifies folds, groups and seed; from_zero: the
+    statistic is 0 or above by its nature (an ECE, and no difference)."""
 
     value: float
     replicates: FloatArray
     jackknife: tuple[FloatArray, ...]
     design: tuple[object, ...]
+    from_zero: bool = False
 
     def minus(self, other: Resampled) -> Resampled:
         """The paired difference of two models' resamples; ValueError when they were not drawn alike."""
@@ -57,7 +62,13 @@ class Resampled:
 
 
 def resample(
-    folds: Sequence[FoldData], metrics: Sequence[Metric], target: Target, *, seed: int, n_replicates: int
+    folds: Sequence[FoldData],
+    metrics: Sequence[Metric],
+    target: Target,
+    *,
+    seed: int,
+    n_replicates: int,
+    most_blocks: int = MOST_BLOCKS,
 ) -> dict[str, Resampled | UndefinedMetric]:
     """Resample the means over folds of metrics, all on the same draws (which cost as much as a metric does).
 
@@ -75,24 +86,33 @@ def resample(
     replicates = {m.name: np.zeros(n_replicates) for m in defined}
     jackknife: dict[str, list[FloatArray]] = {m.name: [] for m in defined}
     n_groups = []
-    for k, fold in enumerate(folds):
-        groups, member = np.unique(fold.group, return_inverse=True)
+    for stratum in strata([f.group for f in folds]):
+        k, together = stratum[0], [folds[i] for i in stratum]
+        groups, member = np.unique(np.concatenate([f.group for f in together]), return_inverse=True)
         if len(groups) < 2:
             raise UndefinedMetric(f"test fold {k} holds one group only, so nothing varies")
         n_groups.append(len(groups))
-        size = -(-len(groups) // max(MOST_BLOCKS // len(folds), 2))  # groups in a block
-        draws = _draws(len(groups), member, n_replicates, derive_seed(seed, "bootstrap", k))
-        blocks = _leave_out(len(groups), member, size, derive_seed(seed, "jackknife", k))
-        values_of = {m.name: _weighted(m, fold, target) for m in defined}
-        for name, values in _values(values_of, draws).items():
+        size = -(-len(groups) // max(most_blocks * len(stratum) // len(folds), 2))  # groups in a block
+        members: list[IntArray | None] = [*np.split(member, np.cumsum([len(f.y) for f in together])[:-1])]
+        alone = len(stratum) == 1 and len(member) == len(groups)  # then any order of groups will do
+        draws = _draws(len(groups), len(member), n_replicates, derive_seed(seed, "bootstrap", k))
+        blocks = _leave_out(len(groups), len(member), size, derive_seed(seed, "jackknife", k))
+        values_of = {m.name: [_weighted(m, fold, target) for fold in together] for m in defined}
+        for name, values in _sums(values_of, [None] if alone else members, draws).items():
             replicates[name] += values / len(folds)
-        for name, values in _values(values_of, blocks).items():
-            rest = sum(by_fold[name]) - by_fold[name][k]
+        for name, values in _sums(values_of, members, blocks).items():
+            rest = sum(by_fold[name]) - sum(by_fold[name][i] for i in stratum)
             jackknife[name].append((rest + values) / len(folds))
     design = (seed, n_replicates, tuple(n_groups), tuple(len(f.y) for f in folds))
     return failed | {
-        name: Resampled(float(np.mean(values)), replicates[name], tuple(jackknife[name]), design)
-        for name, values in by_fold.items()
+        m.name: Resampled(
+            float(np.mean(by_fold[m.name])),
+            replicates[m.name],
+            tuple(jackknife[m.name]),
+            design,
+            from_zero=m.bounds(target)[0] == 0,
+        )
+        for m in defined
     }
 
 
@@ -101,34 +121,46 @@ def _weighted(metric: Metric, fold: FoldData, target: Target) -> Weighted:
     return metric.weighted(y, p, target=target, threshold=fold.threshold)
 
 
-def _values(values_of: dict[str, Weighted], weights: Iterator[FloatArray]) -> dict[str, FloatArray]:
+def strata(groups: Sequence[np.ndarray[Any, Any]]) -> list[list[int]]:
+    """Positions of the folds that are resampled together: each by itself, or all where any share a group."""
+    apart = [np.unique(group) for group in groups]
+    if len(np.unique(np.concatenate(apart))) < sum(map(len, apart)):
+        return [list(range(len(groups)))]
+    return [[k] for k in range(len(groups))]
+
+
+def _sums(
+    values_of: dict[str, list[Weighted]], members: Sequence[IntArray | None], weights: Iterator[FloatArray]
+) -> dict[str, FloatArray]:
+    """Metric -> sum over the folds of a stratum, for all weights of its groups (r, G).
+
+    members: for each fold the group of each unit (U,), or None where units are groups.
+    """
     parts: dict[str, list[FloatArray]] = {name: [] for name in values_of}
     for chunk in weights:
+        by_unit = [chunk if member is None else np.take(chunk, member, axis=1) for member in members]
         for name, of in values_of.items():
-            parts[name].append(of(chunk))
-    return {name: np.concatenate(values) for name, values in parts.items()}
+            parts[name].append(np.sum([f(w) for f, w in zip(of, by_unit, strict=True)], axis=0))
+    return {name: np.concatenate([np.zeros(0), *values]) for name, values in parts.items()}
 
 
-def _draws(n_groups: int, member: IntArray, n_replicates: int, seed: int) -> Iterator[FloatArray]:
-    """Weights (r, U) in chunks: how often each unit's group was drawn, of n_groups draws."""
+def _draws(n_groups: int, n_units: int, n_replicates: int, seed: int) -> Iterator[FloatArray]:
+    """Weights (r, G) in chunks: how often each group was drawn, of n_groups draws."""
     rng = np.random.Generator(np.random.SFC64(seed))  # half the time of the default one
-    rows = max(1, _CHUNK // len(member))
-    alone = len(member) == n_groups  # one unit a group: any order of groups will do
+    rows = max(1, _CHUNK // n_units)
     for start in range(0, n_replicates, rows):
         r = min(rows, n_replicates - start)
         drawn = rng.integers(0, n_groups, size=(r, n_groups), dtype=np.int64)
         drawn += np.arange(r)[:, None] * n_groups
         counts = np.bincount(drawn.ravel(), minlength=r * n_groups).reshape(r, n_groups)
-        weights = counts.astype(np.float64)
-        yield weights if alone else np.take(weights, member, axis=1)
+        yield counts.astype(np.float64)
 
 
-def _leave_out(n_groups: int, member: IntArray, size: int, seed: int) -> Iterator[FloatArray]:
-    """Weights (b, U) in chunks: 1 but for the units of one block of groups, blocks as equal as can be."""
+def _leave_out(n_groups: int, n_units: int, size: int, seed: int) -> Iterator[FloatArray]:
+    """Weights (b, G) in chunks: 1 but for one block of groups, blocks as equal as can be."""
     n_blocks = -(-n_groups // size)
     block = np.random.default_rng(seed).permutation(n_groups) % n_blocks  # (G,)
-    unit_block = block[member]
-    rows = max(1, _CHUNK // len(member))
+    rows = max(1, _CHUNK // n_units)
     for start in range(0, n_blocks, rows):
         blocks = np.arange(start, min(start + rows, n_blocks))
-        yield (unit_block[None, :] != blocks[:, None]).astype(np.float64)
+        yield (block[None, :] != blocks[:, None]).astype(np.float64)

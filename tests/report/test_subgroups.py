@@ -66,6 +66,39 @@ def test_a_planted_gap_is_found_and_no_other(groups):
     assert gaps["age", "auroc"].p_holm > 0.05
 
 
+def test_a_subgroup_whose_resamples_are_often_undefined_has_a_value_and_no_test(spoiled):
+    """Few deaths in each fold: the resamples that have any would say too little about its spread."""
+    folds, rng = [], np.random.default_rng(0)
+    women = (spoiled.records["subgroup.sex"] == "female").to_numpy()
+    for fold in spoiled.folds:
+        y, inside = fold.y.copy(), np.flatnonzero(women[fold.record])
+        y[inside] = 0
+        y[rng.choice(inside, 2, replace=False)] = 1
+        folds.append(replace(fold, y=y))
+    few = replace(spoiled, folds=tuple(folds))
+    groups = subgroups.by_subgroup(few, "ensemble", [metrics.load("auroc")], seed=0, n_bootstrap=100)
+    value = next(g for g in groups if g.level == "female").values["auroc"]
+    assert value.mean is not None
+    assert "undefined in" in value.interval.reason
+    assert value.standard_error is None
+    gap = next(g for g in subgroups.gaps(groups, ["auroc"]) if g.family == "sex")
+    assert gap.p_value is None
+    assert gap.why.startswith("female is undefined in")
+
+
+def test_no_interval_of_a_subgroup_passes_what_its_metric_can_reach(monkeypatch, binary):
+    perfect = replace(
+        binary,
+        folds=tuple(
+            replace(f, p={**f.p, "ensemble": 0.98 * f.y + 0.01 * f.p["ensemble"]}) for f in binary.folds
+        ),
+    )
+    monkeypatch.setattr(subgroups, "MOST_BOOTSTRAPPED", 10)
+    for g in subgroups.by_subgroup(perfect, "ensemble", [metrics.load("brier")], seed=0, n_bootstrap=10):
+        if not g.small:
+            assert g.values["brier"].interval.low >= 0
+
+
 def test_the_planted_slice_is_the_worst(spoiled):
     found = worst_slices(spoiled, "ensemble")
     assert found.found[0].conditions == (("sex", "female"),)

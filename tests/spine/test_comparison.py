@@ -105,7 +105,8 @@ def test_repeated_units_of_a_group_bring_no_certainty():
 
 def test_folds_add_their_variances_and_classes_are_averaged():
     one = delong([fold(A)], [fold(B)])
-    two = delong([fold(A), fold(A)], [fold(B), fold(B)])
+    others = np.arange(100, 120)
+    two = delong([fold(A), fold(A, group=others)], [fold(B), fold(B, group=others)])
     assert two.value == pytest.approx(one.value)
     assert two.standard_error == pytest.approx(one.standard_error / np.sqrt(2))
     y = np.array(Y, dtype=float)
@@ -113,6 +114,15 @@ def test_folds_add_their_variances_and_classes_are_averaged():
     other = FoldData(both.y, np.stack([B, B], 1), np.arange(20))
     macro = delong([both], [other])  # the same column twice: wholly correlated
     assert (macro.value, macro.standard_error) == pytest.approx((one.value, one.standard_error))
+
+
+def test_patients_who_are_tested_in_several_folds_bring_no_certainty():
+    once = delong([fold(A)], [fold(B)])
+    twice = delong([fold(A), fold(A)], [fold(B), fold(B)])
+    assert (twice.value, twice.standard_error) == pytest.approx((once.value, once.standard_error))
+    half = np.r_[np.arange(10), np.arange(110, 120)]  # some in both, some in one
+    some = delong([fold(A), fold(A, group=half)], [fold(B), fold(B, group=half)])
+    assert once.standard_error / np.sqrt(2) < some.standard_error < once.standard_error
 
 
 def test_models_that_order_alike_do_not_differ():
@@ -149,11 +159,25 @@ def test_the_paired_bootstrap_of_auroc_agrees_with_delong():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_interval_and_p_value_never_disagree(seed):
-    a, b = folds(n=300, k=1, noise=0.5, seed=seed), folds(n=300, k=1, noise=0.9, seed=seed)
-    for name in ("auprc", "log_loss"):
-        got = paired_bootstrap(a, b, metrics.load(name), BINARY, seed=seed, n_replicates=1500)
+    a, b = folds(n=300, k=1, noise=0.4, seed=seed), folds(n=300, k=1, noise=0.9, seed=seed)
+    for name in ("auprc", "log_loss", "ece", "event2"):
+        got = paired_bootstrap(a, b, metrics.load(name), BINARY, seed=seed, n_replicates=600)
         excludes = not got.low <= 0 <= got.high
-        assert excludes == (got.p_value < 0.05) or got.p_value == pytest.approx(0.05, abs=0.004)
+        assert excludes == (got.p_value < 0.05) or got.p_value == pytest.approx(0.05, abs=0.006)
+
+
+def test_a_difference_turned_round_is_its_mirror_image():
+    """Seeds at which resampling moves the ECE itself, so that the interval is a centred one."""
+    methods = set()
+    for seed in (5, 8):
+        a, b = folds(n=300, k=1, noise=0.3, seed=seed), folds(n=300, k=1, noise=0.9, seed=seed)
+        ece = metrics.load("ece")
+        one = paired_bootstrap(a, b, ece, BINARY, seed=seed, n_replicates=500)
+        other = paired_bootstrap(b, a, ece, BINARY, seed=seed, n_replicates=500)
+        assert (one.low, one.high) == pytest.approx((-other.high, -other.low), abs=1e-12)
+        assert one.p_value == pytest.approx(other.p_value)
+        methods.add(one.method)
+    assert methods == {"paired_bootstrap (centred_percentile)"}
 
 
 def test_delong_has_the_size_it_says_under_no_difference():

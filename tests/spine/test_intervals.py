@@ -89,6 +89,19 @@ def test_units_of_a_group_are_resampled_together():
     assert ratio == pytest.approx(np.sqrt(5), rel=0.12)
 
 
+def test_patients_who_are_tested_in_several_folds_bring_no_certainty():
+    (fold,) = folds(n=800, k=1)
+    again = FoldData(fold.y, fold.p, fold.group + 10_000)
+    for name in ("auroc", "brier"):
+        metric, spread = metrics.load(name), {}
+        for how, data in {"once": [fold], "twice": [fold, fold], "others": [fold, again]}.items():
+            found = resample(data, [metric], BINARY, seed=0, n_replicates=400)[name]
+            spread[how] = found.replicates.std()
+            assert len(found.jackknife) == (2 if how == "others" else 1)
+        assert spread["twice"] == pytest.approx(spread["once"], rel=0.1)
+        assert spread["others"] == pytest.approx(spread["once"] / np.sqrt(2), rel=0.15)
+
+
 def test_the_spread_of_auroc_is_delong_s():
     (fold,) = folds(n=1500, k=1)
     resampled = resample([fold], [metrics.load("auroc")], BINARY, seed=0, n_replicates=3000)["auroc"]
