@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from ehrbench.app.checking import check
+from ehrbench.app.sealing import check_seal
 from ehrbench.app.wiring import Wired, open_backend, wire
-from ehrbench.core.bundle import check_checksums, file_digest
-from ehrbench.core.errors import BundleError, ConfigError
+from ehrbench.core.bundle import file_digest
+from ehrbench.core.errors import BundleError, ConfigError, StudyMismatch
 from ehrbench.core.progress import Progress
 from ehrbench.spine.certificate import NotClean, certify, counterfactual
-from ehrbench.spine.search import Search
+from ehrbench.spine.folds import OuterFold
+from ehrbench.spine.procedure import Decided
+from ehrbench.spine.search import Backend, Search
 
-#: What a certificate holds the digests of, beside the bundle's own checksums.
+#: What a certificate holds the digests of; ``sealing`` covers the rest of the folder.
 FILES = ("summary.json", "predictions.csv", "records.csv", "skipped.csv", "trials.csv", "config.yaml")
 
 
@@ -35,38 +39,47 @@ def certify_run(
     Raises BundleError naming a missing or altered file, NotClean naming what does not hold.
     """
     written = _read(folder)
+    n_files = check_seal(folder)
     for name, expected in written["files"].items():
-        if not (folder / name).is_file():
-            raise BundleError(f"{folder / name}: missing — the run is not whole")
         if file_digest(folder / name) != expected:
-            raise BundleError(f"{folder / name}: altered since the run wrote it")
-    check_checksums(folder / "bundle")
+            raise NotClean(f"{folder / 'certificate.json'}: speaks of another {name}")
     wired = wire_run(folder, progress)
     again = certify(wired.search)
     for key, value in again.items():
         if written.get(key) != value:
             raise NotClean(f"{folder / 'certificate.json'}: {key} is not what data and ledger say")
-    print(f"{folder.name}: certificate holds for {len(again['folds'])} folds, {len(written['files'])} files")
+    print(f"{folder.name}: certificate holds for {len(again['folds'])} folds, {n_files} files are as written")
     for fold in again["folds"]:
         purposes = ", ".join(f"{name} {p['records']:,}" for name, p in fold["purposes"].items())
         print(
             f"  fold {fold['name']:>3}: {fold['test']['records']:,} test records; handed out for {purposes}"
         )
     if counterfactual:
-        _counterfactual(wired, folds, progress)
+        _counterfactual(folder, wired, folds, progress)
 
 
-def _counterfactual(wired: Wired, folds: Sequence[int] | None, progress: Progress) -> None:
+def _counterfactual(folder: Path, wired: Wired, folds: Sequence[int] | None, progress: Progress) -> None:
     search = wired.search
     chosen = [fold for fold in search.split.outer if folds is None or fold.index in folds]
     if not chosen:
         raise ConfigError("--folds", f"{list(folds or ())}: no such outer folds")
     for fold in chosen:
-        with tempfile.TemporaryDirectory(prefix="ehrbench-") as scratch:
-            backend = open_backend(check(_elsewhere(wired.config, scratch)))
-            found = counterfactual(search, fold, search.decide(fold), backend, progress)
+        decided = decided_by_run(folder, search, fold)
+        with ExitStack() as stack:
+
+            def scratch(stack: ExitStack = stack) -> Backend:
+                place = stack.enter_context(tempfile.TemporaryDirectory(prefix="ehrbench-"))
+                return open_backend(check(_elsewhere(wired.config, place)))
+
+            found = counterfactual(search, fold, decided, scratch, progress)
         compared = f"{found['compared']} fitted states and choices"
-        print(f"  fold {fold.name:>3}: {compared} unchanged by other test records")
+        line = f"  fold {fold.name:>3}: {compared} unchanged by other test records"
+        if found["repeated"]:
+            line += (
+                "\n            (compared with the fold run once more on its own: the recorded search does "
+                "not repeat itself, as with several workers or on another machine)"
+            )
+        print(line)
 
 
 def _elsewhere(config: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -89,6 +102,22 @@ def wire_run(folder: Path, progress: Progress) -> Wired:
     assert isinstance(content, dict)
     config = {str(k): v for k, v in content.items()} | {"tracker": {"kind": "none"}}
     return wire(config, check(config), folder.name, progress)
+
+
+def decided_by_run(folder: Path, search: Search, fold: OuterFold) -> Decided:
+    """What a finished run decided for an outer fold; StudyMismatch saying what made the run.
+
+    Its models are restored and asked, or fitted again, so the code that they were fitted with is needed:
+    other code may give other features or scores, and what it then says would not be of this run.
+    """
+    try:
+        return search.decide(fold)
+    except StudyMismatch as error:
+        commit = json.loads((folder / "summary.json").read_text())["code"]["git_commit"]
+        raise StudyMismatch(
+            f"{folder}: made by other code or settings than these, at commit {commit}, and its models speak "
+            f"for themselves only under those: check that commit out, or search again ({error})"
+        ) from error
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -133,10 +133,12 @@ def _describe(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
+    from ehrbench.app.sealing import PAGE, seal
     from ehrbench.report import write_report
 
     _, progress = terminal()
     print(write_report(options.run, progress=progress))
+    seal(options.run, PAGE)
 
 
 def _explain(options: argparse.Namespace) -> None:

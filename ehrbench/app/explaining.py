@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ehrbench.app.certifying import wire_run
+from ehrbench.app.certifying import decided_by_run, wire_run
 from ehrbench.app.files import write_json
+from ehrbench.app.sealing import EXPLANATIONS, seal
 from ehrbench.app.wiring import Wired
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.errors import BundleError, ConfigError
@@ -26,10 +27,10 @@ def explain_run(folder: Path, n_records: int | None, progress: Progress) -> Path
     n_records = wired.settings.report.explained if n_records is None else n_records
     if n_records < 1:
         raise ConfigError("--records", f"{n_records} leaves nothing to explain", "give 1 or more")
-    search = wired.search
-    return write_explanations(
-        folder, wired, [search.decide(f) for f in search.split.outer], n_records, progress
-    )
+    decided = [decided_by_run(folder, wired.search, fold) for fold in wired.search.split.outer]
+    path = write_explanations(folder, wired, decided, n_records, progress)
+    seal(folder, EXPLANATIONS)
+    return path
 
 
 def write_explanations(

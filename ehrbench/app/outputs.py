@@ -2,7 +2,7 @@
 
     summary.json      every figure, with intervals (schema below)
     predictions.csv   record, unit, class, label, outer_fold, model, probability: of the outer tests
-    records.csv       record, group, set, subgroup.<name>…, flag.<name>…: of all records
+    records.csv       record, group, set, outcome.<class>…, subgroup.<name>…, flag.<name>…: of all records
     skipped.csv       file, record, field, problem: of the publisher's rows that were left out
     trials.csv        model, outer_fold, ticket, state, attempt, value, seconds, folds, best_steps, params,
                       error: one row a trial
@@ -13,6 +13,7 @@
     explanations.json what the outer-test predictions rest on (docs/explanations.md)
     report.html       all of it as one page
     figures/          the page's figures, each as an SVG
+    checksums.json    SHA-256 of all of these (see app.sealing)
 
 Schema of ``summary.json`` (schema 1)
 -------------------------------------

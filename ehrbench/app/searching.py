@@ -15,6 +15,7 @@ from ehrbench.app.checking import Settings, check
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
 from ehrbench.app.gpus import visible_gpus
+from ehrbench.app.sealing import seal
 from ehrbench.app.slicing import write_slices
 from ehrbench.app.wiring import Wired, named_models, wire
 from ehrbench.app.workers import LocalWorkers
@@ -143,6 +144,8 @@ def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> Non
         "config.yaml",
         "certificate.json",
         "explanations.json",
+        "slices.json",
+        "checksums.json",
     )
     for name in files:
         if (folder / name).exists():
@@ -156,7 +159,7 @@ def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> Non
 
 
 def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any], progress: Progress) -> None:
-    """Everything under the run's folder; certificate and report last, since they speak of the rest."""
+    """Everything under the run's folder; certificate, report and seal last, since they speak of the rest."""
     with replacing(folder / "config.yaml") as path:
         path.write_text(OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dict(wired.config))))))
     tables.write_predictions(folder / "predictions.csv", wired, outcome)
@@ -176,7 +179,8 @@ def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any]
     options["n_bootstrap"] = min(1000, wired.settings.report.n_bootstrap)
     write_model_card(folder, **options)
     write_json(folder / "certificate.json", certifying.certificate(folder, wired.search))
-    write_report(folder, **options)
+    write_report(folder, progress=progress)
+    seal(folder)
 
 
 def _print(console: Console, wired: Wired, summary: Mapping[str, Any], folder: Path) -> None:

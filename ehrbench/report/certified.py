@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.errors import BundleError
 from ehrbench.report.run import AGAIN, Run
+from ehrbench.spine.dataset import Purpose
 
 CERTIFICATE = "certificate.json"
 #: The one purpose that outer-test records may be handed out for.
@@ -87,7 +88,9 @@ def _problems(content: Mapping[str, Any], run: Run) -> Iterator[str]:
 
 
 def _fold(fold: Mapping[str, Any], run: Run) -> CertifiedFold:
-    accesses = tuple(Access(purpose, **seen) for purpose, seen in fold["purposes"].items())
+    seen = fold["purposes"]
+    order = [*(p for p in get_args(Purpose) if p in seen), *(p for p in seen if p not in get_args(Purpose))]
+    accesses = tuple(Access(purpose, **seen[purpose]) for purpose in order)
     test, train = fold["test"], fold["train"]
     return CertifiedFold(
         fold["name"],

@@ -12,8 +12,10 @@ Two kinds of evidence, since neither is enough alone:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,10 @@ import numpy as np
 from ehrbench.core.digest import derive_seed, digest
 from ehrbench.core.errors import EhrbenchError
 from ehrbench.core.ledger import StudyKey
+from ehrbench.core.model import Model
 from ehrbench.core.progress import Progress
 from ehrbench.core.types import BoolArray, IntArray
-from ehrbench.spine.dataset import Dataset
+from ehrbench.spine.dataset import Dataset, Purpose
 from ehrbench.spine.folds import OuterFold
 from ehrbench.spine.procedure import Decided
 from ehrbench.spine.search import Backend, Search
@@ -31,8 +34,21 @@ from ehrbench.spine.search import Backend, Search
 SCHEMA = 1
 
 
+#: Purposes without which no outer fold is decided. Older runs did not tell ``select`` from ``stop``.
+DECIDING: tuple[Purpose, ...] = ("fit", "stop", "stack", "calibrate", "threshold")
+#: Marks of the counterfactual that its message names; there are hundreds of them in a large search.
+_NAMED = 5
+
+
 class NotClean(EhrbenchError):
-    """The evidence does not hold; the message says where."""
+    """The evidence does not hold; the message says where.
+
+    changed: the marks that other test records changed, in the order of the procedure.
+    """
+
+    def __init__(self, message: str, changed: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.changed = tuple(changed)
 
 
 def certify(search: Search) -> dict[str, Any]:
@@ -57,6 +73,11 @@ def _certify_fold(search: Search, fold: OuterFold, log: Mapping[str, BoolArray])
     if len(shared):
         raise NotClean(f"outer fold {fold.name}: {len(shared)} groups stand in training and test")
     _check_fits(search, fold, log)
+    if unseen := [purpose for purpose in DECIDING if purpose not in log]:
+        raise NotClean(
+            f"outer fold {fold.name}: no record was handed out for {unseen[0]}, "
+            "so it was done behind the door"
+        )
     purposes = {}
     for purpose, seen in sorted(log.items()):
         index = np.flatnonzero(seen)
@@ -98,25 +119,46 @@ def _ids(dataset: Dataset, index: IntArray) -> str:
 
 
 def counterfactual(
-    search: Search, fold: OuterFold, decided: Decided, scratch: Backend, progress: Progress
+    search: Search,
+    fold: OuterFold,
+    decided: Decided,
+    scratch: Callable[[], Backend],
+    progress: Progress,
 ) -> dict[str, Any]:
     """Run an outer fold again on other test records and compare everything that was fitted or chosen.
 
-    search, decided: the finished search and what it decided for ``fold``; scratch: an empty backend.
-    Raises NotClean naming what changed.
+    search, decided: the finished search and what it decided for ``fold``; scratch: makes an empty backend.
+    Where the run again differs from the recorded one, the fold is run once more on its own test records: a
+    search by several workers, or on another machine, does not repeat itself, and that is no leak.
+    ``repeated`` says which of the two was compared with. Raises NotClean naming what changed.
     """
-    twin = replace(search, dataset=without_test(search.dataset, fold, search.seed), backend=scratch)
-    for model in search.contenders:
-        twin.study(model, fold).run(progress)
-    again = twin.decide(fold)
-    before, after = fingerprint(search, decided), fingerprint(twin, again)
-    changed = [name for name in before if before[name] != after.get(name)]
-    if changed or len(before) != len(after):
+
+    def again(dataset: Dataset) -> dict[str, str]:
+        twin = replace(search, dataset=dataset, backend=scratch())
+        for model in search.contenders:
+            twin.study(model, fold).run(progress)
+        return fingerprint(twin, twin.decide(fold))
+
+    before, after = fingerprint(search, decided), again(without_test(search.dataset, fold, search.seed))
+    recorded = before == after
+    if not recorded:
+        before = again(search.dataset)
+    changed = _differing(before, after)
+    if changed:
+        rest = len(changed) - _NAMED
+        more = f" and {rest} more" if rest > 0 else ""
         raise NotClean(
-            f"outer fold {fold.name}: other test records change {', '.join(changed) or 'the trials'} — "
-            "the outer test has leaked into the procedure"
+            f"outer fold {fold.name}: other test records change {', '.join(changed[:_NAMED])}{more} — "
+            "the outer test has leaked into the procedure, there or before",
+            changed,
         )
-    return {"fold": fold.name, "compared": len(before), "digest": digest(before)}
+    return {"fold": fold.name, "compared": len(before), "digest": digest(before), "repeated": not recorded}
+
+
+def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Marks of both that differ; where all of those agree, marks that only one of them has."""
+    changed = [name for name in before if name in after and before[name] != after[name]]
+    return changed or sorted(before.keys() ^ after.keys())
 
 
 def without_test(dataset: Dataset, fold: OuterFold, seed: int) -> Dataset:
@@ -138,19 +180,32 @@ def without_test(dataset: Dataset, fold: OuterFold, seed: int) -> Dataset:
 
 
 def fingerprint(search: Search, decided: Decided) -> dict[str, str]:
-    """Name -> digest of each fitted state and choice of one outer fold."""
+    """Name -> digest of each fitted state and choice of one outer fold, in the order of the procedure."""
     ledger, marks = search.backend.ledger, {}
     for chosen in decided.chosen:
         for row in ledger.tickets(chosen.study.key):
             name = f"{chosen.name} trial {row.number}"
             marks[f"parameters of {name}"] = digest(dict(row.params or {}))
-            marks[f"outcome of {name}"] = digest(str(row.state), row.value)
+            marks[f"pruning of {name}"] = digest(str(row.state), len(row.fits))
             for fit in row.fits:
-                marks[f"predictions of {name} fold {fit.fold}"] = fit.predictions
                 marks[f"fitted state of {name} fold {fit.fold}"] = str(fit.model)
                 marks[f"early stopping of {name} fold {fit.fold}"] = digest(fit.best_step)
+                marks[f"predictions of {name} fold {fit.fold}"] = fit.predictions
+            marks[f"value of {name}"] = digest(row.value)
         marks[f"choice of {chosen.name}"] = digest(chosen.row.number)
-    marks["ensemble and calibration"] = digest(json.loads(decided.ensemble.to_json()))
+        if search.refit == "full":
+            marks[f"refitted state of {chosen.name}"] = _state(*chosen.models("full"))
+    ensemble = json.loads(decided.ensemble.to_json())
+    marks["combiner"] = digest(ensemble["combiner"])
+    marks["calibrator"] = digest(ensemble["calibrator"])
+    marks["figures of the ensemble's choice"] = digest(ensemble["choices"])
     for name, threshold in decided.thresholds.items():
         marks[f"threshold of {name}"] = digest(threshold)
     return marks
+
+
+def _state(model: Model) -> str:
+    with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
+        model.save(Path(folder))
+        files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+        return digest(*(part for path in files for part in (path.name, path.read_bytes())))

@@ -129,8 +129,9 @@ def fit_fold(setting: TrialSetting, claim: Claim, inner: int, lease: Lease, bar:
     predictions = check_predictions(
         model.predict(valid.without_labels()), valid.labels.shape, setting.builder.name
     )
+    judging = setting.dataset.open(setting.fold, "select", fold.valid)
     try:
-        score = fold_score(setting, valid, predictions, inner)
+        score = fold_score(setting, judging, predictions, inner)
     except UndefinedMetric as error:
         raise FitError(f"inner fold {inner}: {error}") from error
     steps = {} if setting.race is None else _steps(setting, setting.race, predictions, inner)

@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 
 from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.records import Records
 from ehrbench.core.task import Cohort, Parsed
+from ehrbench.core.views import View
+from ehrbench.features.completing import Completing
 from tests.runtime.toy import Toy, ToySequence, ToyTable, toy_records
 
 WEIGHTS = np.array([[1.5, -1.0, 0.5], [-1.0, 0.5, 1.5], [0.3, 1.5, -1.0]])
@@ -27,21 +30,45 @@ def install() -> None:
     """Make the classes importable where configurations and bundles may import from."""
     for package in ("tasks", "features"):
         module = ModuleType(f"ehrbench.{package}.tiny")
-        module.__dict__.update(Tiny=Tiny, ToyTable=ToyTable, ToySequence=ToySequence)
-        for name in ("Tiny", "ToyTable", "ToySequence"):
+        classes = {c.__name__: c for c in (Tiny, ToyTable, ToySequence, ScaledTable)}
+        module.__dict__.update(classes)
+        for name in classes:
             getattr(module, name).__module__ = module.__name__
         sys.modules[module.__name__] = module
 
 
+class ScaledTable(ToyTable):
+    """Rows winsorised, scaled and completed as the real tasks' scaled tables are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.completing = Completing("standard")
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def fit_rows(self, view: View) -> None:
+        self.completing.fit(view)  # type: ignore[arg-type]
+
+    def apply(self, view: View) -> View:
+        return self.completing.apply(view)  # type: ignore[arg-type]
+
+    def state(self) -> dict[str, np.ndarray]:
+        return self.completing.state()
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        self.completing.restore(state)
+
+
 class Tiny(Toy):
-    """``units``: the most rows a record may own."""
+    """``units``: the most rows a record may own; ``holes``: the share of numbers that are missing."""
 
     name = "tiny"
     metric, metrics = "auroc", ("auroc", "auprc", "f1", "log_loss", "brier")
 
-    def __init__(self, kind: str = "binary", units: int = 1) -> None:
+    def __init__(self, kind: str = "binary", units: int = 1, holes: float = 0.0) -> None:
         super().__init__(kind)
-        self.units = units
+        self.units, self.holes = units, holes
 
     def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
         rows, ids, set_of = [], [], []
@@ -59,9 +86,15 @@ class Tiny(Toy):
             y = np.eye(self.target.n_classes)[scores.argmax(axis=1)]
         else:
             y = (scores > 0.5).astype(float)
+        self._pierce(records)
         sex = np.where(np.arange(len(rows)) % 2, "female", "male")
         records = replace(records, target=y, subgroups={"sex": sex}, _rows=None)
         return Cohort(records, tuple(sets), flow={"read": len(rows)}, set_of=np.array(set_of))
+
+    def _pierce(self, records: Records) -> None:
+        rng = np.random.default_rng(2)
+        for row in records.payload.rows:  # type: ignore[attr-defined]
+            row[rng.random(row.shape) < self.holes] = np.nan
 
     def read_unlabelled(self, path: Path, progress: Progress = SILENT) -> Parsed:
         files = sorted(path.iterdir()) if path.is_dir() else [path]
