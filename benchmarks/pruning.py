@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--orders", type=int, default=200)
     parser.add_argument("--blocks", type=int, nargs="+", default=[20])
-    parser.add_argument("--p", type=float, nargs="+", default=[0.1])
+    parser.add_argument("--chance", type=float, nargs="+", default=[0.2], help="pruner.least_chance")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     config = yaml.safe_load((options.run / "config.yaml").read_text())
@@ -92,14 +92,14 @@ def main() -> None:
             for blocks in options.blocks:
                 race = Race(metrics.load(search.metric.name), search.target, blocks)
                 trials = recorded(study, race)
-                for p in options.p:
-                    said = figures(trials, p, options.orders, search.metric.greater_is_better)
-                    print(f"{study.key}, {blocks} blocks, p {p}: {said}", flush=True)
+                for chance in options.chance:
+                    said = figures(trials, chance, blocks, options.orders, search.metric.greater_is_better)
+                    print(f"{study.key}, {blocks} blocks, least chance {chance}: {said}", flush=True)
 
 
-def figures(trials: Sequence[Recorded], p: float, orders: int, greater: bool) -> str:
+def figures(trials: Sequence[Recorded], chance: float, blocks: int, orders: int, greater: bool) -> str:
     folds, rng = len(trials[0].steps), np.random.default_rng(0)
-    pruner = RacePruner(p, looks=folds - 1)
+    pruner = RacePruner(chance, n_steps=folds * blocks)
     sign = 1 if greater else -1
     best = max(sign * trial.value for trial in trials)
     spent, kept, lost = [], 0, []

@@ -69,7 +69,7 @@ class Sampler(_Block):
 
 class Pruner(_Block):
     name: Literal["race", "none"]
-    p_threshold: Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    least_chance: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
     blocks: Annotated[int, Field(ge=6, le=200)] = 20
 
 

@@ -1,11 +1,16 @@
-"""Pruning: stop a trial whose paired steps say that it is worse than the best trial so far.
+"""Pruning: stop a trial that will hardly end above the best trial so far.
 
-A one-sided paired t-test over the steps both trials have: pseudo-values of the metric (see ``race``), whose
-mean is the metric, so that what is tested is the difference of what the search maximises. A signed-rank test
-(Wilcoxon 1945; Optuna's ``WilcoxonPruner``) asks for the median of steps that are not the metric, and has too
-few of them after one fold. The spine looks once after each inner fold but the last, so ``p_threshold`` is
-divided by the number of looks (Bonferroni): over a whole trial a trial as good as the best is stopped with at
-most that probability.
+Predictive power, as trials of drugs are stopped for futility (Spiegelhalter, Freedman & Blackburn 1986,
+"Monitoring clinical trials: conditional or predictive power?"). The steps that both trials have, pseudo-values
+of the metric (see ``race``), are paired: n differences of mean d and standard deviation s, of N that a whole
+trial gives. Under a flat prior the mean of all N is d plus Student's t on n - 1 degrees of freedom times
+(N - n) / N s sqrt(1 / n + 1 / (N - n)), and the trial stops when the chance that this mean is above 0 falls
+below ``least_chance``.
+
+However often one looks: that chance is a martingale, so among the trials that are stopped at most that share
+would have ended above the trial they were compared with. A test for being worse (paired t, or Wilcoxon's
+rank test in Optuna's ``WilcoxonPruner``) asks another question, whether a trial differs, and goes on with
+trials that have no hope but are not proven bad.
 """
 
 from __future__ import annotations
@@ -14,20 +19,20 @@ import numpy as np
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
-from scipy.stats import ttest_1samp
+from scipy.stats import t as student_t
 
-#: Paired steps before a test.
+#: Paired steps before a look.
 _FEWEST = 6
 
 
 class RacePruner(optuna.pruners.BasePruner):
-    """p_threshold: of a whole trial; looks: tests a trial."""
+    """least_chance: of ending above the best; n_steps: N, the steps of a whole trial."""
 
-    def __init__(self, p_threshold: float, looks: int) -> None:
-        self.p_each = p_threshold / max(looks, 1)
+    def __init__(self, least_chance: float, n_steps: int) -> None:
+        self.least_chance, self.n_steps = least_chance, n_steps
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether the trial is worse than the best complete one; never a trial whose mean is better."""
+        """Whether to stop; never a trial whose mean is not below the best complete one's."""
         try:
             best = study.best_trial
         except ValueError:  # none is complete yet
@@ -36,8 +41,10 @@ class RacePruner(optuna.pruners.BasePruner):
         gain = np.array([trial.intermediate_values[s] - best.intermediate_values[s] for s in steps])
         if study.direction == StudyDirection.MINIMIZE:
             gain = -gain
-        if len(gain) < _FEWEST or not np.isfinite(gain).all() or gain.mean() >= 0:
+        n, left = len(gain), self.n_steps - len(gain)
+        if n < _FEWEST or left <= 0 or not np.isfinite(gain).all() or gain.mean() >= 0:
             return False
-        if np.ptp(gain) == 0:  # the same loss everywhere: no doubt is left
+        spread = left / self.n_steps * gain.std(ddof=1) * np.sqrt(1 / n + 1 / left)
+        if spread == 0:  # the same loss everywhere: no doubt is left
             return True
-        return bool(ttest_1samp(gain, 0.0, alternative="less").pvalue < self.p_each)
+        return bool(student_t.cdf(gain.mean() / spread, n - 1) < self.least_chance)
