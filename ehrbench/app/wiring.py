@@ -285,7 +285,7 @@ def make_pruner(settings: Settings) -> optuna.pruners.BasePruner:
     pruner = settings.pruner
     if pruner.name == "none":
         return optuna.pruners.NopPruner()
-    return RacePruner(pruner.p_threshold, looks=settings.protocol.inner_folds - 1)
+    return RacePruner(pruner.least_chance, n_steps=settings.protocol.inner_folds * pruner.blocks)
 
 
 def make_tracker(settings: Settings) -> Tracker:

@@ -87,7 +87,7 @@ class Helped:
 
 
 def test_help_changes_neither_values_nor_the_race_nor_what_is_tried_next(tmp_path):
-    overrides = ("n_trials=12", "sampler.n_startup_trials=3", "pruner=race", "pruner.p_threshold=0.49")
+    overrides = ("n_trials=12", "sampler.n_startup_trials=3", "pruner=race", "pruner.least_chance=0.49")
     helper, search = (wired(tmp_path / "helped", *overrides, metric="log_loss").search for _ in range(2))
     contender = search.contenders["logistic"]
     builder = Helped(contender.builder, helper.study("logistic", helper.split.outer[0]))
