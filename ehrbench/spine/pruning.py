@@ -3,9 +3,9 @@
 Predictive power, as trials of drugs are stopped for futility (Spiegelhalter, Freedman & Blackburn 1986,
 "Monitoring clinical trials: conditional or predictive power?"). The steps that both trials have, which are
 pseudo-values of the metric (see ``race``), are paired: n differences of mean d and standard deviation s, of N
-that a whole trial gives. Under a flat prior the mean of all N is d plus Student's t on n - 1 degrees of freedom times
-(N - n) / N s sqrt(1 / n + 1 / (N - n)), and the trial stops when the chance that this mean is above 0 falls
-below ``least_chance``.
+that a whole trial gives. Under a flat prior the mean of all N is d plus Student's t on n - 1 degrees of
+freedom times (N - n) / N s sqrt(1 / n + 1 / (N - n)), and the trial stops when the chance that this mean is
+above 0 falls below ``least_chance``.
 
 However often one looks: that chance is a martingale, so among the trials that are stopped at most that share
 would have ended above the trial they were compared with. A test for being worse (paired t, or Wilcoxon's
