@@ -1,10 +1,13 @@
 """The dataset's door hands out what a purpose may see, refuses the rest, and remembers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ehrbench.core.task import Cohort
 from ehrbench.spine import folds
+from ehrbench.spine.certificate import without_test
 from ehrbench.spine.dataset import Dataset, Leak
 from tests.spine.test_folds import cohort
 
@@ -42,3 +45,20 @@ def test_what_was_handed_out_is_remembered_by_purpose(dataset, fold):
 def test_a_purpose_nobody_knows_is_a_bug(dataset, fold):
     with pytest.raises(ValueError, match="unknown purpose"):
         dataset.open(fold, "peek", fold.train)
+
+
+def test_auxiliary_labels_go_with_the_records_and_are_replaced_with_them(dataset, fold):
+    """Each record's number as its auxiliary label: handed out with it, and another's in the counterfactual."""
+    records = dataset.cohort.records
+    numbered = replace(records, auxiliary={"number": np.arange(records.total_units, dtype=float)}, _rows=None)
+    dataset = Dataset(Cohort(numbered, ("s",)))
+    assert dataset.digest != Dataset(Cohort(records, ("s",))).digest
+    handed = dataset.open(fold, "fit", fold.train)
+    np.testing.assert_array_equal(handed.auxiliary["number"], records.units_of(fold.train))
+
+    other = without_test(dataset, fold, seed=0)
+    np.testing.assert_array_equal(
+        other.open(fold, "fit", fold.train).auxiliary["number"], handed.auxiliary["number"]
+    )
+    instead = other.open(fold, "test", fold.test).auxiliary["number"]
+    assert set(instead) <= set(handed.auxiliary["number"])
