@@ -48,7 +48,7 @@ def test_a_purpose_nobody_knows_is_a_bug(dataset, fold):
 
 
 def test_auxiliary_labels_go_with_the_records_and_are_replaced_with_them(dataset, fold):
-    """Each record's number as its auxiliary label: handed out with it, and another's in the counterfactual."""
+    """Each record's number as its auxiliary label: handed out with it, another's in the counterfactual."""
     records = dataset.cohort.records
     numbered = replace(records, auxiliary={"number": np.arange(records.total_units, dtype=float)}, _rows=None)
     dataset = Dataset(Cohort(numbered, ("s",)))
