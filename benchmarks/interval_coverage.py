@@ -1,45 +1,67 @@
 """How often the 95 % group-bootstrap intervals of a fixed model hold the true value.
 
 Simulated cohorts of 700 patients with about 156 events; the truth is the mean over 6,000 further cohorts.
-``python -m benchmarks.interval_coverage 2000`` runs that many replications; names of metrics may follow.
+``python -m benchmarks.interval_coverage 2000`` runs that many replications, 0.1 s of one core each, over as
+many processes as ``--workers`` says; ``--metrics`` names others.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import numpy as np
 
 from ehrbench import metrics
 from ehrbench.app.console import terminal
-from ehrbench.spine.intervals import group_bootstraps
+from ehrbench.spine.intervals import Interval, group_bootstraps
 from tests.spine.judging import BINARY, folds
 
 METRICS = ("auroc", "auprc", "brier", "log_loss", "calibration_slope")
+N_PATIENTS, N_TRUTH = 700, 6000
 
 
-def main(replications: int, names: Sequence[str]) -> None:
+def intervals(names: Sequence[str], seed: int) -> dict[str, Interval]:
+    """Of one simulated cohort."""
     chosen = [metrics.load(name) for name in names]
-    others = [folds(n=700, k=1, seed=50_000 + s)[0] for s in range(6000)]
-    truth = {m.name: np.mean([m(f.y, f.p, target=BINARY) for f in others]) for m in chosen}
-    print(f"events a cohort: {np.mean([f.y.sum() for f in others]):.0f}; replications: {replications}")
-    inside, below, above = (dict.fromkeys(names, 0) for _ in range(3))
-    with terminal()[1].step("coverage", replications) as bar:
-        for s in range(replications):
-            found = group_bootstraps(folds(n=700, k=1, seed=s), chosen, BINARY, seed=s, n_replicates=1000)
+    return group_bootstraps(folds(n=N_PATIENTS, k=1, seed=seed), chosen, BINARY, seed=seed, n_replicates=1000)
+
+
+def values(names: Sequence[str], seed: int) -> list[float]:
+    """Number of events, then the metrics, of another simulated cohort."""
+    (fold,) = folds(n=N_PATIENTS, k=1, seed=50_000 + seed)
+    return [fold.y.sum(), *(metrics.load(name)(fold.y, fold.p, target=BINARY) for name in names)]
+
+
+def main(replications: int, names: Sequence[str], workers: int) -> None:
+    inside, below, above, none = (dict.fromkeys(names, 0) for _ in range(4))
+    with ProcessPoolExecutor(workers) as pool, terminal()[1].step("coverage", replications) as bar:
+        others = np.mean(list(pool.map(partial(values, names), range(N_TRUTH), chunksize=100)), axis=0)
+        truth = dict(zip(names, others[1:], strict=True))
+        for found in pool.map(partial(intervals, names), range(replications), chunksize=5):
             for name, interval in found.items():
                 if interval.low is None or interval.high is None:
+                    none[name] += 1
                     continue
                 below[name] += truth[name] < interval.low
                 above[name] += truth[name] > interval.high
                 inside[name] += interval.low <= truth[name] <= interval.high
             bar.advance()
-            bar.note("  ".join(f"{name} {count / (s + 1):.3f}" for name, count in inside.items()))
+    print(f"events a cohort: {others[0]:.0f}; replications: {replications}")
     for name in names:
-        shares = [counts[name] / replications for counts in (inside, below, above)]
-        print(f"{name:18} inside {shares[0]:.4f}  truth below {shares[1]:.4f}  truth above {shares[2]:.4f}")
+        shares = [counts[name] / replications for counts in (inside, below, above, none)]
+        print(
+            f"{name:18} inside {shares[0]:.4f}  truth below {shares[1]:.4f}  above {shares[2]:.4f}  "
+            f"no interval {shares[3]:.4f}"
+        )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:] or METRICS)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("replications", type=int)
+    parser.add_argument("--metrics", nargs="+", default=METRICS)
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args()
+    main(options.replications, options.metrics, options.workers)
