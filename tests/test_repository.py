@@ -230,6 +230,22 @@ def test_compose_services_are_whole() -> None:
     assert not re.search(r"PASSWORD: (?!\$\{)", text), "a password stands in docker-compose.yml"
 
 
+def test_a_worker_without_a_search_is_not_healthy() -> None:
+    """The check must not find the shell that runs it."""
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    kind, checked = compose["services"]["worker"]["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    assert f"CMD {checked}\n" in (ROOT / "docker" / "Dockerfile").read_text()
+    name = f"search{os.getpid()}"
+    command = ["sh", "-c", checked.replace("search", name)]
+    assert subprocess.run(command).returncode == 1
+    with subprocess.Popen(["sh", "-c", f"sleep 60; : experiments/{name}.py"]) as searching:
+        try:
+            assert subprocess.run(command).returncode == 0
+        finally:
+            searching.kill()
+
+
 def test_dockerfile_copies_only_what_exists_and_is_let_through() -> None:
     let_through = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
     copies = re.findall(r"^COPY (?!--)(.+) \S+$", (ROOT / "docker" / "Dockerfile").read_text(), re.MULTILINE)

@@ -89,6 +89,7 @@ def _elsewhere(config: Mapping[str, Any], folder: str) -> dict[str, Any]:
         "kind": "sqlite",
         "path": f"{folder}/ehrbench.db",
         "artifacts": f"{folder}/a",
+        "checkpoints": None,
     }
     return {**config, "storage": storage, "tracker": {"kind": "none"}}
 

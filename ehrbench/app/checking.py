@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ehrbench.core.errors import ConfigError
+from ehrbench.infra.settings import ADDRESSES, refuse_password
 
 #: A set may be called 2015, which YAML reads as a number.
 SetName = Annotated[str, BeforeValidator(lambda name: str(name) if isinstance(name, int) else name)]
@@ -77,6 +78,7 @@ class Storage(_Block):
     kind: Literal["sqlite", "mysql"]
     path: str = ""
     artifacts: str
+    checkpoints: str | None = None
     lease_s: Annotated[float, Field(ge=5)]
     max_attempts: Annotated[int, Field(ge=1, le=100)]
 
@@ -97,6 +99,7 @@ class Settings(BaseModel):
     metric: str
     study_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None
     runs_dir: str
+    logs_dir: str | None = None
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     refit: Literal["inner", "full"]
     workers: Annotated[int, Field(ge=1, le=256)] | None
@@ -113,7 +116,7 @@ class Settings(BaseModel):
 def check(config: Mapping[str, Any]) -> Settings:
     """The checked blocks; ConfigError names the key, its value and what is allowed."""
     try:
-        return Settings.model_validate(dict(config))
+        settings = Settings.model_validate(dict(config))
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
@@ -122,3 +125,8 @@ def check(config: Mapping[str, Any]) -> Settings:
         got = first["input"]
         shown = "" if isinstance(got, Mapping) else f" (got {got!r})"
         raise ConfigError(".".join(path), first["msg"][0].lower() + first["msg"][1:] + shown) from None
+    storage = settings.storage
+    refuse_password("storage.artifacts", storage.artifacts, ADDRESSES["artifacts_url"])
+    refuse_password("storage.checkpoints", storage.checkpoints or "", ADDRESSES["checkpoints_dir"])
+    refuse_password("tracker.uri", settings.tracker.uri, ADDRESSES["mlflow_tracking_uri"])
+    return settings

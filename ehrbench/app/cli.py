@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dotenv import load_dotenv
 from omegaconf import OmegaConf
 
 from ehrbench.app import operating
@@ -17,13 +16,14 @@ from ehrbench.app.console import terminal
 from ehrbench.app.entry import CONF
 from ehrbench.core.errors import ConfigError, EhrbenchError
 from ehrbench.core.task import Task
+from ehrbench.infra.settings import Settings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or the error's exit code after one line on standard error."""
-    load_dotenv(Path(".env"))
-    options = _parser().parse_args(arguments)
     try:
+        Settings.load(Path(".env"), os.environ)
+        options = _parser().parse_args(arguments)
         options.run_command(options)
     except EhrbenchError as error:
         print(f"ehrbench: {error}", file=sys.stderr)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from dotenv import load_dotenv
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ehrbench.core.errors import ConfigError, EhrbenchError
+from ehrbench.infra.settings import Settings
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 #: Exit status after Ctrl-C, as shells have it.
@@ -26,13 +27,12 @@ def begin() -> None:
     SIGTERM (a container that stops, a scheduler's end of time) is taken as Ctrl-C is: tickets are given back.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    load_dotenv(Path(".env"))
     sys.argv = spell_out(sys.argv)
     try:
+        Settings.load(Path(".env"), os.environ)
         check_models(sys.argv)
-    except ConfigError as error:
-        print(f"ehrbench: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+    except EhrbenchError as error:
+        _end(error)
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -82,7 +82,11 @@ def guarded(run: Callable[[Mapping[str, Any]], float | None], config: DictConfig
     try:
         return run(resolved(config))
     except EhrbenchError as error:
-        print(f"ehrbench: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
+        _end(error)
     except KeyboardInterrupt:
         raise SystemExit(INTERRUPTED) from None
+
+
+def _end(error: EhrbenchError) -> NoReturn:
+    print(f"ehrbench: {error}", file=sys.stderr)
+    raise SystemExit(error.exit_code) from None

@@ -10,10 +10,11 @@ import argparse
 import csv
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
@@ -24,9 +25,12 @@ if TYPE_CHECKING:
     from ehrbench.infra.artifacts import FileArtifacts
     from ehrbench.infra.database import Database
     from ehrbench.infra.ledger import SqlLedger
+    from ehrbench.infra.operations import LeaseStatus
 
 #: Seconds between two looks of ``status --watch``.
 REFRESH_S = 2.0
+#: Leases shown; with many workers, those that end first.
+LEASES = 20
 
 
 class NotRepeated(EhrbenchError):
@@ -72,7 +76,8 @@ def _open(options: argparse.Namespace) -> tuple[Database, SqlLedger, FileArtifac
     database = Database.of(options.storage, path, environment)
     database.check()
     url = environment.artifacts_url or str(options.runs_dir / "artifacts")
-    artifacts = FileArtifacts(url, environment.object_store_options())
+    folders = environment.checkpoints_dir or None
+    artifacts = FileArtifacts(url, environment.object_store_options(), folders=folders)
     return database, SqlLedger(database.engine, artifacts), artifacts
 
 
@@ -90,7 +95,7 @@ def _status(options: argparse.Namespace) -> None:
             live.update(_table(ledger, options), refresh=True)
 
 
-def _table(ledger: SqlLedger, options: argparse.Namespace) -> Table:
+def _table(ledger: SqlLedger, options: argparse.Namespace) -> Group:
     from ehrbench.infra import operations
 
     table = Table(title="studies", title_justify="left")
@@ -122,6 +127,19 @@ def _table(ledger: SqlLedger, options: argparse.Namespace) -> Table:
         best = "–" if line.best is None else f"{line.best:.4f}"
         left = "–" if line.eta_s is None else f"{line.eta_s / 60:.0f} min"
         table.add_row(str(line.study), budget, *map(str, counts), best, left)
+    held = operations.leases(ledger, options.study_name)
+    return Group(table, _leases(held)) if held else Group(table)
+
+
+def _leases(held: Sequence[LeaseStatus]) -> Table:
+    table = Table(title="leases", title_justify="left")
+    for name in ("study", "trial", "worker", "ends in"):
+        table.add_column(name, justify="left" if name in ("study", "worker") else "right")
+    for lease in held[:LEASES]:
+        ends = f"{lease.left_s:.0f} s" if lease.left_s > 0 else "over: its worker is silent"
+        table.add_row(str(lease.study), str(lease.number), lease.worker, ends)
+    if len(held) > LEASES:
+        table.caption = f"and {len(held) - LEASES} more"
     return table
 
 

@@ -15,13 +15,13 @@ from ehrbench.app.checking import Settings, check
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
 from ehrbench.app.gpus import visible_gpus
+from ehrbench.app.opening import open_search, run_folder
 from ehrbench.app.sealing import seal
 from ehrbench.app.slicing import write_slices
-from ehrbench.app.wiring import Wired, named_models, wire
+from ehrbench.app.wiring import Wired, named_models
 from ehrbench.app.workers import LocalWorkers
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.digest import digest
-from ehrbench.core.errors import StorageError
 from ehrbench.core.progress import Progress
 from ehrbench.report import write_model_card, write_report
 from ehrbench.spine.evaluation import by_model
@@ -56,7 +56,7 @@ def work(config: Mapping[str, Any]) -> None:
     settings = check(config)
     name = settings.study_name or f"{config['task']['name']}-{settings.protocol.name}"
     _, progress = terminal()
-    wired = wire(config, settings, name, progress)
+    wired = open_search(config, settings, name, progress)
     try:
         wired.search.spend(progress)
     finally:
@@ -66,15 +66,28 @@ def work(config: Mapping[str, Any]) -> None:
 def _run(
     config: Mapping[str, Any], settings: Settings, name: str, arguments: list[str], *, inner: bool = False
 ) -> float:
+    with run_folder(settings.runs_dir, name) as folder:
+        return _search(config, settings, name, arguments, folder, inner=inner)
+
+
+def _search(
+    config: Mapping[str, Any],
+    settings: Settings,
+    name: str,
+    arguments: list[str],
+    folder: Path,
+    *,
+    inner: bool,
+) -> float:
     console, progress = terminal()
-    folder = _run_folder(settings, name)
-    wired = wire(config, settings, name, progress)
+    wired = open_search(config, settings, name, progress)
     console.print(_banner(wired))
     tracker = wired.search.backend.tracker
     _open_parent(wired)
     gpus = visible_gpus(settings.trainer.accelerator)
     n_workers = settings.workers or max(1, len(gpus))
-    with LocalWorkers(n_workers - 1, arguments, folder, gpus):
+    logs = Path(settings.logs_dir) / name if settings.logs_dir else folder
+    with LocalWorkers(n_workers - 1, arguments, logs, gpus):
         try:
             wired.search.spend(progress)
         except KeyboardInterrupt:
@@ -92,20 +105,6 @@ def _run(
     if inner:
         return float(sum(s["inner"] for s in summary["selected"].values()) / len(summary["selected"]))
     return float(results["ensemble"].get(metric, {}).get("mean", float("nan")))
-
-
-def _run_folder(settings: Settings, name: str) -> Path:
-    folder = Path(settings.runs_dir) / name
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise StorageError(
-            f"runs_dir: {folder} cannot be written ({error.strerror}) — name another with runs_dir=FOLDER"
-        ) from error
-    return folder
 
 
 def _banner(wired: Wired) -> str:

@@ -237,7 +237,9 @@ def open_ledger(settings: Settings) -> tuple[Database, SqlLedger]:
     storage, environment = settings.storage, Environment.read()
     database = Database.of(storage.kind, Path(storage.path), environment)
     database.check()
-    artifacts = FileArtifacts(storage.artifacts, environment.object_store_options())
+    artifacts = FileArtifacts(
+        storage.artifacts, environment.object_store_options(), folders=storage.checkpoints
+    )
     return database, SqlLedger(database.engine, artifacts, storage.lease_s, storage.max_attempts)
 
 

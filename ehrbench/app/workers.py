@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from ehrbench.app.gpus import VISIBLE
+from ehrbench.core.errors import StorageError
 
 #: Set in a worker's environment: it spends tickets and leaves the rest to the command that started it.
 WORKER = "EHRBENCH_WORKER"
@@ -30,6 +31,7 @@ class LocalWorkers:
 
     def __enter__(self) -> Self:
         os.environ.update(self._own_gpu(0))
+        self._make_folder()
         for number in range(1, self._n + 1):
             environment = {**os.environ, WORKER: str(number), **self._own_gpu(number)}
             log = self._folder / f"worker-{number}.log"
@@ -52,6 +54,14 @@ class LocalWorkers:
         for log, process in self._processes.items():
             if process.wait() != 0 and kind is None:
                 print(f"a worker ended early (exit code {process.returncode}): see {log}", file=sys.stderr)
+
+    def _make_folder(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"LOGS_DIR: {self._folder} cannot be made ({error.strerror}) — name another"
+            ) from error
 
     def _own_gpu(self, number: int) -> dict[str, str]:
         return {VISIBLE: self._gpus[number % len(self._gpus)]} if self._gpus else {}

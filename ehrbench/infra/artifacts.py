@@ -28,19 +28,22 @@ _PARTIAL = "partial"
 
 
 class FileArtifacts(ArtifactStore):
-    """Files under ``url``, a folder's path or an fsspec URL; ``options`` go to fsspec (credentials)."""
+    """Files under ``url``, a folder's path or an fsspec URL.
 
-    def __init__(self, url: str | Path, options: Mapping[str, Any] | None = None) -> None:
+    options: to fsspec, for object stores (credentials).
+    folders: where folders are, if not under ``url`` too; what was put there before is still found.
+    """
+
+    def __init__(
+        self,
+        url: str | Path,
+        options: Mapping[str, Any] | None = None,
+        folders: str | Path | None = None,
+    ) -> None:
         self.url = str(url)
-        try:
-            self._files, self._root = fsspec.core.url_to_fs(self.url, **dict(options or {}))
-        except (ValueError, ImportError) as error:
-            raise ConfigError(
-                "ARTIFACTS_URL",
-                f"{self.url} cannot be used ({error})",
-                "install its fsspec backend, or use a folder",
-            ) from error
+        self._files, self._root = _open("ARTIFACTS_URL", self.url, options or {})
         self._local = "file" in _protocols(self._files)
+        self._folders = FileArtifacts(folders, options) if folders else None
 
     def put(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
@@ -50,7 +53,7 @@ class FileArtifacts(ArtifactStore):
                 self._put_local(Path(place), content)
             elif not self._files.exists(place):
                 self._files.pipe_file(place, content)
-        except OSError as error:
+        except Exception as error:
             raise self._unusable("written", place, error) from error
         return digest
 
@@ -60,7 +63,7 @@ class FileArtifacts(ArtifactStore):
             content: bytes = Path(place).read_bytes() if self._local else self._files.cat_file(place)
         except FileNotFoundError as error:
             raise StorageError(f"{place}: missing — restore it, or `ehrbench study doctor`") from error
-        except OSError as error:
+        except Exception as error:
             raise self._unusable("read", place, error) from error
         if hashlib.sha256(content).hexdigest() != digest:
             raise StorageError(
@@ -69,18 +72,22 @@ class FileArtifacts(ArtifactStore):
         return content
 
     def put_folder(self, folder: Path) -> str:
-        return self.put(pack(folder))
+        return (self._folders or self).put(pack(folder))
 
     def get_folder(self, digest: str, into: Path) -> None:
-        unpack(self.get(digest), into)
+        elsewhere = self._folders is not None and self._folders.holds(digest)
+        store = self._folders if elsewhere and self._folders else self
+        unpack(store.get(digest), into)
 
     def drop(self, digest: str) -> None:
+        if self._folders is not None:
+            self._folders.drop(digest)
         place = self._place(digest)
         try:
             self._files.rm_file(place)
         except FileNotFoundError:
             return
-        except OSError as error:
+        except Exception as error:
             raise self._unusable("removed", place, error) from error
 
     def holds(self, digest: str) -> bool:
@@ -89,7 +96,8 @@ class FileArtifacts(ArtifactStore):
 
     def partial_files(self) -> list[Path]:
         """Files that a crash left half-written (local stores only)."""
-        return sorted(Path(self._root).glob(f"*/*.{_PARTIAL}")) if self._local else []
+        here = sorted(Path(self._root).glob(f"*/*.{_PARTIAL}")) if self._local else []
+        return here + (self._folders.partial_files() if self._folders is not None else [])
 
     def _place(self, digest: str) -> str:
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
@@ -110,10 +118,24 @@ class FileArtifacts(ArtifactStore):
         finally:
             partial.unlink(missing_ok=True)
 
-    def _unusable(self, verb: str, place: str, error: OSError) -> StorageError:
-        return StorageError(
-            f"{place}: cannot be {verb} ({error.strerror or error}) — check ARTIFACTS_URL, rights and space"
-        )
+    def _unusable(self, verb: str, place: str, error: Exception) -> Exception:
+        """StorageError for a fault of the store; clients of object stores raise their own kinds of error."""
+        if self._local and not isinstance(error, OSError):
+            return error
+        said = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())
+        which = "ARTIFACTS_URL" if self._local else "ARTIFACTS_URL, AWS_*"
+        return StorageError(f"{place}: cannot be {verb} ({said}) — check {which}, rights and space")
+
+
+def _open(key: str, url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """fsspec's file system and the path in it; ``options`` are S3's and mean nothing elsewhere."""
+    remote = url.startswith(("s3://", "s3a://"))
+    try:
+        files, root = fsspec.core.url_to_fs(url, **(dict(options) if remote else {}))
+    except (ValueError, ImportError) as error:
+        remedy = "install s3fs (EHRBENCH_EXTRAS=s3)" if remote else "install its fsspec backend"
+        raise ConfigError(key, f"{url} cannot be used ({error})", f"{remedy}, or use a folder") from error
+    return files, str(root)
 
 
 def pack(folder: Path) -> bytes:

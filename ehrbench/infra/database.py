@@ -108,6 +108,12 @@ class Database:
         """Connect once. Raises StorageError with one line on what is wrong and what to do."""
         read(self.engine, lambda connection: connection.exec_driver_sql("SELECT 1"), patience_s=patience_s)
 
+    def check_writable(self, patience_s: float = 5.0) -> None:
+        """Ask to write to the ledger's tables, but write nothing. StorageError where that is refused."""
+        nothing = "UPDATE ehrbench_version SET version = version WHERE 1 = 0"
+        write(self.engine, lambda connection: connection.exec_driver_sql(nothing), patience_s=patience_s)
+        self.engine.dispose()
+
 
 def write(engine: Engine, work: Callable[[Connection], T], *, patience_s: float = PATIENCE_S) -> T:
     """``work`` in one transaction that may write, repeated while the fault is transient.

@@ -6,6 +6,7 @@ Reference" and "Client Error Message Reference") and SQLite's primary result cod
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 from sqlalchemy import URL
@@ -50,7 +51,7 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
     code = _code(origin)
-    return code in _TRANSIENT and not _unknown_host(origin)
+    return code in _TRANSIENT and not _unknown_host(origin) and not _untrusted(origin)
 
 
 def explain(error: BaseException, url: URL) -> StorageError | None:
@@ -77,6 +78,11 @@ def explain(error: BaseException, url: URL) -> StorageError | None:
         )
     if _unknown_host(origin):
         return StorageError(f"{url.host}: no such host — check OPTUNA_HOST")
+    if _untrusted(origin):
+        return StorageError(
+            f"{server}: its certificate is not trusted ({_reason(origin)}) — OPTUNA_TLS_CA must name who "
+            f"signed it, and OPTUNA_HOST a name that it holds"
+        )
     if code in (2002, 2003, 2026):
         return StorageError(
             f"{server}: cannot connect ({_reason(origin)}) — check OPTUNA_HOST, OPTUNA_PORT, OPTUNA_TLS_CA "
@@ -123,6 +129,12 @@ def _unknown_host(origin: BaseException) -> bool:
     return _code(origin) == 2003 and any(text in str(origin) for text in _NO_SUCH_HOST)
 
 
+def _untrusted(origin: BaseException) -> bool:
+    return _code(origin) in (2003, 2026) and "CERTIFICATE_VERIFY_FAILED" in str(origin)
+
+
 def _reason(origin: BaseException) -> str:
+    """The system's words, without the driver's before them and OpenSSL's source line behind."""
     text = str(origin.args[-1])
-    return text[text.rfind("(") + 1 :].rstrip(")") if "(" in text else text
+    text = text[text.find("(") + 1 :].rstrip(")") if "(" in text else text
+    return re.sub(r"^\[SSL: \w+\] | \(_ssl\.c:\d+$", "", text)

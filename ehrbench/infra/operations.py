@@ -16,10 +16,15 @@ from typing import Any, Literal
 
 import optuna
 from optuna.trial import TrialState
+from sqlalchemy import select
 
+from ehrbench import metrics
 from ehrbench.core.ledger import SPENT, FitLease, StudyKey, TicketRow
 from ehrbench.infra.artifacts import FileArtifacts
+from ehrbench.infra.database import read
 from ehrbench.infra.ledger import SqlLedger
+from ehrbench.infra.ledger_rows import study_of
+from ehrbench.infra.schema import studies, tickets
 from ehrbench.spine.mirror import by_ticket, mirror, state_of
 from ehrbench.spine.space import read_space
 
@@ -59,11 +64,16 @@ def status(
     study_name: str | None = None,
     *,
     n_trials: int | None = None,
-    direction: Literal["maximize", "minimize"] = "maximize",
 ) -> list[StudyStatus]:
     """How far each study is; ``n_trials`` is needed for an ETA before all its tickets are there."""
     return [
-        _status(key, ledger.tickets(key), ledger.fit_leases(key), n_trials, direction)
+        _status(
+            key,
+            ledger.tickets(key),
+            ledger.fit_leases(key),
+            n_trials,
+            maximize=metrics.load(ledger.facts(key)["metric"]).greater_is_better,
+        )
         for key in ledger.studies(study_name)
     ]
 
@@ -73,11 +83,12 @@ def _status(
     rows: Sequence[TicketRow],
     leases: Sequence[FitLease],
     n_trials: int | None,
-    direction: str,
+    *,
+    maximize: bool,
 ) -> StudyStatus:
     states = Counter(row.state for row in rows)
     values = [row.value for row in rows if row.state == "complete" and row.value is not None]
-    best = max if direction == "maximize" else min
+    best = max if maximize else min
     budget = len(rows) if n_trials is None else n_trials
     return StudyStatus(
         study=key,
@@ -93,6 +104,31 @@ def _status(
         best=best(values) if values else None,
         eta_s=_eta_s(rows, budget - sum(row.state in SPENT for row in rows)),
     )
+
+
+@dataclass(frozen=True)
+class LeaseStatus:
+    """A ticket that a worker holds; with less than no seconds left, the next worker to look takes it over."""
+
+    study: StudyKey
+    number: int
+    worker: str
+    left_s: float
+
+
+def leases(ledger: SqlLedger, study_name: str | None = None) -> list[LeaseStatus]:
+    """Who holds a ticket, the lease that ends first in front."""
+    left = (tickets.c.lease_until - ledger._now).label("left_s")
+    query = (
+        select(studies, tickets.c.number, tickets.c.worker, left)
+        .join(tickets, tickets.c.study_id == studies.c.id)
+        .where(tickets.c.state == "claimed")
+        .order_by(left)
+    )
+    if study_name is not None:
+        query = query.where(studies.c.study_name == study_name)
+    rows = read(ledger.engine, lambda connection: connection.execute(query).all())
+    return [LeaseStatus(study_of(row), row.number, row.worker, float(row.left_s)) for row in rows]
 
 
 def _eta_s(rows: Sequence[TicketRow], n_left: int) -> float | None:

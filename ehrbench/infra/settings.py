@@ -7,13 +7,22 @@ values that do not print, so they reach no log, traceback, MLflow run or bundle 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dotenv import dotenv_values
 
 from ehrbench.core.errors import ConfigError
+
+#: Settings that are addresses, and where the password belongs that must not stand in them.
+ADDRESSES = {
+    "artifacts_url": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "checkpoints_dir": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "aws_endpoint_url": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "mlflow_tracking_uri": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+}
 
 
 class Secret:
@@ -79,7 +88,23 @@ class Settings:
                 found[field.name] = Secret(text)
             else:
                 found[field.name] = text
+            if field.name in ADDRESSES:
+                refuse_password(name, text, ADDRESSES[field.name])
         return Settings(**found)  # type: ignore[arg-type]
+
+    @staticmethod
+    def load(env_file: Path, environ: MutableMapping[str, str]) -> Settings:
+        """Put what ``env_file`` says into ``environ``, where that says nothing, for all that reads it later.
+
+        Empty variables are taken out, so that a configuration's ``oc.env`` finds its default. Raises
+        ConfigError naming the variable that cannot be used.
+        """
+        file = dotenv_values(env_file, interpolate=False) if env_file.is_file() else {}
+        environ.update({name: text for name, text in file.items() if text and not environ.get(name)})
+        for field in fields(Settings):
+            if environ.get(field.name.upper()) == "":
+                del environ[field.name.upper()]
+        return Settings.read(None, environ)
 
     def require(self, *names: str) -> None:
         """Raise ConfigError naming the first of these fields that is not set."""
@@ -97,6 +122,16 @@ class Settings:
         if self.aws_default_region:
             options["client_kwargs"] = {"region_name": self.aws_default_region}
         return options
+
+
+def refuse_password(key: str, address: str, place: str) -> None:
+    """Raise ConfigError for ``user:password@`` in an address: those are shown, logged and written down."""
+    if re.search(r"://[^/?#]*@|://[^/@:]+:\D[^@]*@", address):
+        raise ConfigError(
+            key,
+            "holds a user or password, and addresses are shown",
+            f"use {place} in the environment or .env",
+        )
 
 
 def _port(name: str, text: str) -> int:

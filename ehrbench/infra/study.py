@@ -10,7 +10,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy import Engine, event
 
-from ehrbench.core.errors import StudyMismatch
+from ehrbench.core.errors import StorageError, StudyMismatch
 from ehrbench.core.ledger import Ledger, StudyKey
 from ehrbench.infra.database import PATIENCE_S, Database, guard_forks, patiently
 from ehrbench.infra.faults import DATABASE_FAULTS
@@ -20,10 +20,19 @@ from ehrbench.spine.space import Space
 
 
 def optuna_storage(database: Database) -> RDBStorage:
-    """Optuna's storage in ``database``; its tables are made by one worker while the others wait."""
+    """Optuna's storage in ``database``; its tables are made by one worker while the others wait.
+
+    Raises StorageError for tables that another version of Optuna made.
+    """
     url = database.url.render_as_string(hide_password=False)  # holds no password: see Database
     with setup_lock(database.engine):
-        storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), database.engine_arguments())
+        try:
+            storage = RDBStorage(url.replace("{", "{{").replace("}", "}}"), database.engine_arguments())
+        except RuntimeError as error:  # Optuna's word for tables of another version; databases raise others
+            raise StorageError(
+                f"{database.url.host or database.url.database}: Optuna's tables are not of version "
+                f"{optuna.__version__} — use the ehrbench that made them, or another database"
+            ) from error
     storage.engine.dispose()
     guard_forks(storage.engine)
     if storage.engine.dialect.name == "sqlite":

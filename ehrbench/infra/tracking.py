@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 500
 _LONGEST_PAUSE_S = 30.0
+_AWAY_S = 2.0  # what the end of a search waits for a server that did not answer last
 
 
 class MlflowTracker:
@@ -37,7 +38,7 @@ class MlflowTracker:
         self._replay = MlflowReplay(uri, experiment, spool_dir)
         self._news, self._closing = threading.Event(), threading.Event()
         self._left = 0
-        self._full = False
+        self._full = self._away = False
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -68,7 +69,7 @@ class MlflowTracker:
     def close(self, timeout_s: float = 30.0) -> int:
         self._closing.set()
         self._news.set()
-        self._thread.join(timeout_s)
+        self._thread.join(min(timeout_s, _AWAY_S) if self._away else timeout_s)
         if self._thread.is_alive():
             return self._spool.waiting() + self._left
         self._spool.close()
@@ -119,13 +120,13 @@ class MlflowTracker:
                 spool.done(offset)
                 for event in events:
                     self._replay.forget_files(event)
-                pause_s, quiet = 0.5, False
+                pause_s, quiet, self._away = 0.5, False, False
             except Exception as error:  # whatever MLflow raises: the spool keeps the calls
                 if not quiet:
                     logger.warning(
                         "MLflow does not answer, calls are kept in %s: %s", spool.path, _line(error)
                     )
-                quiet = True
+                quiet = self._away = True
                 self._replay.doubt()
                 if self._closing.is_set():
                     return False

@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 from hydra import compose, initialize_config_dir
 
 from ehrbench.app import searching
-from ehrbench.app.entry import check_models, guarded, spell_out
+from ehrbench.app.entry import begin, check_models, guarded, spell_out
 from ehrbench.core.errors import ConfigError
 from ehrbench.tasks.mortality import Mortality
 
@@ -50,6 +51,41 @@ def run(script: str, *arguments: str, data: Path) -> tuple[int, str]:
 def test_models_are_spelled_as_hydra_wants_them():
     spelled = spell_out(["search.py", "models=[a,b]", "model=c", "model.a.build.x=1", "n_trials=3"])
     assert spelled == ["search.py", "model=[a,b]", "model=[c]", "model.a.build.x=1", "n_trials=3"]
+
+
+@pytest.fixture
+def begin_with(tmp_path, monkeypatch):
+    """``entry.begin`` in a folder with this ``.env``, and everything as before afterwards."""
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def begin_(env_file: str) -> None:
+        (tmp_path / ".env").write_text(env_file)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["search.py", "models=[logistic]"])
+        environment = {name: value for name, value in os.environ.items() if name not in variables}
+        monkeypatch.setattr(os, "environ", environment)
+        begin()
+
+    variables = set(dotenv_values(ROOT / ".env.example"))
+    yield begin_
+    signal.signal(signal.SIGTERM, handler)
+
+
+def test_a_copy_of_the_example_changes_no_default(begin_with):
+    begin_with((ROOT / ".env.example").read_text())
+    assert sys.argv == ["search.py", "model=[logistic]"]
+    assert os.environ["OPTUNA_HOST"] == "localhost"
+    assert not {"ARTIFACTS_URL", "CHECKPOINTS_DIR", "MLFLOW_TRACKING_URI", "EHRBENCH_DATA"} & set(os.environ)
+
+
+def test_an_address_with_a_password_ends_before_hydra_could_print_it(begin_with, capsys):
+    with pytest.raises(SystemExit) as end:
+        begin_with("MLFLOW_TRACKING_URI=https://me:hunter2@mlflow.invalid\n")
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("ehrbench: MLFLOW_TRACKING_URI: holds a user or password")
+    assert "hunter2" not in error
+    assert len(error.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

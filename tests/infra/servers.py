@@ -20,6 +20,8 @@ from ehrbench.infra.database import Database
 from ehrbench.infra.settings import Secret, Settings
 
 PASSWORD = "p{a}:ss/w@rd%40"  # what breaks a URL or a format string
+#: MySQL 8's default, stricter than MariaDB's.
+SQL_MODE = "ONLY_FULL_GROUP_BY,STRICT_TRANS_TABLES,NO_ZERO_IN_DATE,NO_ZERO_DATE,ERROR_FOR_DIVISION_BY_ZERO"
 
 
 def free_port() -> int:
@@ -73,8 +75,9 @@ class Server(ABC):
 class MariaDb(Server):
     """A MariaDB with an account ``ehrbench`` that may do everything and one ``reader`` that only reads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         super().__init__(folder)
+        self.options = options
         if not shutil.which("mariadbd") or not shutil.which("mariadb-install-db"):
             absent("mariadb-server", "apt-get install mariadb-server")
         install = ["mariadb-install-db", "--no-defaults", "--auth-root-authentication-method=normal"]
@@ -100,6 +103,8 @@ class MariaDb(Server):
             f"--port={self.port}",
             "--bind-address=127.0.0.1",
             f"--pid-file={self.folder / 'm.pid'}",
+            f"--sql-mode={SQL_MODE},NO_ENGINE_SUBSTITUTION",
+            *self.options,
         ]
 
     def _connect(self) -> pymysql.Connection:

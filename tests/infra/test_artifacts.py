@@ -8,7 +8,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehrbench.core.errors import ConfigError, StorageError
@@ -66,6 +66,42 @@ def test_a_crash_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
 
 
+def test_a_fault_of_an_object_store_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients of object stores raise what is no OSError; a worker must stop, not spend its tickets on it."""
+    store = FileArtifacts(f"memory://{uuid.uuid4().hex}")
+
+    def away(*_: object, **__: object) -> None:
+        raise RuntimeError("Could not connect\nto the endpoint URL")
+
+    for name in ("exists", "cat_file", "rm_file"):
+        monkeypatch.setattr(store._files, name, away)
+    for call in (lambda: store.put(b"x"), lambda: store.get("0" * 64), lambda: store.drop("0" * 64)):
+        with pytest.raises(StorageError, match=r"\(Could not connect to the endpoint URL\) — check"):
+            call()
+
+
+def test_models_may_have_a_place_of_their_own(tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "weights").write_bytes(b"w" * 100)
+    before = FileArtifacts(tmp_path / "a")
+    old = before.put_folder(model)
+    (model / "weights").write_bytes(b"v" * 100)
+    store = FileArtifacts(tmp_path / "a", folders=tmp_path / "c")
+    new, predictions = store.put_folder(model), store.put(b"predictions")
+    assert not before.holds(new)
+    assert (tmp_path / "c" / new[:2] / new[2:]).is_file()
+    assert (tmp_path / "a" / predictions[:2] / predictions[2:]).is_file()
+    for digest, letter in ((old, b"w"), (new, b"v")):  # also what was stored before it had one
+        store.get_folder(digest, tmp_path / "out")
+        assert (tmp_path / "out" / "weights").read_bytes() == letter * 100
+        store.drop(digest)
+    assert not [path for path in (tmp_path / "c").rglob("*") if path.is_file()]
+    (tmp_path / "c" / "00").mkdir(exist_ok=True)
+    (tmp_path / "c" / "00" / "x.partial").touch()
+    assert [path.name for path in store.partial_files()] == ["x.partial"]
+
+
 def test_a_foreign_digest_is_refused(store: FileArtifacts) -> None:
     with pytest.raises(StorageError, match="not an artifact's digest"):
         store.get("../../etc/passwd")
@@ -98,6 +134,7 @@ def test_only_flat_folders(tmp_path: Path) -> None:
         unpack(b"x" * 1024, tmp_path / "out")
 
 
+@settings(deadline=None)  # the first call opens the file system
 @given(st.binary(max_size=200))
 def test_any_bytes(content: bytes) -> None:
     store = FileArtifacts("memory://any")

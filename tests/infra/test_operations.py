@@ -13,14 +13,14 @@ from optuna.trial import TrialState
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
-from ehrbench.infra.operations import doctor, export, status
+from ehrbench.infra.operations import doctor, export, leases, status
 from ehrbench.infra.study import optuna_storage, optuna_study
 from ehrbench.spine.mirror import by_ticket, mirror
 from ehrbench.spine.space import read_space
 
 from .ledger_conformance import DIGEST, KEY, Clock, a_fit
 
-FACTS = {"space": {"x": {"type": "float", "low": 0.0, "high": 1.0}}}
+FACTS = {"metric": "auroc", "space": {"x": {"type": "float", "low": 0.0, "high": 1.0}}}
 SPACE = read_space(FACTS["space"], "space")
 
 
@@ -56,8 +56,25 @@ def test_status(ledger: SqlLedger) -> None:
     assert (line.workers, line.fits, line.best) == (("w3",), 4, 0.2)
     assert line.helpers == ()
     assert line.eta_s == pytest.approx(30)  # three left, one each 10 s
-    assert status(ledger, direction="minimize")[0].best == 0.1
     assert status(ledger, "other") == []
+
+
+def test_best_is_the_least_where_less_is_better(ledger: SqlLedger) -> None:
+    ledger.open_study(KEY, DIGEST, {"metric": "brier"})
+    for value in (0.2, 0.1):
+        ticket = ledger.claim(KEY, 2, "w")
+        assert ticket is not None
+        ledger.finish(ledger.start(ticket, {}, 0), "complete", value)
+    assert status(ledger)[0].best == 0.1
+
+
+@pytest.mark.usefixtures("study")
+def test_leases(ledger: SqlLedger, clock: Clock) -> None:
+    (lease,) = leases(ledger, "study")
+    assert (lease.study, lease.number, lease.worker, lease.left_s) == (KEY, 3, "w3", 50)
+    clock.now += 70
+    assert leases(ledger)[0].left_s == -20
+    assert leases(ledger, "other") == []
 
 
 @pytest.mark.usefixtures("study")

@@ -40,6 +40,41 @@ def test_secrets_do_not_print() -> None:
         pickle.dumps(settings)
 
 
+def test_loading_fills_in_what_the_environment_leaves_open_and_takes_out_what_is_empty(
+    tmp_path: Path,
+) -> None:
+    """``oc.env`` of the configuration takes an empty variable for a value."""
+    file = tmp_path / ".env"
+    file.write_text("OPTUNA_HOST=filehost\nOPTUNA_PASSWORD='p${HOME}'\nARTIFACTS_URL=\nLOGS_DIR=logs\nX=1\n")
+    environ = {"OPTUNA_HOST": "envhost", "MLFLOW_TRACKING_URI": "", "LOGS_DIR": "", "HOME": "/home/me"}
+    settings = Settings.load(file, environ)
+    assert (settings.optuna_host, settings.logs_dir) == ("envhost", "logs")
+    assert settings.optuna_password.reveal() == "p${HOME}"
+    given = {"OPTUNA_HOST": "envhost", "OPTUNA_PASSWORD": "p${HOME}", "LOGS_DIR": "logs", "X": "1"}
+    assert environ == given | {"HOME": "/home/me"}
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("MLFLOW_TRACKING_URI", "https://me:hunter2@mlflow.invalid/x"),
+        ("MLFLOW_TRACKING_URI", "https://hunter2@mlflow.invalid"),
+        ("MLFLOW_TRACKING_URI", "mysql+pymysql://me:hunter2/@db.invalid/mlflow"),
+        ("ARTIFACTS_URL", "s3://AKIA:hunter2@bucket/x"),
+        ("CHECKPOINTS_DIR", "sftp://me:hunter2@host/x"),
+    ],
+)
+def test_an_address_with_a_password_is_refused_and_not_shown(name: str, address: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}: holds a user or password") as caught:
+        Settings.read(None, {name: address})
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["http://host:5000/x", "sqlite:////tmp/a@b/x.db", "/a@b/c", "s3://b/p:q"])
+def test_addresses_without_one(address: str) -> None:
+    assert Settings.read(None, {"MLFLOW_TRACKING_URI": address}).mlflow_tracking_uri == address
+
+
 def test_require_names_the_variable() -> None:
     with pytest.raises(ConfigError, match="OPTUNA_USER"):
         Settings(optuna_host="h").require("optuna_host", "optuna_user")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +105,61 @@ def test_calls_cost_the_caller_little(tmp_path: Path) -> None:
     started = time.perf_counter()
     assert tracker.close(0.2) == 1000
     assert time.perf_counter() - started < 2
+
+
+class Busy(BaseHTTPRequestHandler):
+    """A server that answers everything with ``code``: 507 when its disk is full."""
+
+    code = 507
+
+    def answer(self) -> None:
+        body = b'{"error_code": "INTERNAL_ERROR", "message": "No space left on device"}'
+        self.send_response(self.code)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_PATCH = answer
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+class Broken(Busy):
+    code = 500
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """A server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@contextmanager
+def answering(handler: type[Busy]) -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize("server", [silent, partial(answering, Busy), partial(answering, Broken)])
+def test_a_server_that_takes_nothing_delays_nothing_and_loses_nothing(
+    server: Callable[[], AbstractContextManager[str]], tmp_path: Path, sqlite_uri: str
+) -> None:
+    with server() as uri:
+        tracker = MlflowTracker(uri, "e", tmp_path / "spool")
+        started = time.perf_counter()
+        track_search(tracker, tmp_path)
+        assert time.perf_counter() - started < 3
+        started = time.perf_counter()
+        assert tracker.close(1) == 1 + N_TRIALS * (N_STEPS + 4)
+        assert time.perf_counter() - started < 5
+    os.close(tracker._spool._descriptor)  # as the process's end would: the spool is an orphan now
+    assert MlflowTracker(sqlite_uri, "e", tmp_path / "spool").close(120) == 0
+    check_search(sqlite_uri)
 
 
 def test_a_refused_call_blocks_nothing(tmp_path: Path, sqlite_uri: str) -> None:

@@ -1,0 +1,92 @@
+"""Opening a search: whatever would refuse it later refuses it here, in one line, before anything is changed.
+
+The server is asked before data are read, which takes longer; the studies are compared before the first row
+is written, and before the tracker is told of the search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ehrbench.app.checking import Settings, Tracking
+from ehrbench.app.wiring import Wired, make_tracker, wire
+from ehrbench.core.errors import ConfigError, EhrbenchError, StorageError, StudyMismatch
+from ehrbench.core.ledger import StudyKey
+from ehrbench.core.progress import Progress
+from ehrbench.infra.database import Database
+from ehrbench.infra.settings import Settings as Environment
+from ehrbench.spine.search import Search
+
+
+def open_search(config: Mapping[str, Any], settings: Settings, study_name: str, progress: Progress) -> Wired:
+    """``wire``, for a search that is going to write.
+
+    Raises StorageError, ConfigError or StudyMismatch for a search that could not go on, and StorageError for
+    an account that may only read.
+    """
+    if settings.storage.kind == "mysql":
+        Database.mysql(Environment.read()).check()
+    untracked = settings.model_copy(update={"tracker": Tracking(kind="none")})
+    wired = wire(config, untracked, study_name, progress)
+    Database.of(settings.storage.kind, Path(settings.storage.path), Environment.read()).check_writable()
+    check_studies(wired.search)
+    backend = replace(wired.search.backend, tracker=make_tracker(settings))
+    return replace(wired, search=replace(wired.search, backend=backend), settings=settings)
+
+
+def check_studies(search: Search) -> None:
+    """Raise for studies of this name that are not this search's.
+
+    StudyMismatch: of another task, or of other data, folds, space, metric or settings. ConfigError: with
+    more trials than this search asks for.
+    """
+    ledger = search.backend.ledger
+    known = ledger.studies(search.study_name)
+    if others := {key.task for key in known} - {search.task}:
+        raise StudyMismatch(
+            f"study_name: {search.study_name} is a search of task {min(others)}, not {search.task} — take "
+            f"another study_name"
+        )
+    for fold in search.split.all_folds:
+        for model, contender in search.contenders.items():
+            key = StudyKey(search.study_name, search.task, model, fold.index)
+            if key not in known:
+                continue
+            search.study(model, fold)  # compares it with what the ledger holds
+            n_tickets = len(ledger.tickets(key))
+            if n_tickets > contender.n_trials:
+                raise ConfigError(
+                    "n_trials",
+                    f"{contender.n_trials} is fewer than the {n_tickets} trials that study {key} already has",
+                    f"ask for at least {n_tickets}, or take another study_name",
+                )
+
+
+@contextmanager
+def run_folder(runs_dir: str, name: str) -> Iterator[Path]:
+    """The run's folder, made and tried. After a refusal, what is empty and was made for it is removed.
+
+    Raises StorageError where it cannot be written.
+    """
+    folder = Path(runs_dir) / name
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise StorageError(
+            f"runs_dir: {folder} cannot be written ({error.strerror}) — name another with runs_dir=FOLDER"
+        ) from error
+    try:
+        yield folder
+    except EhrbenchError:
+        with suppress(OSError):  # one of them is in use
+            for place in made:
+                place.rmdir()
+        raise
