@@ -35,15 +35,24 @@ def write_predictions(path: Path, wired: Wired, outcome: Outcome) -> None:
 
 
 def write_records(path: Path, wired: Wired) -> None:
-    """Group, set, subgroups and flags of every record; ``group`` as the folds see it."""
+    """Group, set, outcomes, subgroups and flags of every record; ``group`` as the folds see it."""
     cohort, records = wired.cohort, wired.cohort.records
-    columns = {f"subgroup.{name}": values for name, values in records.subgroups.items()}
+    columns = {f"outcome.{name}": _outcome(records, c) for c, name in enumerate(wired.search.target.classes)}
+    columns |= {f"subgroup.{name}": values for name, values in records.subgroups.items()}
     columns |= {f"flag.{name}": values.astype(int) for name, values in records.flags.items()}
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["record", "group", "set", *columns])
         groups = wired.search.dataset.groups
         writer.writerows(zip(records.ids, groups, cohort.set_of, *columns.values(), strict=True))
+
+
+def _outcome(records: Records, c: int) -> np.ndarray:
+    """(N,) 1 where a unit of the record has class ``c``, 0 where none has, empty where no label is known."""
+    y, owner = records.labels[:, c], records.unit_record
+    positive = np.bincount(owner, weights=np.nan_to_num(y), minlength=len(records)) > 0
+    known = np.bincount(owner, weights=~np.isnan(y), minlength=len(records)) > 0
+    return np.where(known, positive.astype(int).astype(str), "")
 
 
 def write_skipped(path: Path, wired: Wired) -> None:

@@ -8,21 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehrbench.core.types import BoolArray
-from ehrbench.report.run import Run
+from ehrbench.report.run import Run, in_order
 
 
 @dataclass(frozen=True)
 class CohortRow:
     """One level: its records, their share of all, and how many of the labelled ones have each class.
 
-    with_outcome: class -> (records with it, share of the labelled records of this level).
+    parts: of the training records, and of the outer-test ones, the share at this level; None where all are
+        tested.
+    with_outcome: class -> (records with it, share of this level's records with a known label; None where
+        there are none).
     """
 
     family: str
     level: str
     n: int
     share: float
-    with_outcome: dict[str, tuple[int, float]]
+    parts: tuple[float, float] | None
+    with_outcome: dict[str, tuple[int, float | None]]
 
 
 @dataclass(frozen=True)
@@ -61,30 +65,47 @@ class Called:
 
 def cohort_table(run: Run) -> list[CohortRow]:
     """All records first, then sets, subgroups and flags, level by level."""
-    n, classes = len(run.records), run.target.classes
-    labelled = np.zeros(n, dtype=bool)
-    positive = {name: np.zeros(n, dtype=bool) for name in classes}
-    for fold in run.folds:
-        labelled[fold.record[(~np.isnan(fold.y)).any(axis=1)]] = True
-        for c, name in enumerate(classes):
-            positive[name][fold.record[fold.y[:, c] == 1]] = True
+    n = len(run.records)
+    tested = np.zeros(n, dtype=bool)
+    tested[np.concatenate([fold.record for fold in run.folds])] = True
+    outcomes = _outcomes(run)
 
     def row(family: str, level: str, inside: BoolArray) -> CohortRow:
-        known = max(int((inside & labelled).sum()), 1)
-        counts = {name: int((inside & has).sum()) for name, has in positive.items()}
-        shares = {name: (count, count / known) for name, count in counts.items()}
-        return CohortRow(family, level, int(inside.sum()), float(inside.mean()), shares)
+        counts = {}
+        for name, (known, positive) in outcomes.items():
+            count, of = int((inside & positive).sum()), int((inside & known).sum())
+            counts[name] = (count, count / of if of else None)
+        parts = None if tested.all() else (float(inside[~tested].mean()), float(inside[tested].mean()))
+        return CohortRow(family, level, int(inside.sum()), float(inside.mean()), parts, counts)
 
     rows = [row("", "all records", np.ones(n, dtype=bool))]
     families = {"set": run.records["set"], **run.column("subgroup")}
     for family, column in families.items():
         values = column.to_numpy(dtype=str)
-        levels = sorted(set(values))
+        levels = in_order(values)
         if family != "set" or len(levels) > 1:
             rows += [row(family, level, values == level) for level in levels]
     for name, flag in run.column("flag").items():
         rows.append(row("flag", name.replace("_", " "), flag.to_numpy(dtype=bool)))
     return rows
+
+
+def _outcomes(run: Run) -> dict[str, tuple[BoolArray, BoolArray]]:
+    """Class -> (N,) whether a record's label is known, and whether one of its units has the class.
+
+    From records.csv; older runs have none there, and only the labels of tested records are known.
+    """
+    columns = run.column("outcome")
+    if columns:
+        values = {name: columns[name].to_numpy(dtype=str) for name in run.target.classes}
+        return {name: (v != "", v == "1") for name, v in values.items()}
+    n = len(run.records)
+    found = {name: (np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)) for name in run.target.classes}
+    for fold in run.folds:
+        for c, name in enumerate(run.target.classes):
+            found[name][0][fold.record[~np.isnan(fold.y[:, c])]] = True
+            found[name][1][fold.record[fold.y[:, c] == 1]] = True
+    return found
 
 
 def tested_records(run: Run) -> int:

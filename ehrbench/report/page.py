@@ -36,6 +36,8 @@ from ehrbench.report.run import ENSEMBLE, Run, fold_values, read_run
 from ehrbench.report.svg import N_COLOURS
 
 N_BOOTSTRAP = 1000
+#: Metrics side by side that a page, and paper, has room for.
+MOST_COLUMNS = 8
 #: Curves need percentiles at each x, not tails of one number: fewer replicates do.
 MOST_CURVE_REPLICATES = 300
 
@@ -49,14 +51,18 @@ class ClassCurves:
 
 
 def write_report(
-    folder: Path, *, seed: int = 0, n_bootstrap: int = N_BOOTSTRAP, progress: Progress = SILENT
+    folder: Path, *, seed: int | None = None, n_bootstrap: int | None = None, progress: Progress = SILENT
 ) -> Path:
     """Write ``<folder>/report.html``, and its figures under ``<folder>/figures``; return the page's path.
 
+    seed, n_bootstrap: of the run itself unless given, so that a page written again is the same page.
     Raises BundleError naming a file of the folder that is missing, altered or malformed; StorageError
     when the page cannot be written.
     """
     run = read_run(folder)
+    seed = int(run.summary["seed"]) if seed is None else seed
+    if n_bootstrap is None:
+        n_bootstrap = min(N_BOOTSTRAP, (run.config.get("report") or {}).get("n_bootstrap", N_BOOTSTRAP))
     context = report_context(run, seed=seed, n_bootstrap=n_bootstrap, progress=progress)
     write_pictures(run.folder, context, "SIMULATED" if run.summary["cohort"] == "simulated" else "")
     return write_page(run.folder / "report.html", render("report.html.j2", context))
@@ -101,6 +107,7 @@ def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress 
     return {
         "run": run,
         "summary": run.summary,
+        "per_table": _per_table(len(run.metrics)),
         "titles": {m.name: m.title for m in run.metrics},
         "colours": colours,
         "figures": drawn,
@@ -121,6 +128,11 @@ def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress 
         "tripod": tripod.tripod(run),
         "options": {"seed": seed, "n_bootstrap": n_bootstrap},
     }
+
+
+def _per_table(n_metrics: int) -> int:
+    """Columns of metrics in a table, so that several tables are about as wide and none is too wide."""
+    return -(-n_metrics // -(-n_metrics // MOST_COLUMNS))
 
 
 def colours_of(run: Run) -> dict[str, str]:

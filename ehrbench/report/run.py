@@ -9,7 +9,8 @@ are computed again from the predictions and must agree with the summary (``check
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,8 @@ class Run:
     """One finished search.
 
     models: names in the summary's order, the ensemble among them where there is one.
-    folds: outer test folds; ``records`` (N rows): record, group, set, subgroup.<name>…, flag.<name>….
+    folds: outer test folds; ``records`` (N rows): record, group, set, outcome.<class>…, subgroup.<name>…,
+        flag.<name>….
     trials: one row a ticket, with ``value`` a number or NaN and ``params`` a mapping.
     digests: SHA-256 of every file read.
     """
@@ -99,6 +101,21 @@ class Run:
         return {
             c.split(".", 1)[1]: self.records[c] for c in map(str, self.records) if c.startswith(f"{prefix}.")
         }
+
+
+def in_order(levels: Iterable[str]) -> list[str]:
+    """Levels of a subgroup as a reader expects them: by their first number, words by letter after them.
+
+    >>> in_order(["40-54", "85 and over", "under 40", "unknown"])
+    ['under 40', '40-54', '85 and over', 'unknown']
+    """
+
+    def place(level: str) -> tuple[bool, float, str]:
+        number = re.search(r"\d+(\.\d+)?", level)
+        below = level.lower().startswith(("under", "below", "less", "up to", "<", "≤"))
+        return number is None, float(number[0]) - 0.5 * below if number else 0.0, level
+
+    return sorted(set(levels), key=place)
 
 
 def read_run(folder: Path | str) -> Run:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def calibration(
         "Predicted probability", "Observed share"
     )
     plot.line([0, top], [0, top], "reference")
-    _draw(plot, {m: c.smooth for m, c in drawn.items()}, colours)
+    _draw(plot, {m: _below(c.smooth, top) for m, c in drawn.items()}, colours)
     for m, c in drawn.items():
         for x, y, n in zip(c.groups.x, c.groups.y, c.size, strict=True):
             tip = f"{m}: predicted {x:.3f}, observed {y:.3f}, {int(n):,} units"
@@ -117,6 +118,12 @@ def decision(
     return Figure(f"decision-{key}", title, caption, plot.svg(), models=_legend(drawn, colours))
 
 
+def _below(curve: curves.Curve, top: float) -> curves.Curve:
+    """The curve and its band as far as the frame goes."""
+    y, low, high = (np.minimum(v, top) for v in (curve.y, curve.low, curve.high))
+    return replace(curve, y=y, low=low, high=high)
+
+
 def _draw(plot: Plot, drawn: Mapping[str, curves.Curve], colours: Colours) -> None:
     for m, curve in drawn.items():
         plot.band(curve.x, curve.low, curve.high, colours[m])
@@ -135,9 +142,8 @@ def _left_out(drawn: Mapping[str, curves.Curve]) -> str:
 
 def _bands(unusable: Sequence[str]) -> str:
     missing = f" Not drawn: {', '.join(unusable)} ({NAN})." if unusable else ""
-    return (
-        f"Band: pointwise {number(100 * curves.LEVEL)} % group bootstrap, given the fitted models.{missing}"
-    )
+    level = f"{number(100 * curves.LEVEL)}\u00a0%"  # no line ends between them
+    return f"Band: pointwise {level} group bootstrap, given the fitted models.{missing}"
 
 
 def _prevalence(counts: Mapping[str, ScoreCounts]) -> float:

@@ -104,7 +104,8 @@ def course(found: Mapping[str, Any]) -> Figure:
         if one := outcomes.get(name):
             plot.band(x, np.array(one["low"]), np.array(one["high"]), f"{colour} shown")
             plot.line(x, one["mean"], f"{colour} solid", f"{names[name]}, mean of {one['n']}")
-            plot.text(x[-1], one["mean"][-1] + top * 0.04, f"{names[name]} ({one['n']})", anchor="end")
+            words = f"{names[name]} ({one['n']})"
+            plot.text(x[-1], one["mean"][-1] + top * 0.04, words, "note haloed", anchor="end")
     caption = (
         "At each hour the outer folds' ensembles are asked again with what had been measured by then, as if "
         "nothing came after. Lines: means; bands: 10th to 90th percentile. The models were trained on whole "

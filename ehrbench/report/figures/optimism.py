@@ -30,10 +30,11 @@ def optimism(run: Run, colours: Mapping[str, str]) -> Figure:
         plot.line([inner, outer], [y, y], f"{kind} thick")
         plot.dot(inner, y, f"{kind} hollow", 5.5, f"{model}: inner {number(inner)}")
         plot.dot(outer, y, kind, 5.5, f"{model}: outer {number(outer)}")
-        words = f"{'inner' if gap > 0 else 'outer'} better by {number(abs(gap), 2)}"
-        plot.text_at(
-            plot.at_x(float(np.mean([inner, outer]))), plot.at_y(y) - 11, words, "note", anchor="middle"
-        )
+        size = number(abs(gap), 2) if abs(gap) >= 0.001 else "less than 0.001"
+        words = f"{'inner' if gap > 0 else 'outer'} better by {size}"
+        half = 3.2 * len(words)  # of the text's width, which must stay inside the picture
+        middle = float(np.clip(plot.at_x((inner + outer) / 2), 104 + half, plot.width - half))
+        plot.text_at(middle, plot.at_y(y) - 11, words, "note", anchor="middle")
     caption = (
         "Hollow: mean over outer folds of the chosen trial's inner score, the best of its budget and so too "
         "good by choice. Filled: the same procedure on the outer test, with the inner models averaged (which "

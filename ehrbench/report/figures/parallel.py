@@ -34,7 +34,7 @@ def parallel(run: Run, model: str, axes: Sequence[Axis]) -> Figure:
         tip = f"fold {folds[i]}: {run.metric.title} {number(values[i])}"
         plot.line([*x, len(axes)], [*y, float(rank[i])], f"rank{min(int(rank[i] * 5), 4)}", tip)
     for k, axis in enumerate(axes):
-        _draw_axis(plot, k, axis)
+        _draw_axis(plot, k, axis, int(gap / 6.2))
     _draw_scale(plot, len(axes), run.metric.title)
     caption = (
         "Each line is a trial; the last axis is its rank by inner score within its outer fold, and the "
@@ -53,10 +53,11 @@ def _rank(run: Run, trials: object) -> np.ndarray:
     return np.where(size > 1, (by_fold.rank(method="average") - 1) / np.maximum(size - 1, 1), 1.0)
 
 
-def _draw_axis(plot: Plot, k: int, axis: Axis) -> None:
+def _draw_axis(plot: Plot, k: int, axis: Axis, most: int) -> None:
+    """most: letters that its name has room for."""
     x, top, bottom = plot.at_x(k), plot.margins[2], plot.height - plot.margins[3]
     plot.raw(f'<path class="axis" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>')
-    words = axis.name if len(axis.name) <= 17 else axis.name[:16] + "…"
+    words = axis.name if len(axis.name) <= most else axis.name[: most - 1] + "…"
     plot.text_at(x, 16 if k % 2 == 0 else 32, words, "axis-name", anchor="middle")
     if axis.choices:
         for choice in axis.choices:
