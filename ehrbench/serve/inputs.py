@@ -18,6 +18,7 @@ from ehrbench.serve.problems import Problem
 from ehrbench.serve.settings import ServeSettings
 
 BODY = "request"  # what a record is called that came without a file name
+_PATIENCE = 8
 
 
 async def read_inputs(request: Request, settings: ServeSettings) -> list[RawInput]:
@@ -52,16 +53,24 @@ async def read_inputs(request: Request, settings: ServeSettings) -> list[RawInpu
 
 
 async def _read_body(request: Request, most: int) -> bytes:
-    """The whole body; Problem 413 as soon as it is known to be larger than ``most`` bytes."""
+    """The whole body; Problem 413 where it is larger than ``most`` bytes.
+
+    A client that is cut off while it sends sees a broken connection, not the answer: so what is too much is
+    read to its end and thrown away, up to ``_PATIENCE`` times ``most``.
+    """
     too_large = Problem(413, f"the body is larger than {most} bytes", remedy="post fewer records at once")
     declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > most:
+    if declared.isdigit() and int(declared) > _PATIENCE * most:
         raise too_large
-    body = bytearray()
+    body, n_bytes = bytearray(), 0
     async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise too_large
+        n_bytes += len(chunk)
+        if n_bytes <= most:
+            body += chunk
+        elif n_bytes > _PATIENCE * most:
+            break
+    if n_bytes > most:
+        raise too_large
     return bytes(body)
 
 

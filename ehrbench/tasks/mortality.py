@@ -227,7 +227,10 @@ def _outcomes(
     if len(set(ids)) < len(ids):
         seen: set[str] = set()
         twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
-        raise DataError("stands twice in the records", record=twice, remedy=f"keep one of them, or {GET}")
+        where = ", ".join(path.name for path in raw.values())
+        raise DataError(
+            "stands twice in the records", file=where, record=twice, remedy=f"keep one of them, or {GET}"
+        )
     known: dict[str, Outcome] = {}
     for one in read:
         known |= one

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -80,6 +82,17 @@ def test_serves_and_drains_on_sigterm(bundle_dir: Path) -> None:
     assert len(answers[0].json()["predictions"]) == 20_000
     assert process.returncode == 0, err
     assert out.strip() == "[]"  # and nothing of the training stack was imported
+
+
+def test_a_client_that_sends_too_much_is_told_so(bundle_dir: Path) -> None:
+    body = b"x" * (2 * ServeSettings().max_body_bytes)
+    with serving(bundle_dir) as (_, url):  # urllib sends all before it reads, as many clients do
+        request = urllib.request.Request(f"{url}/predict", body, {"Content-Type": "text/plain"})
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request, timeout=60)
+        answer = json.load(refused.value)
+    assert refused.value.code == 413
+    assert "post fewer records at once" in answer["error"]["remedy"]
 
 
 def test_an_interrupt_ends_well(bundle_dir: Path) -> None:

@@ -172,7 +172,7 @@ def harm_a_record(folder):
         (harm_outcome_value, "record 11", "'yes' is not 0 or 1"),
         (harm_outcome_days, "Survival", "'soon' is no number of days"),
         (harm_outcome_width, "Outcomes-a.txt", "line 2 has 3 columns, not 6"),
-        (harm_same_record_twice, "record 11", "stands twice"),
+        (harm_same_record_twice, "file set-a.tar.gz, set-b.tar.gz, record 11", "stands twice"),
         (harm_many_rows, "Time in line 8", "'99:99' is not a time HH:MM; 1 faults in 20 rows"),
         (harm_a_record, "12.txt", "does not begin with Time,Parameter,Value"),
     ],
