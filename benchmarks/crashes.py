@@ -50,6 +50,7 @@ def check(database: Database, folder: Path, n_trials: int) -> str:
     """Raise AssertionError unless all is exact; what was there, in words."""
     study = sleeping_study(database, folder, n_trials=n_trials, n_folds=N_FOLDS)
     check_exact(study, folder / "log", N_FOLDS)
+    study.publish(last=True)  # as whoever concludes a search does
     rows = study.setting.ledger.tickets(KEY)
     trials = optuna.load_study(study_name=str(KEY), storage=optuna_storage(database)).get_trials()
     shown = Counter(trial.state.name for trial in trials)

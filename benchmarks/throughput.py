@@ -2,18 +2,26 @@
 
     python -m benchmarks.throughput --workers 32 --rounds 5
 
-Times run from the moment all workers are ready until the last has stopped. A trial here is two fits of half
-the time each, with lease, ledger, artifacts and the copy for dashboards.
+Before the clock starts every worker, ours and plain alike, imports what it needs, connects, and spends a
+small study of its own in an SQLite file, so that the search is timed and not Python's start. Times run from
+the moment all workers are ready until the last has stopped. ``steady`` is the share of their time that
+workers slept between the first round and the last one. CPU is user and system time after the start, of all
+workers and of the server: unlike the rest it means something on a busy machine.
+
+A trial here is two fits of half the time each, with lease, ledger, artifacts and the copy for dashboards.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -29,54 +37,120 @@ from tests.spine.sleeping import KEY, check_exact, sleeping_study
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__])
 PLAIN = "plain"
-
-Work = Callable[[Database, Path, int, float, Barrier], None]
-
-
-def ours(database: Database, folder: Path, n_trials: int, seconds: float, ready: Barrier) -> None:
-    study = sleeping_study(database, folder, n_trials=n_trials, seconds=seconds / 2)
-    ready.wait()
-    while not study.spent():
-        study.run(SILENT)
-        time.sleep(0.02)
+#: Trials before the clock starts: more than the sampler draws at random.
+WARM_UP = 15
+#: How often an idle worker looks again, in seconds.
+POLL_S = 0.2
+#: Sleeps of a trial.
+SLEEPS = {"ours": 2, "plain": 1}
 
 
-def plain(database: Database, folder: Path, n_trials: int, seconds: float, ready: Barrier) -> None:
+def ours(database: Database, folder: Path, n_trials: int, seconds: float) -> Callable[[], None]:
+    study = sleeping_study(database, folder, n_trials=n_trials, seconds=seconds / SLEEPS["ours"])
+
+    def go() -> None:
+        while not study.spent():
+            if not study.run(SILENT) and not study.help(SILENT):
+                time.sleep(POLL_S)
+
+    return go
+
+
+def plain(database: Database, folder: Path, n_trials: int, seconds: float) -> Callable[[], None]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(constant_liar=True)
-    study = optuna.load_study(study_name=PLAIN, storage=optuna_storage(database), sampler=sampler)
+    study = optuna.create_study(
+        study_name=PLAIN,
+        storage=optuna_storage(database),
+        sampler=optuna.samplers.TPESampler(constant_liar=True),
+        direction="maximize",
+        load_if_exists=True,
+    )
 
     def objective(trial: optuna.Trial) -> float:
         x, n = trial.suggest_float("x", 0, 1), trial.suggest_int("n", 1, 9)
+        with (folder / "log").open("a") as file:
+            file.write(f"{trial.number} {time.time()}\n")
         time.sleep(seconds)
         return x / n
 
+    return lambda: study.optimize(objective, callbacks=[MaxTrialsCallback(n_trials)])
+
+
+Work = Callable[[Database, Path, int, float], Callable[[], None]]
+
+
+def worker(
+    work: Work,
+    database: Database,
+    folder: Path,
+    n_trials: int,
+    seconds: float,
+    ready: Barrier,
+    cpu_s: SimpleQueue[float],
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        work(Database.sqlite(Path(name) / "warm.db"), Path(name), WARM_UP, 0.0)()
+    go = work(database, folder, n_trials, seconds)
     ready.wait()
-    study.optimize(objective, callbacks=[MaxTrialsCallback(n_trials)])
+    began = time.process_time()
+    go()
+    cpu_s.put(time.process_time() - began)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds; CPU of all workers together."""
+
+    wall_s: float
+    workers_s: float
+    server_s: float
 
 
 def measure(
-    work: Work, database: Database, folder: Path, workers: int, n_trials: int, seconds: float
-) -> float:
-    """Wall seconds of ``workers`` processes that spend ``n_trials``."""
+    work: Work,
+    server: MariaDb,
+    database: Database,
+    folder: Path,
+    workers: int,
+    n_trials: int,
+    seconds: float,
+) -> Measured:
+    """``workers`` processes that spend ``n_trials``."""
     folder.mkdir(parents=True)
-    if work is plain:
-        optuna.create_study(study_name=PLAIN, storage=optuna_storage(database), direction="maximize")
-    else:
-        sleeping_study(database, folder, n_trials=n_trials)
-    ready = PROCESSES.Barrier(workers + 1)
-    arguments = (database, folder, n_trials, seconds, ready)
-    processes = [PROCESSES.Process(target=work, args=arguments) for _ in range(workers)]
+    work(database, folder, n_trials, seconds)  # makes the tables
+    ready, cpu_s = PROCESSES.Barrier(workers + 1), PROCESSES.SimpleQueue()
+    arguments = (work, database, folder, n_trials, seconds, ready, cpu_s)
+    processes = [PROCESSES.Process(target=worker, args=arguments) for _ in range(workers)]
     for process in processes:
         process.start()
     ready.wait()
-    began = time.perf_counter()
+    began, server_began = time.perf_counter(), server_cpu_s(server)
     for process in processes:
         process.join()
     taken = time.perf_counter() - began
+    server_s = server_cpu_s(server) - server_began
+    if any(process.exitcode for process in processes):
+        raise RuntimeError("a worker failed: its traceback stands above")
+    workers_s = sum(cpu_s.get() for _ in processes)
     if work is ours:
         check_exact(sleeping_study(database, folder, n_trials=n_trials), folder / "log", 2)
-    return taken
+    return Measured(taken, workers_s, server_s)
+
+
+def server_cpu_s(server: MariaDb) -> float:
+    """User and system seconds of the server's process (Linux: proc(5), fields 14 and 15 of stat)."""
+    assert server.process is not None
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def steady(log: Path, workers: int, sleeps: int, seconds: float) -> float | None:
+    """Share of the workers' time spent asleep between the first round and the last; None of few rounds."""
+    times = sorted(float(line.split()[1]) for line in log.read_text().splitlines())
+    inner = times[sleeps * workers : -sleeps * workers]
+    if len(inner) < 2 * sleeps * workers or not seconds:
+        return None
+    return (len(inner) - 1) * seconds / sleeps / (workers * (inner[-1] - inner[0]))
 
 
 def compare(server: MariaDb, folder: Path, workers: int, n_trials: int, seconds: float) -> None:
@@ -84,19 +158,24 @@ def compare(server: MariaDb, folder: Path, workers: int, n_trials: int, seconds:
     for work in (ours, plain):
         name = f"{work.__name__}_{workers}_{int(1000 * seconds)}"
         database = server.database(name)
-        taken = measure(work, database, folder / name, workers, n_trials, seconds)
+        spent = measure(work, server, database, folder / name, workers, n_trials, seconds)
         ideal = -(-n_trials // workers) * seconds
         study = optuna.load_study(
             study_name=PLAIN if work is plain else str(KEY), storage=optuna_storage(database)
         )
         states = Counter(trial.state.name for trial in study.get_trials(deepcopy=False))
-        share = (
-            f", {ideal / taken:.1%} of ideal" if seconds else f", {1000 * taken / n_trials:.1f} ms a trial"
-        )
+        each = 1000 / n_trials
+        said = [f"{n_trials} asked, {dict(states)} made, {spent.wall_s:6.2f} s"]
+        if seconds:
+            said.append(f"{ideal / spent.wall_s:.1%} of ideal")
+        else:
+            said.append(f"{each * spent.wall_s:.1f} ms a trial")
+        share = steady(folder / name / "log", workers, SLEEPS[work.__name__], seconds)
+        if share is not None:
+            said.append(f"steady {share:.1%}")
+        said.append(f"CPU a trial {each * spent.workers_s:.1f} ms + server {each * spent.server_s:.1f} ms")
         print(
-            f"{work.__name__:5} {workers:2} workers, {seconds:4.2f} s a trial: {n_trials} asked, "
-            f"{dict(states)} made, {taken:6.2f} s{share}",
-            flush=True,
+            f"{work.__name__:5} {workers:2} workers, {seconds:4.2f} s a trial: {', '.join(said)}", flush=True
         )
 
 

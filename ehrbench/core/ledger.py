@@ -257,3 +257,7 @@ class Ledger(ABC):
     def spent(self, key: StudyKey) -> int:
         """Tickets that are complete, pruned or failed."""
         return sum(t.state in SPENT for t in self.tickets(key))
+
+    def claimed(self, key: StudyKey) -> int:
+        """Tickets that workers hold."""
+        return sum(t.state == "claimed" for t in self.tickets(key))

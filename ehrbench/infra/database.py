@@ -87,7 +87,8 @@ class Database:
         """Keyword arguments of ``create_engine``, for the ledger's engine and for Optuna's."""
         arguments: dict[str, Any] = {"connect_args": dict(self.connect_args), "hide_parameters": True}
         if self.url.get_backend_name() == "mysql":
-            arguments |= {"pool_pre_ping": True, "pool_recycle": 1800, "isolation_level": "READ COMMITTED"}
+            # no ping before each use: ``patiently`` repeats what meets a dead connection
+            arguments |= {"pool_recycle": 1800, "isolation_level": "READ COMMITTED"}
         return arguments
 
     @cached_property

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, literal, or_, select
 
 from ehrbench.infra.schema import fit_leases, fits, tickets
 
@@ -39,33 +39,33 @@ def helpable(study_id: int, n_folds: int, now: Seconds) -> Select[Any]:
     return select(tickets.c.number).where(running(study_id, now), free).order_by(tickets.c.number)
 
 
-def fold_for_holder(
-    connection: Connection, study_id: int, number: int, n_folds: int, now: Seconds
-) -> int | None:
-    """The lowest fold that has no Fit and no living helper."""
-    return _lowest(connection, study_id, number, n_folds, fit_leases.c.lease_until >= now)
+def take(connection: Connection, study_id: int, number: int, n_folds: int, now: Seconds) -> int | None:
+    """The lowest fold that has no Fit and no living helper; a silent one writes nothing more for it."""
+    folds = _folds(connection, study_id, number, fit_leases.c.lease_until >= now)
+    fold = next((fold for fold in range(n_folds) if not folds.get(fold)), None)
+    if fold in folds:
+        here = of(study_id, number, fold)
+        connection.execute(fit_leases.update().where(here).values(token=fit_leases.c.token + 1))
+    return fold
 
 
 def fold_for_helper(connection: Connection, ticket: Any, n_folds: int, most: int, now: Seconds) -> int | None:
-    """As ``fold_for_holder``, but not the holder's own, nor one that was leased ``most`` times in vain."""
+    """The lowest fold that nobody trains and that was not leased ``most`` times in vain."""
     kept = or_(fit_leases.c.lease_until >= now, fit_leases.c.token >= most)
-    return _lowest(connection, ticket.study_id, ticket.number, n_folds, kept, ticket.fold)
+    folds = _folds(connection, ticket.study_id, ticket.number, kept)
+    return next((f for f in range(n_folds) if not folds.get(f) and f != ticket.fold), None)
 
 
-def _lowest(
-    connection: Connection,
-    study_id: int,
-    number: int,
-    n_folds: int,
-    kept: ColumnElement[bool],
-    *others: int,
-) -> int | None:
+def _folds(connection: Connection, study_id: int, number: int, kept: ColumnElement[bool]) -> dict[int, bool]:
+    """Fold -> whether it has a Fit or a lease that is ``kept``; those that had neither are absent."""
     done, leased = (
-        select(table.c.fold).where(table.c.study_id == study_id, table.c.number == number)
-        for table in (fits, fit_leases)
+        select(table.c.fold, taken).where(table.c.study_id == study_id, table.c.number == number)
+        for table, taken in ((fits, literal(True)), (fit_leases, kept))
     )
-    taken = {*connection.execute(done.union_all(leased.where(kept))).scalars(), *others}
-    return next((fold for fold in range(n_folds) if fold not in taken), None)
+    folds: dict[int, bool] = {}
+    for fold, taken in connection.execute(done.union_all(leased)):
+        folds[fold] = bool(taken) or folds.get(fold, False)
+    return folds
 
 
 def give(connection: Connection, ticket: Any, fold: int, worker: str, until: Seconds) -> int:
@@ -78,12 +78,6 @@ def give(connection: Connection, ticket: Any, fold: int, worker: str, until: Sec
         return 1
     connection.execute(fit_leases.update().where(here).values(token=before + 1, **values))
     return int(before) + 1
-
-
-def take_back(connection: Connection, study_id: int, number: int, fold: int) -> None:
-    """Let a silent helper write nothing more."""
-    here = of(study_id, number, fold)
-    connection.execute(fit_leases.update().where(here).values(token=fit_leases.c.token + 1))
 
 
 def living(study_id: int, now: Seconds) -> Select[Any]:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -229,13 +229,13 @@ class SqlLedger(Ledger):
         study_id, number = self._study_id(ticket.study), ticket.number
 
         def take(connection: Connection) -> int | None:
-            fold = fit_leases.fold_for_holder(connection, study_id, number, n_folds, self._now)
-            if fold is not None:
-                fit_leases.take_back(connection, study_id, number, fold)
+            fold = fit_leases.take(connection, study_id, number, n_folds, self._now)
+            if fold != judged:
                 connection.execute(tickets.update().where(self._here(ticket)).values(fold=fold))
             return fold
 
-        return self._fenced(ticket, "claimed", {"judged": judged}, take)
+        # mostly nobody helps, and the next fold is the one after those that are judged
+        return self._fenced(ticket, "claimed", {"judged": judged, "fold": judged}, take)
 
     def renew(self, claim: Claim) -> None:
         if isinstance(claim, FitLease):
@@ -373,10 +373,16 @@ class SqlLedger(Ledger):
         return [FitLease(key, r.number, r.fold, r.token, r.worker, json.loads(r.params)) for r in rows]
 
     def spent(self, key: StudyKey) -> int:
+        return self._count(key, SPENT)
+
+    def claimed(self, key: StudyKey) -> int:
+        return self._count(key, {"claimed"})
+
+    def _count(self, key: StudyKey, states: Collection[str]) -> int:
         query = (
             select(func.count())
             .select_from(tickets)
-            .where(tickets.c.study_id == self._study_id(key), tickets.c.state.in_(sorted(SPENT)))
+            .where(tickets.c.study_id == self._study_id(key), tickets.c.state.in_(sorted(states)))
         )
         return read(self.engine, lambda c: c.execute(query).scalar_one())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import Literal
 
@@ -60,10 +61,11 @@ def optuna_study(storage: BaseStorage, key: StudyKey, maximize: bool) -> optuna.
 class Dashboard:
     """Mirrors one study's tickets into Optuna's tables; nothing reads them back, so being late harms nothing.
 
-    One worker at a time copies, at most every ``EVERY_S`` seconds, while the others go on.
+    One worker at a time copies, each at most every ``EVERY_S`` seconds, while the others go on: copying costs
+    as much as the ticket itself.
     """
 
-    EVERY_S = 2.0
+    EVERY_S = 10.0
 
     def __init__(
         self,
@@ -76,7 +78,8 @@ class Dashboard:
     ) -> None:
         self._storage, self._engine, self._maximize = storage, engine, maximize
         self._ledger, self._key, self._space = ledger, key, space
-        self._due = time.monotonic() + self.EVERY_S
+        self._due = time.monotonic() + random.uniform(0, self.EVERY_S)  # workers take turns
+        self._study: optuna.Study | None = None  # kept: it remembers finished trials
 
     def __call__(self, *, last: bool = False) -> None:
         """Copy if it is due; ``last``: now, after whoever else does."""
@@ -93,5 +96,5 @@ class Dashboard:
     def _copy(self, patience_s: float) -> None:
         with named_lock(self._engine, "mirror", patience_s) as held:
             if held:
-                study = optuna_study(self._storage, self._key, self._maximize)
-                mirror(study, self._ledger, self._key, self._space)
+                self._study = self._study or optuna_study(self._storage, self._key, self._maximize)
+                mirror(self._study, self._ledger, self._key, self._space)

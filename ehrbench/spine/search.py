@@ -149,6 +149,9 @@ class Search:
         """From spent studies to test predictions and the procedure that becomes the bundle."""
         decided, tested = [], []
         folds = self.split.all_folds
+        for fold in folds:  # again, for a worker that died between the last ticket and its copy
+            for model in self.contenders:
+                self.study(model, fold).publish(last=True)
         with progress.step("ensembles and outer tests", len(folds)) as step:
             for fold in folds:
                 decision = self.decide(fold)

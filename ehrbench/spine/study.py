@@ -25,7 +25,7 @@ from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import EhrbenchError, FitError, LeaseLost, StorageError
 from ehrbench.core.ledger import Claim, Fit, HoldLease, Lease, StudyKey, Ticket, TicketRow
 from ehrbench.core.progress import Progress, Step
-from ehrbench.core.tracker import Tracker
+from ehrbench.core.tracker import NoTracker, Tracker
 from ehrbench.spine.mirror import TICKET, by_ticket, mirror, steps_of
 from ehrbench.spine.space import Space, Value
 from ehrbench.spine.trial import Lost, Pruned, TrialSetting, fit_fold, run_trial
@@ -76,7 +76,7 @@ class Study:
 
     def busy(self) -> int:
         """How many tickets workers hold now."""
-        return sum(row.state == "claimed" for row in self.setting.ledger.tickets(self.key))
+        return self.setting.ledger.claimed(self.key)
 
     def spent(self) -> bool:
         return self.setting.ledger.spent(self.key) >= self.n_trials
@@ -95,7 +95,7 @@ class Study:
                     self.publish()
                     worked = True
                     ticket = ledger.claim(self.key, self.n_trials, self.worker)
-        if worked or self.spent():
+        if self.spent():
             self.publish(last=True)
         return worked
 
@@ -166,8 +166,10 @@ class Study:
         mirror(self.memory, ledger, self.key, self.space)
         if ticket.params is None:
             ticket = self._ask(ticket)
-        (row,) = ledger.tickets(self.key, ticket.number, ticket.number)
-        twin = None if row.fits else self._finished_with(ticket.params or {})
+        # a ticket that nobody had before has no fits
+        before = ledger.tickets(self.key, ticket.number, ticket.number) if ticket.token > 1 else []
+        row = next(iter(before), None)
+        twin = None if row and row.fits else self._finished_with(ticket.params or {})
         if twin is not None:  # the sampler insists on parameters that were tried
             for fit in twin.counted:
                 ledger.record_fit(ticket, fit)
@@ -238,6 +240,8 @@ class Study:
 
     def _track(self, ticket: Ticket) -> None:
         """Copy the ticket to the tracker: parameters, scores by fold, duration, seed, fold digest."""
+        if isinstance(self.tracker, NoTracker):
+            return
         (row,) = self.setting.ledger.tickets(self.key, ticket.number, ticket.number)
         if row.state == "free":
             return

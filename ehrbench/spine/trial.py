@@ -71,17 +71,19 @@ class TrialSetting:
 def run_trial(
     setting: TrialSetting,
     ticket: Ticket,
-    row: TicketRow,
+    row: TicketRow | None,
     lost: Lost | None,
     lease: Lease,
     bar: Step,
 ) -> float:
-    """Mean of the metric over the inner folds, from where ``row``, the ticket in the ledger, stops.
+    """Mean of the metric over the inner folds.
 
+    row: where the ticket's last holder stopped; None if it had none.
     While helpers train the fold that is to be judged next, a later one is trained here.
     lost: asked between folds, in their order, whether the race is. Raises Pruned, FitError, LeaseLost.
     """
-    fits, n_folds = _by_fold(row), len(setting.fold.inner)
+    n_folds = len(setting.fold.inner)
+    fits, judged = ({}, 0) if row is None else (_by_fold(row), row.judged or 0)
     failed: set[int] = set()
     for inner in range(n_folds):
         while inner not in fits:
@@ -101,7 +103,7 @@ def run_trial(
                     raise
                 failed.add(fold)  # the race may end before its turn comes
         bar.advance()
-        to_judge = (row.judged or 0) <= inner < n_folds - 1
+        to_judge = judged <= inner < n_folds - 1
         if lost is not None and to_judge and lost([fits[i] for i in range(inner + 1)]):
             raise Pruned(inner + 1)
     return float(np.mean([fits[inner].score for inner in range(n_folds)]))

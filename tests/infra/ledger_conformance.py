@@ -80,7 +80,7 @@ class LedgerConformance:
         numbers = [self.claim(ledger).number for _ in range(3)]
         assert numbers == [0, 1, 2]
         assert ledger.claim(KEY, 3, "w2") is None
-        assert ledger.spent(KEY) == 0
+        assert (ledger.spent(KEY), ledger.claimed(KEY)) == (0, 3)
 
     def test_more_trials_later(self, ledger: Ledger) -> None:
         ledger.finish(self.claim(ledger, 1), "complete", 0.5)

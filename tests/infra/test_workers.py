@@ -79,6 +79,7 @@ def test_killed_at_random(mariadb: MariaDb, tmp_path: Path) -> None:
         assert worker.exitcode == 0
     assert killed > 3
     check_exact(study, tmp_path / "log", N_FOLDS)
+    study.publish(last=True)  # as whoever concludes a search does
     trials = optuna.load_study(study_name=str(SLEEP), storage=optuna_storage(database)).get_trials()
     shown = {trial.user_attrs["ticket"]: (trial.state.name, trial.value) for trial in trials}
     assert len(trials) == len(shown)
