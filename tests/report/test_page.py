@@ -209,8 +209,8 @@ def test_what_the_certificate_states_is_shown(binary_folder):
     assert "✓ holds : in every outer fold, no outer-test record was handed out" in text
     assert text.count("✓ holds") == 1 + 4  # three outer folds and the bundle's
     assert "0: 400 training, 200 test records; fold digest 000000000000 ✓ holds" in text
-    assert "fit 400 0 111111111111" in text
-    assert "test 200 200 222222222222" in text
+    assert "fit: features, scaling, imputation, model 400 0 111111111111" in text
+    assert "test: predicted by the finished procedure 200 200 222222222222" in text
     assert "ehrbench certify RUN" in text
 
 
