@@ -87,24 +87,30 @@ def _search(
     gpus = visible_gpus(settings.trainer.accelerator)
     n_workers = settings.workers or max(1, len(gpus))
     logs = Path(settings.logs_dir) / name if settings.logs_dir else folder
-    with LocalWorkers(n_workers - 1, arguments, logs, gpus):
-        try:
+    try:
+        with LocalWorkers(n_workers - 1, arguments, logs, gpus):
             wired.search.spend(progress)
-        except KeyboardInterrupt:
-            console.print("[yellow]stopped.[/] Finished fits are kept; the same command goes on from here.")
-            tracker.close(5)
-            raise
+        summary, results = _conclude(wired, folder, progress)
+    except KeyboardInterrupt:
+        console.print("[yellow]stopped.[/] Finished fits are kept; the same command goes on from here.")
+        tracker.close(5)
+        raise
+    _print(console, wired, summary, folder)
+    metric = wired.search.metric.name
+    if inner:
+        return float(sum(s["inner"] for s in summary["selected"].values()) / len(summary["selected"]))
+    return float(results["ensemble"].get(metric, {}).get("mean", float("nan")))
+
+
+def _conclude(wired: Wired, folder: Path, progress: Progress) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Judge, write and tell what was found; the summary, and each model's metrics."""
     outcome = wired.search.conclude(progress)
     results = outputs.judge(wired, outcome, progress)
     summary = outputs.summarise(wired, outcome, results)
     _write(folder, wired, outcome, summary, progress)
     wired.search.forget_losers()
     _close_parent(wired, summary, folder)
-    _print(console, wired, summary, folder)
-    metric = wired.search.metric.name
-    if inner:
-        return float(sum(s["inner"] for s in summary["selected"].values()) / len(summary["selected"]))
-    return float(results["ensemble"].get(metric, {}).get("mean", float("nan")))
+    return summary, results
 
 
 def _banner(wired: Wired) -> str:
