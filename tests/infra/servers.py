@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import urllib.request
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pymysql
 import pytest
@@ -39,9 +41,10 @@ def absent(what: str, remedy: str) -> None:
 
 
 class Server(ABC):
-    """A process on ``port``; ``stop`` lets it finish, ``kill`` does not."""
+    """A process on ``port``, with all it starts; ``stop`` lets it finish, ``kill`` does not."""
 
     process: subprocess.Popen[bytes] | None = None
+    environment: ClassVar[dict[str, str]] = {}
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port = folder, free_port()
@@ -54,20 +57,27 @@ class Server(ABC):
 
     def start(self) -> None:
         with (self.folder / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, cwd=self.folder)
+            self.process = subprocess.Popen(
+                self.command(),
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env=os.environ | self.environment,
+                start_new_session=True,
+            )
         wait_until(lambda: self.ready() or self.process is None or self.process.poll() is not None, 240)
         if self.process.poll() is not None:
             raise RuntimeError((self.folder / "server.log").read_text()[-2000:])
 
     def stop(self) -> None:
         if self.process is not None:
-            self.process.terminate()
+            os.killpg(self.process.pid, signal.SIGTERM)
             self.process.wait(60)
             self.process = None
 
     def kill(self) -> None:
         if self.process is not None:
-            self.process.kill()
+            os.killpg(self.process.pid, signal.SIGKILL)  # MLflow's answers come from a child of its own
             self.process.wait(60)
             self.process = None
 
@@ -138,7 +148,9 @@ class MariaDb(Server):
 
 
 class MlflowServer(Server):
-    """``mlflow server`` over SQLite in ``folder``."""
+    """``mlflow server`` over SQLite in ``folder``; without its job runner, which outlives it."""
+
+    environment: ClassVar[dict[str, str]] = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
     @property
     def uri(self) -> str:
