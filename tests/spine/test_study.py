@@ -18,17 +18,21 @@ from tests.spine.composing import tiny_config
 from tests.spine.sleeping import sleeping_study
 
 
-class Disturbed:
-    """A builder that counts fits and raises at chosen ones (numbers from 1)."""
-
-    def __init__(self, inner, disturbances: dict[int, BaseException]) -> None:
-        self.inner, self.name, self.disturbances, self.fits = inner, inner.name, disturbances, 0
+class Wrapping:
+    """A builder that says what the one inside says."""
 
     def settings(self):
         return self.inner.settings()
 
     def defaults(self):
         return self.inner.defaults()
+
+
+class Disturbed(Wrapping):
+    """A builder that counts fits and raises at chosen ones (numbers from 1)."""
+
+    def __init__(self, inner, disturbances: dict[int, BaseException]) -> None:
+        self.inner, self.name, self.disturbances, self.fits = inner, inner.name, disturbances, 0
 
     def __call__(self, params):
         model = self.inner(params)
@@ -61,17 +65,11 @@ def values(search: Search) -> list[tuple[int, str, float | None]]:
     return [(row.number, row.state, row.value) for row in search.backend.ledger.tickets(study.key)]
 
 
-class Helped:
+class Helped(Wrapping):
     """A builder whose trials get as much help as they can while their first fold is trained."""
 
     def __init__(self, inner, study) -> None:
         self.inner, self.name, self.study, self.n_helped = inner, inner.name, study, 0
-
-    def settings(self):
-        return self.inner.settings()
-
-    def defaults(self):
-        return self.inner.defaults()
 
     def __call__(self, params):
         model = self.inner(params)

@@ -158,10 +158,9 @@ def test_a_second_run_trains_nothing_and_says_the_same(searched):
     assert again["studies"] == summary["studies"]
 
 
+@pytest.mark.parametrize("searched", ["beats"], indirect=True)  # the budget knows no task
 def test_more_trials_go_on_from_the_first(searched):
     task, folder, _ = searched
-    if task != "beats":
-        pytest.skip("one task is enough: the budget knows no task")
     longer = run(task, folder, "n_trials=3")
     assert all(s["complete"] + s.get("pruned", 0) == 3 for s in longer["studies"].values())
 
