@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.infra.servers import absent
 from tests.serve.conftest import running
 from tests.serve.mortality import mortality_bundle
 
@@ -31,7 +32,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: install the package chromium")
+        absent("chromium", "apt-get install chromium")
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
