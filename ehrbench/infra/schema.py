@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,6 @@ from sqlalchemy.types import TypeEngine
 
 from ehrbench.core.errors import StorageError
 from ehrbench.infra.database import PATIENCE_S, patiently, read, write
-from ehrbench.infra.faults import DATABASE_FAULTS
 
 #: Raised with every change of the tables below; ``_MIGRATIONS`` then says how tables of the version before
 #: become those of this one.
@@ -198,14 +197,13 @@ def _migrate(connection: Connection, before: int) -> None:
 
 def _found(engine: Engine) -> int | None:
     """The version that the tables say they have; None before they are whole (the row is written last)."""
-    if not patiently(
-        lambda: inspect(engine).has_table(version.name),
-        patience_s=5.0,
-        where=engine.url,
-        faults=DATABASE_FAULTS,
-    ):
-        return None
-    return read(engine, lambda connection: connection.execute(select(version.c.version)).scalar())
+
+    def look(connection: Connection) -> int | None:
+        if not inspect(connection).has_table(version.name):
+            return None
+        return connection.execute(select(version.c.version)).scalar()
+
+    return read(engine, look, patience_s=5.0)
 
 
 @contextmanager
@@ -259,9 +257,13 @@ def _begin_exclusive(connection: sqlite3.Connection, path: Path) -> bool:
 
 
 def _write_ahead(engine: Engine) -> None:
-    """WAL is a property of the file: set once, by the one worker that holds the set-up lock."""
-    connection = sqlite3.connect(str(engine.url.database), timeout=60.0)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-    finally:
-        connection.close()
+    """WAL is a property of the file: set once, by the one worker that holds the set-up lock.
+
+    SQLite does not wait for another connection that may write: it answers "locked" at once.
+    """
+
+    def change() -> None:
+        with closing(sqlite3.connect(str(engine.url.database), timeout=PATIENCE_S)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+
+    patiently(change, patience_s=PATIENCE_S, where=engine.url, faults=(sqlite3.OperationalError,))

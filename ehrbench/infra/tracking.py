@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _BATCH = 500
 _LONGEST_PAUSE_S = 30.0
-_AWAY_S = 2.0  # what the end of a search waits for a server that did not answer last
+_AWAY_S = 10.0  # what the end of a search waits for a sign of life from a server that did not answer last
 
 
 class MlflowTracker:
@@ -69,7 +69,11 @@ class MlflowTracker:
     def close(self, timeout_s: float = 30.0) -> int:
         self._closing.set()
         self._news.set()
-        self._thread.join(min(timeout_s, _AWAY_S) if self._away else timeout_s)
+        deadline = time.monotonic() + timeout_s
+        if self._away:
+            self._thread.join(min(timeout_s, _AWAY_S))
+        if not self._away:
+            self._thread.join(max(deadline - time.monotonic(), 0.0))
         if self._thread.is_alive():
             return self._spool.waiting() + self._left
         self._spool.close()
@@ -109,11 +113,15 @@ class MlflowTracker:
             self._closing.wait(0.2)  # let calls gather into one batch
 
     def _drain(self, spool: Spool) -> bool:
-        """Replay all that the spool holds; False when closing came while the server was away."""
-        pause_s, quiet = 0.5, False
+        """Replay all that the spool holds; False when closing came while the server was away.
+
+        After a fault a single call goes first, then twice as many each time: a server that is back is soon
+        known to be.
+        """
+        pause_s, quiet, size = 0.5, False, _BATCH
         while True:
             try:
-                events, offset = spool.batch(_BATCH)
+                events, offset = spool.batch(size)
                 if not events:
                     return True
                 self._replay.send(events)
@@ -121,12 +129,13 @@ class MlflowTracker:
                 for event in events:
                     self._replay.forget_files(event)
                 pause_s, quiet, self._away = 0.5, False, False
+                size = min(2 * size, _BATCH)
             except Exception as error:  # whatever MLflow raises: the spool keeps the calls
                 if not quiet:
                     logger.warning(
                         "MLflow does not answer, calls are kept in %s: %s", spool.path, _line(error)
                     )
-                quiet = self._away = True
+                quiet, self._away, size = True, True, 1
                 self._replay.doubt()
                 if self._closing.is_set():
                     return False

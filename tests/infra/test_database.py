@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 import traceback
+from contextlib import closing
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,18 @@ def test_sqlite_waits_for_the_write_lock(tmp_path: Path) -> None:
     started = time.monotonic()
     write(database.engine, lambda c: c.execute(schema.version.update().values(version=schema.VERSION)))
     assert time.monotonic() - started > 0.3
+
+
+def test_an_empty_file_is_made_ready_while_another_holds_it(tmp_path: Path) -> None:
+    """SQLite does not wait by itself for another writer when a file's journal mode is set."""
+    database = Database.sqlite(tmp_path / "x.db")
+    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE t (i)")
+    other.execute("BEGIN IMMEDIATE")
+    threading.Timer(0.5, lambda: other.execute("COMMIT")).start()
+    schema.ensure(database.engine)
+    with closing(sqlite3.connect(tmp_path / "x.db")) as fresh:
+        assert fresh.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_a_fork_opens_its_own_connection(database: Database) -> None:
