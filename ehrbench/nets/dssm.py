@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from ehrbench.nets.attention import SelfAttention
 from ehrbench.nets.head import Head
 from ehrbench.nets.inputs import SequenceInput
+from ehrbench.nets.lstm import lstm_encoder
 from ehrbench.nets.network import Network
 from ehrbench.nets.pooling import Pooling
 from ehrbench.nets.ssm import DiagonalSSM
@@ -59,13 +60,8 @@ class DSSMNetwork(Network):
         super().__init__()
         self.inputs = SequenceInput(n_channels, n_static, **(inputs or {}))
         self.dropout = nn.Dropout(dropout)
-        self.encoder = nn.LSTM(
-            self.inputs.width,
-            width // (1 + bidirectional),
-            n_layers,
-            batch_first=True,
-            bidirectional=bidirectional,
-            dropout=dropout if n_layers > 1 else 0.0,
+        self.encoder = lstm_encoder(
+            self.inputs.width, width, n_layers=n_layers, bidirectional=bidirectional, dropout=dropout
         )
         self.attention = SelfAttention(width, n_heads, dropout)
         self.transition = LatentTransition(width, n_pairs, dropout)

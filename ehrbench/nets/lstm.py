@@ -10,6 +10,18 @@ from ehrbench.nets.network import Network
 from ehrbench.nets.pooling import Pooling
 
 
+def lstm_encoder(n_inputs: int, width: int, *, n_layers: int, bidirectional: bool, dropout: float) -> nn.LSTM:
+    """(B, L, n_inputs) -> (B, L, width); both directions share ``width``, dropout stands between layers."""
+    return nn.LSTM(
+        n_inputs,
+        width // (1 + bidirectional),
+        n_layers,
+        batch_first=True,
+        bidirectional=bidirectional,
+        dropout=dropout if n_layers > 1 else 0.0,
+    )
+
+
 class LSTMNetwork(Network):
     """F channels and S descriptors -> C scores; ``width`` hidden units, shared between the two directions."""
 
@@ -30,13 +42,8 @@ class LSTMNetwork(Network):
         super().__init__()
         self.inputs = SequenceInput(n_channels, n_static, **(inputs or {}))
         self.dropout = nn.Dropout(dropout)
-        self.lstm = nn.LSTM(
-            self.inputs.width,
-            width // (1 + bidirectional),
-            n_layers,
-            batch_first=True,
-            bidirectional=bidirectional,
-            dropout=dropout if n_layers > 1 else 0.0,
+        self.lstm = lstm_encoder(
+            self.inputs.width, width, n_layers=n_layers, bidirectional=bidirectional, dropout=dropout
         )
         self.pooling = Pooling(width, pooling, n_heads)
         self.head = Head(width, self.inputs.n_wide, width, n_classes, dropout)
