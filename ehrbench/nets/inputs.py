@@ -40,9 +40,19 @@ def last_observation(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return filled, have
 
 
-def step_hours(time_hours: Tensor) -> Tensor:
-    """(B, L) hours between each step and the one before it; the first step stands for one hour."""
-    return torch.cat([torch.ones_like(time_hours[:, :1]), time_hours[:, 1:] - time_hours[:, :-1]], dim=1)
+def step_hours(time_hours: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """time_hours (B, L), mask (B, L, F) -> dt_hours and valid, both (B, L).
+
+    valid: 0 for padding, which is a step without measurement at the time of its neighbour: of the next one
+    before the first valid step, of the one before it elsewhere. dt_hours: between each step and the one
+    before it; the first valid step stands for one hour.
+    """
+    dt_hours = torch.cat([torch.zeros_like(time_hours[:, :1]), time_hours[:, 1:] - time_hours[:, :-1]], dim=1)
+    second = torch.cat([time_hours, time_hours[:, :1] + 1], dim=1)[:, 1:2]
+    moves = torch.cat([second - time_hours[:, :1], dt_hours[:, 1:]], dim=1) > 0
+    valid = (moves | (mask.amax(2) > 0)).to(time_hours)
+    is_first = valid * valid.cumsum(1) == 1
+    return torch.where(is_first, torch.ones_like(dt_hours), dt_hours), valid
 
 
 def statistics(values: Tensor, mask: Tensor, filled: Tensor) -> Tensor:
@@ -96,12 +106,11 @@ class SequenceInput(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """values, mask (B, L, F), time_hours (B, L), static (B, S).
 
-        Returns steps (B, L, D), dt_hours (B, L), valid (B, L), 0 for padding (a step without measurement at
-        the time of the one before it), and wide (B, W): descriptors and statistics.
+        Returns steps (B, L, D), dt_hours and valid (B, L) as ``step_hours`` gives them, and wide (B, W):
+        descriptors and statistics.
         """
         values = values * mask
-        dt_hours = step_hours(time_hours)
-        valid = ((dt_hours > 0) | (mask.amax(2) > 0)).to(values)
+        dt_hours, valid = step_hours(time_hours, mask)
         filled, have = last_observation(values, mask)
         parts = [filled]
         if self.use_mask:

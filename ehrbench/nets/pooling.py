@@ -30,7 +30,7 @@ class Pooling(nn.Module):
         )
 
     def forward(self, h: Tensor, valid: Tensor) -> Tensor:
-        """h (B, L, H), valid (B, L), 1 except for padding at the end -> (B, H)."""
+        """h (B, L, H), valid (B, L), 0 for padding at either end -> (B, H)."""
         if self.kind == "last":
             following = torch.cat([valid[:, 1:], torch.zeros_like(valid[:, :1])], dim=1)
             return torch.einsum("bl,blh->bh", valid * (1 - following), h)

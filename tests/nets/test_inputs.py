@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehrbench.nets.inputs import N_STATISTICS, SequenceInput, last_observation, statistics
+from ehrbench.nets.pooling import POOLINGS
+from ehrbench.nets.ssm import SSMNetwork
 
 
 def _view(seed: int, length: int = 11, n_channels: int = 3) -> dict[str, torch.Tensor]:
@@ -61,23 +64,63 @@ def test_statistics_match_numpy() -> None:
             np.testing.assert_allclose(got[b, :, f], expected, atol=1e-12)
 
 
-def test_padding_is_not_valid_and_counts_nothing() -> None:
-    view = _view(2)
-    padded = {
-        "values": torch.cat([view["values"], torch.zeros(4, 3, 3)], dim=1),
-        "mask": torch.cat([view["mask"], torch.zeros(4, 3, 3)], dim=1),
-        "time_hours": torch.cat([view["time_hours"], view["time_hours"][:, -1:].expand(4, 3)], dim=1),
+def _padded(view: dict[str, torch.Tensor], by: int, end: str) -> dict[str, torch.Tensor]:
+    """Empty steps before the first step and at its time, or after the last and at its time."""
+    empty, time = torch.zeros(4, by, 3), view["time_hours"]
+    edge = (time[:, :1] if end == "front" else time[:, -1:]).expand(4, by)
+
+    def joined(padding: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        return torch.cat([padding, real] if end == "front" else [real, padding], dim=1)
+
+    return {
+        "values": joined(empty, view["values"]),
+        "mask": joined(empty, view["mask"]),
+        "time_hours": joined(edge, time),
         "static": view["static"],
     }
+
+
+@pytest.mark.parametrize("end", ["front", "back"])
+def test_padding_is_not_valid_and_counts_nothing(end: str) -> None:
+    view = _view(2)
+    view["mask"][:, 0, 0] = 1  # as at real times: no step without a measurement
     inputs = SequenceInput(3, 2, use_statistics=False)
-    steps, dt, valid, wide = inputs(**padded)
+    steps, dt, valid, wide = inputs(**_padded(view, 3, end))
+    real, padding = (slice(3, None), slice(3)) if end == "front" else (slice(11), slice(11, None))
     assert valid.sum(1).tolist() == [11.0] * 4
-    assert not steps[:, 11:].any()
-    assert not dt[:, 11:].any()
+    assert not steps[:, padding].any()
+    assert not dt[:, padding].any()
     for mine, other in zip(
-        (steps[:, :11], dt[:, :11], wide), (inputs(**view)[i] for i in (0, 1, 3)), strict=True
+        (steps[:, real], dt[:, real], wide), (inputs(**view)[i] for i in (0, 1, 3)), strict=True
     ):
         np.testing.assert_array_equal(mine, other)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_stay_has_one_score_however_far_it_is_padded(pooling: str, bidirectional: bool) -> None:
+    """Real times, padded in front as ``Irregular`` does: its first measurements count, padding does not."""
+    torch.manual_seed(0)
+    view = {name: x.float() for name, x in _view(4).items()}
+    view["mask"][:, 0, 0] = 1
+    net = SSMNetwork(
+        3, 2, 1, width=8, n_pairs=4, n_layers=2, pooling=pooling, irregular=True, bidirectional=bidirectional,
+        inputs={"use_statistics": False},
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        scores = [net(**view), *(net(**_padded(view, by, "front")) for by in (1, 9))]
+    for score in scores[1:]:
+        torch.testing.assert_close(score, scores[0])
+
+
+def test_a_grid_is_all_valid() -> None:
+    """Hours without any measurement are no padding there, the first one neither."""
+    view = _view(5, length=6)
+    view["mask"] = torch.zeros_like(view["mask"])
+    view["time_hours"] = torch.arange(1.0, 7.0).expand(4, 6)
+    _, dt, valid, _ = SequenceInput(3, 2)(**view)
+    assert valid.all()
+    assert (dt == 1).all()
 
 
 def test_what_is_switched_off_is_not_fed() -> None:
