@@ -22,7 +22,8 @@ data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step:
 budget: {model: trials of each of its studies};
 models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, high, level, method,
     n_replicates, ...}, interval_procedure: {...} where there are several folds} or {undefined: why}}};
-selected: {model: {inner: mean inner value of the chosen trials, outer: mean outer value}} (the optimism);
+selected: {model: {inner: mean inner value of the chosen trials, outer: mean outer value}} (the optimism), both
+    of what the search optimised: for a metric with an ideal between, of the distance to it;
 folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds}}], "all" being the bundle's;
 studies: {key: {complete, pruned, failed, seconds}};
 code: {git_commit, versions}; files: {other file of the folder: SHA-256}.
@@ -104,11 +105,11 @@ def summarise(wired: Wired, outcome: Outcome, results: Mapping[str, Any]) -> dic
         "selected": {
             name: {
                 "inner": float(np.mean([_inner(d, name) for d in outcome.decided])),
-                "outer": results[name].get(metric, {}).get("mean"),
+                "outer": _outer(results[name].get(metric, {}), search.metric),
             }
             for name in search.contenders
         },
-        "folds": [_describe_fold(d, search.metric) for d in decided],
+        "folds": [_describe_fold(d, search.metric.searched) for d in decided],
         "studies": _describe_studies(wired),
         "code": {"git_commit": git_commit(), "versions": versions()},
     }
@@ -130,6 +131,13 @@ def _describe_data(wired: Wired) -> dict[str, Any]:
 
 def _inner(decided: Decided, name: str) -> float:
     return next(c.row.value or 0.0 for c in decided.chosen if c.name == name)
+
+
+def _outer(result: Mapping[str, Any], metric: Metric) -> float | None:
+    """Of what the search optimised, on the outer tests: as the inner value is, so that the two compare."""
+    if metric.ideal is None or "folds" not in result:
+        return result.get("mean")
+    return -float(np.mean([metric.gain(value) for value in result["folds"]]))
 
 
 def _describe_fold(decided: Decided, metric: Metric) -> dict[str, Any]:

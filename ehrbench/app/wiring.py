@@ -55,10 +55,6 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
     """Read the data, cut the folds, build the contenders, open the storage."""
     task = build_task(config["task"])
     metric = metrics.load(settings.metric)
-    if metric.ideal is not None:
-        raise ConfigError(
-            "metric", f"{metric.name} is best at {metric.ideal:g}, not at an end", "choose another"
-        )
     contenders = {name: _contender(name, config, task, settings) for name in named_models(config)}
     cohort, split = read_and_split(task, settings, progress)
     race = None

@@ -22,9 +22,9 @@ from ehrbench.core.types import FloatArray
 class Metric(ABC):
     """Stateless; equal instances give equal values."""
 
-    name: ClassVar[str]
+    name: str
     #: For display: "AUROC", "Brier score".
-    title: ClassVar[str]
+    title: str
     greater_is_better: ClassVar[bool] = True
     #: The best value where it lies between (a calibration slope's 1): closeness to it is then what counts.
     ideal: ClassVar[float | None] = None
@@ -61,8 +61,13 @@ class Metric(ABC):
         """The least and the greatest value it can take; infinite where there is no bound."""
         return -math.inf, math.inf
 
+    @property
+    def searched(self) -> Metric:
+        """What a search optimises, fold by fold: the metric itself, or its distance to an ideal between."""
+        return self if self.ideal is None else Distance(self)
+
     def gain(self, value: float) -> float:
-        """The value as a search compares it: greater is better, for every metric."""
+        """The value with greater always better, to put values of this metric in order."""
         if self.ideal is not None:
             return -abs(value - self.ideal)
         return value if self.greater_is_better else -value
@@ -95,3 +100,33 @@ class Metric(ABC):
         threshold: FloatArray | None,
     ) -> float:
         """As ``__call__``, on checked float64 arrays."""
+
+
+class Distance(Metric):
+    """How far ``metric`` lies from its ideal: 0 is best.
+
+    Taken on each fold before folds are averaged, so that a slope of 0.5 in one and 1.5 in another is no ideal
+    one. Not smooth at 0: a jackknife must be taken of ``metric``, not of this.
+    """
+
+    greater_is_better: ClassVar[bool] = False
+
+    def __init__(self, metric: Metric) -> None:
+        assert metric.ideal is not None
+        self.metric = metric
+        self.name = f"{metric.name}_distance"
+        self.title = f"{metric.title}, distance to {metric.ideal:g}"
+
+    def bounds(self, target: Target) -> tuple[float, float]:
+        return 0.0, math.inf
+
+    def value(
+        self,
+        y: FloatArray,
+        p: FloatArray,
+        *,
+        target: Target,
+        weight: FloatArray | None,
+        threshold: FloatArray | None,
+    ) -> float:
+        return -self.metric.gain(self.metric.value(y, p, target=target, weight=weight, threshold=threshold))

@@ -72,7 +72,7 @@ def status(
             ledger.tickets(key),
             ledger.fit_leases(key),
             n_trials,
-            maximize=metrics.load(ledger.facts(key)["metric"]).greater_is_better,
+            maximize=metrics.load(ledger.facts(key)["metric"]).searched.greater_is_better,
         )
         for key in ledger.studies(study_name)
     ]

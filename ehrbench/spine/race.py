@@ -7,8 +7,10 @@ mean is the metric (of a linear statistic exactly, of a smooth one nearly), and 
 is: a test over them asks the question that the search asks. The metric on each block alone would be another
 question, with few positives in each; log loss would favour trials that calibrate over trials that rank.
 
-For metrics of decisions, which need a threshold, the race is run on AUROC. Where the metric does not exist on
-the fold or without one of its blocks, the fold gives no step for any trial.
+For metrics of decisions, which need a threshold, the race is run on AUROC. Of a metric with an ideal between
+(a calibration slope) its distance is raced, which has a corner there: the pseudo-values are the metric's own,
+less the ideal, turned to the side on which the fold lies. Where the metric does not exist on the fold or
+without one of its blocks, the fold gives no step for any trial.
 """
 
 from __future__ import annotations
@@ -46,7 +48,11 @@ class Race:
         except UndefinedMetric:
             return {}
         first, n = fold * self.blocks, self.blocks
-        return {first + b: n * whole - (n - 1) * left for b, left in enumerate(without)}
+        values = {first + b: n * whole - (n - 1) * left for b, left in enumerate(without)}
+        ideal = self.metric.ideal
+        if ideal is None:
+            return values
+        return {at: value - ideal if whole > ideal else ideal - value for at, value in values.items()}
 
     def _score(self, y: FloatArray, probabilities: FloatArray) -> float:
         return self.metric(y, probabilities, target=self.target)

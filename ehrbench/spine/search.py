@@ -92,7 +92,8 @@ class Search:
         """Open one study; StudyMismatch when it exists with other data, folds, space, metric or trainer."""
         contender, ledger = self.contenders[model], self.backend.ledger
         key = StudyKey(self.study_name, self.task, model, fold.index)
-        maximize = self.metric.greater_is_better
+        searched = self.metric.searched
+        maximize = searched.greater_is_better
         facts = self._facts(contender, fold)
         ledger.open_study(key, digest(facts), facts)
         setting = TrialSetting(
@@ -101,7 +102,7 @@ class Search:
             fold=fold,
             builder=contender.builder,
             target=self.target,
-            metric=self.metric,
+            metric=searched,
             threshold=self.threshold,
             race=self.race,
             ledger=ledger,

@@ -151,6 +151,20 @@ def test_a_missing_threshold_is_said(name):
         metrics.load(name)(y, p, target=BINARY)
 
 
+@every_metric
+def test_what_is_searched_has_its_best_at_an_end(name):
+    y, p = sample(BINARY)
+    metric = metrics.load(name)
+    searched, value = metric.searched, metric(y, p, target=BINARY, threshold=THRESHOLD["binary"])
+    assert searched.ideal is None
+    found = searched(y, p, target=BINARY, threshold=THRESHOLD["binary"])
+    assert found == (value if metric.ideal is None else abs(value - metric.ideal))
+    assert searched.gain(found) == metric.gain(value)
+    low, high = searched.bounds(BINARY)
+    assert low <= found <= high
+    assert metric.ideal is None or (searched.name, searched.title) != (metric.name, metric.title)
+
+
 def test_a_search_prefers_what_is_better_by_every_metric():
     gain = {name: metrics.load(name).gain for name in metrics.names()}
     assert gain["auroc"](0.9) > gain["auroc"](0.8)

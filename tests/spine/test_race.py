@@ -39,6 +39,19 @@ def test_their_spread_is_the_standard_error_of_a_paired_difference():
     assert 0.75 < np.mean(claimed) / np.std(differences) < 1.35
 
 
+@pytest.mark.parametrize("name", ["calibration_slope", "calibration_intercept"])
+@pytest.mark.parametrize("shift", [-0.6, 0.0, 0.6])  # the last stands on the corner of the distance
+def test_of_a_metric_with_an_ideal_its_distance_is_raced(name, shift):
+    records, metric = cohort(600, 10**6, 3), metrics.load(name)
+    rng = np.random.default_rng(3)
+    score = rng.normal(size=(600, 1))
+    records.labels[:] = rng.random((600, 1)) < 1 / (1 + np.exp(-score))
+    p = 1 / (1 + np.exp(-(1 + shift) * score - shift))
+    steps = Race(metric, TARGET, blocks=20).steps(records, p, 0, seed=5)
+    expected = metric.searched(records.labels, p, target=TARGET)
+    assert np.mean(list(steps.values())) == pytest.approx(expected, abs=0.02)
+
+
 def test_blocks_hold_equal_shares_of_positives():
     records = cohort(400, 10**6, 1)
     block = Race(metrics.load("auroc"), TARGET, blocks=4)._block_of_record(records, 3)

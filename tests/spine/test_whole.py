@@ -8,11 +8,18 @@ import re
 from pathlib import Path
 
 import numpy as np
+import optuna
 import pytest
 
+from ehrbench import metrics
 from ehrbench.app import scoring, searching
 from ehrbench.core.errors import BundleError, ConfigError, DataError, StudyMismatch
 from ehrbench.core.task import Parsed, Skipped
+from ehrbench.infra import operations
+from ehrbench.infra.artifacts import FileArtifacts
+from ehrbench.infra.database import Database
+from ehrbench.infra.ledger import SqlLedger
+from ehrbench.infra.study import optuna_storage
 from ehrbench.runtime.bundle import Bundle
 from tests.spine import tiny
 from tests.spine.composing import tiny_config
@@ -86,10 +93,10 @@ def evaluated(task: str, folder: Path, sets: list[str]) -> dict:
 
 def test_the_bundle_scores_new_records_about_as_the_search_promised(searched):
     task, folder, summary = searched
-    metrics = evaluated(task, folder, ["t"])
+    found = evaluated(task, folder, ["t"])
     promised = summary["models"]["ensemble"]["auroc"]["mean"]
-    assert metrics["auroc"]["value"] == pytest.approx(promised, abs=0.08)
-    assert metrics["n"] == 120
+    assert found["auroc"]["value"] == pytest.approx(promised, abs=0.08)
+    assert found["n"] == 120
 
 
 def test_the_bundle_refuses_the_records_it_was_made_from(searched):
@@ -215,17 +222,37 @@ def test_records_that_a_published_split_does_not_name_take_no_part(tmp_path):
         assert {row["record"] for row in csv.DictReader(file)} == set(ids)
 
 
-@pytest.mark.parametrize("metric", ["f1", "log_loss", "brier"])
-def test_other_metrics_are_searched_too(metric, tmp_path):
-    config = {**tiny_config("beats", tmp_path, "models=[logistic]", "n_trials=3"), "metric": metric}
-    searching.search(config, [])
-    summary = json.loads((tmp_path / "tiny-beats-nested" / "summary.json").read_text())
-    trials = list(csv.DictReader((tmp_path / "tiny-beats-nested" / "trials.csv").open()))
-    best = min if metric in ("log_loss", "brier") else max
+#: Metrics whose best value lies between, and those of which less is better; of all others more is.
+IDEAL, LESS = {"calibration_slope": 1.0, "calibration_intercept": 0.0}, {"brier", "ece", "event2", "log_loss"}
+
+
+@pytest.mark.parametrize("metric", metrics.names())
+def test_every_metric_is_searched(metric, tmp_path):
+    small = ("models=[logistic]", "n_trials=3", "report.n_bootstrap=100", "report.explained=0")
+    searching.search({**tiny_config("beats", tmp_path, *small), "metric": metric}, [])
+    folder, searched = tmp_path / "tiny-beats-nested", metric + "_distance" * (metric in IDEAL)
+    best = min if metric in {*IDEAL, *LESS} else max
+    summary = json.loads((folder / "summary.json").read_text())
+    trials = list(csv.DictReader((folder / "trials.csv").open()))
+    inner, by_study = [], {}
     for fold in summary["folds"]:
         complete = [t for t in trials if t["outer_fold"] == fold["name"] and t["state"] == "complete"]
-        chosen = fold["chosen"]["models"]["logistic"]
-        assert chosen[f"inner_{metric}"] == best(float(t["value"]) for t in complete)
+        chosen = fold["chosen"]["models"]["logistic"][f"inner_{searched}"]
+        assert chosen == best(float(t["value"]) for t in complete)
+        by_study["all" if fold["name"] == "all" else f"fold{fold['name']}"] = chosen
+        inner += [chosen] if fold["n_test"] else []
+    selected = summary["selected"]["logistic"]
+    assert selected["inner"] == pytest.approx(np.mean(inner))
+    by_fold = np.array(summary["models"]["logistic"][metric]["folds"])
+    outer = np.abs(by_fold - IDEAL[metric]) if metric in IDEAL else by_fold
+    assert selected["outer"] == pytest.approx(outer.mean())
+    assert 'id="optimism"' in (folder / "report.html").read_text()
+    database = Database.sqlite(tmp_path / "ehrbench.db")
+    ledger = SqlLedger(database.engine, FileArtifacts(tmp_path / "artifacts"))
+    assert {str(s.study).rsplit("/")[-1]: s.best for s in operations.status(ledger)} == by_study
+    for key in ledger.studies():
+        study = optuna.load_study(study_name=str(key), storage=optuna_storage(database))
+        assert study.best_value == by_study[str(key).rsplit("/")[-1]]
 
 
 def test_refit_full_and_workers_give_a_bundle_too(tmp_path):

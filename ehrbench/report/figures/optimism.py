@@ -12,7 +12,7 @@ from ehrbench.report.svg import Plot, around, number
 
 
 def optimism(run: Run, colours: Mapping[str, str]) -> Figure:
-    metric, title = run.metric, "Optimism: inner score against outer"
+    metric, title = run.metric.searched, "Optimism: inner score against outer"
     pairs = {
         m: (s["inner"], s["outer"])
         for m, s in run.summary["selected"].items()

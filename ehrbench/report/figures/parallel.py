@@ -31,7 +31,7 @@ def parallel(run: Run, model: str, axes: Sequence[Axis]) -> Figure:
     for i in shown:
         x = [k for k, a in enumerate(axes) if a.name in params[i]]
         y = [axes[k].position(params[i][axes[k].name]) for k in x]
-        tip = f"fold {folds[i]}: {run.metric.title} {number(values[i])}"
+        tip = f"fold {folds[i]}: {run.metric.searched.title} {number(values[i])}"
         plot.line([*x, len(axes)], [*y, float(rank[i])], f"rank{min(int(rank[i] * 5), 4)}", tip)
     for k, axis in enumerate(axes):
         _draw_axis(plot, k, axis, int(gap / 6.2))
@@ -47,7 +47,7 @@ def parallel(run: Run, model: str, axes: Sequence[Axis]) -> Figure:
 
 def _rank(run: Run, trials: object) -> np.ndarray:
     """(n,) rank by gain within the outer fold, from 0 (worst) to 1 (best)."""
-    gain = trials["value"].map(run.metric.gain)  # type: ignore[index]
+    gain = trials["value"].map(run.metric.searched.gain)  # type: ignore[index]
     by_fold = gain.groupby(trials["outer_fold"])  # type: ignore[index]
     size = by_fold.transform("size")
     return np.where(size > 1, (by_fold.rank(method="average") - 1) / np.maximum(size - 1, 1), 1.0)

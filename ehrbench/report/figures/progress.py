@@ -11,7 +11,7 @@ from ehrbench.report.svg import Plot, around, number, ticks
 
 
 def progress(run: Run, model: str, colour: str) -> Figure:
-    metric = run.metric
+    metric = run.metric.searched
     trials = run.trials[run.trials["model"] == model].sort_values("ticket")
     title, name = f"{model}: score against trial", f"progress-{model}"
     finished = trials[(trials["state"] == "complete") & np.isfinite(trials["value"])]
