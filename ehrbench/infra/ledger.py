@@ -20,24 +20,12 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    Select,
-    Table,
-    and_,
-    func,
-    literal,
-    literal_column,
-    or_,
-    select,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, literal, or_, select
 from sqlalchemy.dialects import mysql, sqlite
 
 from ehrbench.core.errors import ConfigError, LeaseLost
@@ -48,23 +36,15 @@ from ehrbench.core.ledger import (
     Claim,
     Fit,
     FitLease,
-    Ledger,
     StudyKey,
     Ticket,
-    TicketRow,
     TicketState,
 )
 from ehrbench.infra import fit_leases, schema
 from ehrbench.infra.database import read, write
-from ehrbench.infra.ledger_rows import check_facts, check_key, fit_of, row_of, study_of
+from ehrbench.infra.ledger_reader import LedgerReader
+from ehrbench.infra.ledger_rows import check_facts, check_key, columns_of, is_study, ticket_of
 from ehrbench.infra.schema import fits, results, studies, tickets
-
-_DATABASE_CLOCK = {
-    "sqlite": "((julianday('now') - 2440587.5) * 86400.0)",
-    "mysql": "UNIX_TIMESTAMP(NOW(6))",
-    "mariadb": "UNIX_TIMESTAMP(NOW(6))",
-}
-
 
 #: The end of a lease that runs no more.
 _OVER = literal(0.0)
@@ -76,7 +56,7 @@ def _nothing(connection: Connection) -> Any:
     """No more than the fence."""
 
 
-class SqlLedger(Ledger):
+class SqlLedger(LedgerReader):
     """The ledger over an engine of ``ehrbench.infra.database``.
 
     lease_s: how long a claim lasts without renewal.
@@ -94,43 +74,27 @@ class SqlLedger(Ledger):
     ) -> None:
         if lease_s <= 0 or max_attempts < 1:
             raise ConfigError("storage.lease_s, storage.max_attempts", "must be positive", "correct them")
-        schema.ensure(engine)
-        self.engine, self.artifacts = engine, artifacts
+        super().__init__(engine, artifacts, clock)
         self.lease_s, self.max_attempts = lease_s, max_attempts
-        self._clock = clock
-        self._ids: dict[StudyKey, int] = {}
 
     # --- studies -----------------------------------------------------------------------------------------
 
     def open_study(self, key: StudyKey, digest: str, facts: Mapping[str, Any]) -> None:
         check_key(key)
         text = json.dumps(facts, sort_keys=True)
-        row = {**_columns(key), "digest": digest, "facts": text}
+        row = {**columns_of(key), "digest": digest, "facts": text}
+        query = select(studies.c.digest, studies.c.facts).where(*is_study(key))
 
         def work(connection: Connection) -> tuple[str, str]:
-            found = connection.execute(
-                select(studies.c.digest, studies.c.facts).where(*_is(key))
-            ).one_or_none()
+            found = connection.execute(query).one_or_none()
             if found is None:
                 connection.execute(self._insert_or_keep(studies, row))
-                found = connection.execute(select(studies.c.digest, studies.c.facts).where(*_is(key))).one()
+                found = connection.execute(query).one()
             return found.digest, found.facts
 
         stored_digest, stored_facts = write(self.engine, work)
         if stored_digest != digest:
             check_facts(key, json.loads(stored_facts), json.loads(text))
-
-    def facts(self, key: StudyKey) -> dict[str, Any]:
-        """What shapes the study's scores, as it was when the study was made."""
-        query = select(studies.c.facts).where(studies.c.id == self._study_id(key))
-        found: dict[str, Any] = json.loads(read(self.engine, lambda c: c.execute(query).scalar_one()))
-        return found
-
-    def studies(self, study_name: str | None = None) -> list[StudyKey]:
-        query = select(studies).order_by(studies.c.id)
-        if study_name is not None:
-            query = query.where(studies.c.study_name == study_name)
-        return [study_of(row) for row in read(self.engine, lambda c: c.execute(query).all())]
 
     # --- claims ------------------------------------------------------------------------------------------
 
@@ -164,7 +128,7 @@ class SqlLedger(Ledger):
         while (row := connection.execute(self._claimable(study_id, name)).one_or_none()) is not None:
             here = and_(tickets.c.study_id == study_id, tickets.c.number == row.number)
             if row.claim == name:  # the answer to our own commit was lost
-                return _ticket(key, row, worker)
+                return ticket_of(key, row, worker)
             deaths = row.deaths + (row.state == "claimed")
             if deaths >= self.max_attempts:
                 error = (
@@ -175,7 +139,7 @@ class SqlLedger(Ledger):
                 continue
             new = {"token": row.token + 1, "attempt": row.attempt + 1, "deaths": deaths}
             connection.execute(tickets.update().where(here).values(**lease, **new))
-            return replace(_ticket(key, row, worker), token=row.token + 1, attempt=row.attempt + 1)
+            return replace(ticket_of(key, row, worker), token=row.token + 1, attempt=row.attempt + 1)
         if n_tickets == n_trials:
             return None
         first = {"token": 1, "attempt": 1, "failures": 0, "deaths": 0, "started": self._now}
@@ -348,82 +312,17 @@ class SqlLedger(Ledger):
 
         write(self.engine, work)
 
-    # --- reading -----------------------------------------------------------------------------------------
-
-    def tickets(self, key: StudyKey, first: int = 0, last: int | None = None) -> list[TicketRow]:
-        study_id = self._study_id(key)
-
-        def wanted(table: Table) -> Select[Any]:
-            range_ = [table.c.number >= first, *([table.c.number <= last] if last is not None else [])]
-            return select(table).where(table.c.study_id == study_id, *range_)
-
-        some_tickets = wanted(tickets).order_by(tickets.c.number)
-        some_fits = wanted(fits).order_by(fits.c.number, fits.c.fold)
-        rows, fit_rows = read(
-            self.engine, lambda c: (c.execute(some_tickets).all(), c.execute(some_fits).all())
-        )
-        by_number: dict[int, list[Fit]] = {}
-        for row in fit_rows:
-            by_number.setdefault(row.number, []).append(fit_of(row))
-        return [row_of(key, row, by_number.get(row.number, ())) for row in rows]
-
-    def fit_leases(self, key: StudyKey) -> list[FitLease]:
-        query = fit_leases.living(self._study_id(key), self._now)
-        rows = read(self.engine, lambda c: c.execute(query).all())
-        return [FitLease(key, r.number, r.fold, r.token, r.worker, json.loads(r.params)) for r in rows]
-
-    def spent(self, key: StudyKey) -> int:
-        return self._count(key, SPENT)
-
-    def claimed(self, key: StudyKey) -> int:
-        return self._count(key, {"claimed"})
-
-    def _count(self, key: StudyKey, states: Collection[str]) -> int:
-        query = (
-            select(func.count())
-            .select_from(tickets)
-            .where(tickets.c.study_id == self._study_id(key), tickets.c.state.in_(sorted(states)))
-        )
-        return read(self.engine, lambda c: c.execute(query).scalar_one())
-
     # --- results -----------------------------------------------------------------------------------------
 
     def put_result(self, study_name: str, name: str, content: bytes) -> None:
         row = {"study_name": study_name, "name": name, "content": self.artifacts.put(content)}
         write(self.engine, lambda c: c.execute(self._insert_or_keep(results, row)))
 
-    def result(self, study_name: str, name: str) -> bytes | None:
-        query = select(results.c.content).where(results.c.study_name == study_name, results.c.name == name)
-        digest = read(self.engine, lambda c: c.execute(query).scalar())
-        return None if digest is None else self.artifacts.get(digest)
-
-    def result_names(self, study_name: str, prefix: str) -> list[str]:
-        query = select(results.c.name).where(
-            results.c.study_name == study_name, results.c.name.startswith(prefix, autoescape=True)
-        )
-        return sorted(read(self.engine, lambda c: c.execute(query).scalars().all()))
-
     # --- small parts -------------------------------------------------------------------------------------
-
-    @property
-    def _now(self) -> ColumnElement[float]:
-        if self._clock is not None:
-            return literal(self._clock())
-        return literal_column(_DATABASE_CLOCK[self.engine.dialect.name])
 
     @property
     def _until(self) -> ColumnElement[float]:
         return self._now + self.lease_s
-
-    def _study_id(self, key: StudyKey) -> int:
-        if key not in self._ids:
-            found = read(self.engine, lambda c: c.execute(select(studies.c.id).where(*_is(key))).scalar())
-            if found is None:
-                raise ConfigError(
-                    "study_name", f"no study {key}", "`ehrbench study status` lists what there is"
-                )
-            self._ids[key] = found
-        return self._ids[key]
 
     def _here(self, claim: Claim) -> ColumnElement[bool]:
         return and_(tickets.c.study_id == self._study_id(claim.study), tickets.c.number == claim.number)
@@ -438,24 +337,6 @@ class SqlLedger(Ledger):
 
 def _json(mapping: Mapping[Any, Any]) -> str:
     return json.dumps(dict(mapping), sort_keys=True)
-
-
-def _columns(key: StudyKey) -> dict[str, Any]:
-    return {
-        "study_name": key.study_name,
-        "task": key.task,
-        "model": key.model,
-        "outer_fold": -1 if key.outer_fold is None else key.outer_fold,
-    }
-
-
-def _is(key: StudyKey) -> list[ColumnElement[bool]]:
-    return [studies.c[name] == value for name, value in _columns(key).items()]
-
-
-def _ticket(key: StudyKey, row: Any, worker: str) -> Ticket:
-    params = None if row.params is None else json.loads(row.params)
-    return Ticket(key, row.number, row.token, worker, row.attempt, params, row.seed)
 
 
 def _lost(ticket: Ticket, row: Any) -> LeaseLost:

@@ -6,15 +6,35 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import ColumnElement
+
 from ehrbench.core.errors import ConfigError, StudyMismatch
-from ehrbench.core.ledger import Fit, StudyKey, TicketRow
-from ehrbench.infra.schema import NAME_LENGTH
+from ehrbench.core.ledger import Fit, StudyKey, Ticket, TicketRow
+from ehrbench.infra.schema import NAME_LENGTH, studies
 
 _ABSENT = "absent"
 
 
+def columns_of(key: StudyKey) -> dict[str, Any]:
+    return {
+        "study_name": key.study_name,
+        "task": key.task,
+        "model": key.model,
+        "outer_fold": -1 if key.outer_fold is None else key.outer_fold,
+    }
+
+
+def is_study(key: StudyKey) -> list[ColumnElement[bool]]:
+    return [studies.c[name] == value for name, value in columns_of(key).items()]
+
+
 def study_of(row: Any) -> StudyKey:
     return StudyKey(row.study_name, row.task, row.model, None if row.outer_fold < 0 else row.outer_fold)
+
+
+def ticket_of(key: StudyKey, row: Any, worker: str) -> Ticket:
+    params = None if row.params is None else json.loads(row.params)
+    return Ticket(key, row.number, row.token, worker, row.attempt, params, row.seed)
 
 
 def fit_of(row: Any) -> Fit:
