@@ -3,7 +3,8 @@
 How it keeps its word
 ---------------------
 - A claim locks the study's row (``SELECT … FOR UPDATE``; in SQLite ``BEGIN IMMEDIATE`` locks the file), so
-  that claims of one study are serial, and two workers cannot take one ticket.
+  that claims of one study are serial, and two workers cannot take one ticket. It takes a ticket only as it
+  saw it: what a late worker writes in between stays.
 - Each later write begins with an UPDATE of the ticket ``WHERE token = …``: it is the fence, it locks the row
   until commit, and it prolongs the lease, in one statement.
 - Every write may be repeated after a commit whose answer was lost: a claim has a name by which it is found
@@ -126,20 +127,24 @@ class SqlLedger(LedgerReader):
             "fold": None,
         }
         while (row := connection.execute(self._claimable(study_id, name)).one_or_none()) is not None:
-            here = and_(tickets.c.study_id == study_id, tickets.c.number == row.number)
             if row.claim == name:  # the answer to our own commit was lost
                 return ticket_of(key, row, worker)
+            # a late worker may write in between: only what still stands as it was seen is taken
+            seen = and_(tickets.c.token == row.token, tickets.c.state == row.state, self._to_be_had)
+            take = tickets.update().where(
+                tickets.c.study_id == study_id, tickets.c.number == row.number, seen
+            )
             deaths = row.deaths + (row.state == "claimed")
             if deaths >= self.max_attempts:
                 error = (
                     f"its workers died {deaths} times in a row without finishing a fold, last {row.worker}"
                 )
                 spent = {"state": "failed", "deaths": deaths, "error": error, "finished": self._now}
-                connection.execute(tickets.update().where(here).values(**spent))
+                connection.execute(take.values(**spent))
                 continue
             new = {"token": row.token + 1, "attempt": row.attempt + 1, "deaths": deaths}
-            connection.execute(tickets.update().where(here).values(**lease, **new))
-            return replace(ticket_of(key, row, worker), token=row.token + 1, attempt=row.attempt + 1)
+            if connection.execute(take.values(**lease, **new)).rowcount == 1:
+                return replace(ticket_of(key, row, worker), token=row.token + 1, attempt=row.attempt + 1)
         if n_tickets == n_trials:
             return None
         first = {"token": 1, "attempt": 1, "failures": 0, "deaths": 0, "started": self._now}
@@ -147,16 +152,20 @@ class SqlLedger(LedgerReader):
         return Ticket(key, n_tickets, 1, worker, 1)
 
     def _claimable(self, study_id: int, name: str) -> Any:
-        """The lowest ticket that is free or expired, or the one this very claim has taken already."""
-        claimed = tickets.c.state == "claimed"
-        expired = and_(claimed, tickets.c.lease_until < self._now)
-        ours = and_(claimed, tickets.c.claim == name)
+        """The lowest ticket that is to be had, or the one this very claim has taken already."""
+        ours = and_(tickets.c.state == "claimed", tickets.c.claim == name)
         return (
             select(tickets)
-            .where(tickets.c.study_id == study_id, or_(tickets.c.state == "free", expired, ours))
+            .where(tickets.c.study_id == study_id, or_(self._to_be_had, ours))
             .order_by((tickets.c.claim == name).desc(), tickets.c.number)
             .limit(1)
         )
+
+    @property
+    def _to_be_had(self) -> ColumnElement[bool]:
+        """Tickets that are free, or whose lease has run out."""
+        expired = and_(tickets.c.state == "claimed", tickets.c.lease_until < self._now)
+        return or_(tickets.c.state == "free", expired)
 
     def claim_fit(self, key: StudyKey, n_folds: int, worker: str) -> FitLease | None:
         query = fit_leases.helpable(self._study_id(key), n_folds, self._now)

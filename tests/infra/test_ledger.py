@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+from sqlalchemy import event
 
 from ehrbench.core.errors import LeaseLost
 from ehrbench.core.ledger import SPENT, FitLease, Ticket
@@ -20,6 +23,7 @@ from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
 
 from .ledger_conformance import DIGEST, KEY, Clock, LedgerConformance, a_fit
+from .servers import MariaDb
 
 N_TRIALS, N_FOLDS = 4, 3
 
@@ -49,6 +53,40 @@ class TestSqlLedger(LedgerConformance):
         assert ticket is not None
         assert taken is not None
         assert taken.token == ticket.token + 1
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("end", ["complete", "failed", "renewed"])
+def test_a_late_worker_that_writes_during_a_claim(
+    mariadb: MariaDb, artifacts: FileArtifacts, clock: Clock, end: str
+) -> None:
+    """What it writes between the claim's look at its expired ticket and the claim's own write stays."""
+    engine = mariadb.database(f"t{uuid.uuid4().hex[:12]}").engine
+    ledger = SqlLedger(engine, artifacts, lease_s=60, clock=clock)
+    ledger.open_study(KEY, DIGEST, {})
+    late = ledger.claim(KEY, 2, "w1")
+    assert late is not None
+    clock.now += 61
+    looked = []
+
+    def look(connection: object, cursor: object, statement: str, *_: object) -> None:
+        if "LIMIT" in statement and not looked:
+            looked.append(statement)
+            if end == "complete":
+                ledger.finish(late, "complete", 0.5)
+            elif end == "failed":
+                ledger.fail(late, "boom", retry=False)
+            else:
+                ledger.renew(late)
+
+    event.listen(engine, "after_cursor_execute", look)
+    taken = ledger.claim(KEY, 2, "w2")
+    event.remove(engine, "after_cursor_execute", look)
+    assert looked
+    assert taken is not None
+    assert taken.number == 1
+    assert ledger.tickets(KEY)[0].state == {"renewed": "claimed"}.get(end, end)
+    engine.dispose()
 
 
 class LedgerMachine(RuleBasedStateMachine):
