@@ -22,8 +22,8 @@ data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step:
 budget: {model: trials of each of its studies};
 models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, high, level, method,
     n_replicates, ...}, interval_procedure: {...} where there are several folds} or {undefined: why}}};
-selected: {model: {inner: mean inner value of the chosen trials, outer: mean outer value}} (the optimism), both
-    of what the search optimised: for a metric with an ideal between, of the distance to it;
+selected: {model: {inner: mean inner value of the chosen trials, outer: mean outer value}} (the optimism);
+    both of what the search optimised: for a metric with an ideal between, of the distance to it;
 folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds}}], "all" being the bundle's;
 studies: {key: {complete, pruned, failed, seconds}};
 code: {git_commit, versions}; files: {other file of the folder: SHA-256}.
