@@ -125,7 +125,7 @@ class Records:
             subgroups={k: v[index] for k, v in self.subgroups.items()},
             flags={k: v[index] for k, v in self.flags.items()},
             auxiliary={k: v[units] for k, v in self.auxiliary.items()},
-            _rows=self._rows.take(index, units),
+            _rows=self._rows.take(units),
         )
 
     def without_labels(self) -> Records:
@@ -144,12 +144,13 @@ class Records:
 
 
 class _RowMemo:
-    """Views of a whole cohort, shared by every ``Records`` taken from it."""
+    """Views of a whole cohort, shared by every ``Records`` taken from it; it holds nobody's labels."""
 
     def __init__(
         self, root: Records, views: dict[str, View] | None = None, units: IntArray | None = None
     ) -> None:
-        self._root, self._units = root, units
+        self._root = root if views is not None else replace(root, target=None, auxiliary={}, _rows=self)
+        self._units = units
         self._views: dict[str, View] = {} if views is None else views
 
     def get(self, key: str, compute: Callable[[Records], View]) -> View:
@@ -158,8 +159,7 @@ class _RowMemo:
         view = self._views[key]
         return view if self._units is None else view.take(self._units)
 
-    def take(self, index: IntArray, units: IntArray) -> _RowMemo:
-        del index
+    def take(self, units: IntArray) -> _RowMemo:
         return _RowMemo(self._root, self._views, units if self._units is None else self._units[units])
 
     def __getstate__(self) -> dict[str, Any]:  # views are recomputed where they are needed, never sent

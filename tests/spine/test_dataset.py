@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ehrbench.core.task import Cohort
+from ehrbench.core.views import Table
 from ehrbench.spine import folds
 from ehrbench.spine.certificate import without_test
 from ehrbench.spine.dataset import Dataset, Leak
@@ -62,3 +63,23 @@ def test_auxiliary_labels_go_with_the_records_and_are_replaced_with_them(dataset
     )
     instead = other.open(fold, "test", fold.test).auxiliary["number"]
     assert set(instead) <= set(handed.auxiliary["number"])
+
+
+def test_no_label_is_reached_through_what_a_model_is_given(dataset, fold):
+    """Rows are computed for the whole cohort, outer test included: from payloads, never from labels."""
+    records = dataset.cohort.records
+    known = replace(records, auxiliary={"later": records.target[:, 0]}, _rows=None)
+    given = Dataset(Cohort(known, ("s",))).open(fold, "fit", fold.train)
+    seen = []
+
+    def rows(whole):
+        seen.append(whole)
+        return Table(np.zeros((whole.total_units, 1)), ("zero",))
+
+    assert len(given.rows("peek", rows)) == given.total_units
+    assert len(given.without_labels().rows("peek again", rows)) == given.total_units
+    for whole in (*seen, given._rows._root):
+        assert len(whole) == len(records)
+        assert whole.target is None
+        assert not whole.auxiliary
+        assert len(whole.rows("within", rows)) == records.total_units
