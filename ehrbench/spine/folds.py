@@ -116,7 +116,7 @@ def from_file(
     label: the file's name.
     inner: ``pooled`` splits train + valid into ``k_inner`` folds; ``valid`` uses the published valid part
         alone for stopping and selection (the label then says so).
-    duplicates: as for ``holdout``, for each fold.
+    duplicates: as for ``holdout``, for each fold; with ``inner=valid`` also between train and valid.
     Raises DataError naming an unknown or repeated record id, or one that stands in two parts.
     """
     position = {str(name): i for i, name in enumerate(records.ids)}
@@ -136,14 +136,18 @@ def from_file(
         train, n_dropped = _apart(records, groups, pooled, test, duplicates, name)
         dropped += n_dropped
         if inner == "valid":
-            valid = np.intersect1d(parts["valid"], train)
-            pair = InnerFold(np.intersect1d(parts["train"], train), valid)
-            outer.append(_finish(records, i, train, test, (pair,)))
+            valid, fitted = (np.intersect1d(parts[part], train) for part in ("valid", "train"))
+            fitted, n_dropped = _apart(records, groups, fitted, valid, duplicates, name, "valid")
+            dropped += n_dropped
+            train = np.union1d(fitted, valid)
+            outer.append(_finish(records, i, train, test, (InnerFold(fitted, valid),)))
         else:
             outer.append(_outer_fold(records, groups, i, train, test, k_inner, seed))
     if not outer:
         raise DataError("holds no folds", file=label, field="folds", remedy="mend the split file")
-    marks = ", stopped and chosen on valid" * (inner == "valid") + _marks(duplicates, dropped)
+    marks = _marks(duplicates, dropped)
+    if inner == "valid":
+        marks = ", stopped and chosen on valid" + _marks(duplicates, dropped, "valid or test")
     return Split(f"file {label}{marks}", tuple(outer), outer[0])
 
 
@@ -252,15 +256,21 @@ def _check_classes(records: Records, index: IntArray, name: str) -> None:
 
 
 def _apart(
-    records: Records, groups: IntArray, train: IntArray, test: IntArray, duplicates: str, name: str
+    records: Records,
+    groups: IntArray,
+    train: IntArray,
+    judging: IntArray,
+    duplicates: str,
+    name: str,
+    part: str = "test",
 ) -> tuple[IntArray, int]:
-    """Training records without those that a test record repeats, and how many those were."""
-    both = np.isin(groups[train], groups[test])
+    """Training records without those that a judging record repeats, and how many those were."""
+    both = np.isin(groups[train], groups[judging])
     if duplicates == "allow" or not both.any():
         return train, 0
     if duplicates == "refuse":
         raise DataError(
-            f"{int(both.sum())} training records share a group or their whole content with test records",
+            f"{int(both.sum())} training records share a group or their whole content with {part} records",
             file=name,
             record=records.ids[train[both][0]],
             remedy="mend the split, or say protocol.duplicates=drop",
@@ -268,9 +278,9 @@ def _apart(
     return train[~both], int(both.sum())
 
 
-def _marks(duplicates: str, dropped: int) -> str:
+def _marks(duplicates: str, dropped: int, judging: str = "test") -> str:
     marks = ", duplicates allowed" * (duplicates == "allow")
-    return marks + f", {dropped} training records dropped that repeat test records" * (dropped > 0)
+    return marks + f", {dropped} training records dropped that repeat {judging} records" * (dropped > 0)
 
 
 def _positions(

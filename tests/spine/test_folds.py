@@ -1,5 +1,7 @@
 """Folds keep groups and identical content on one side, cover everything once, and repeat by seed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -142,6 +144,27 @@ def test_external_split_may_use_the_published_valid_part_and_says_so():
     split = external(records, inner="valid")
     assert "chosen on valid" in split.label
     assert set(split.outer[0].inner[0].valid) == set(range(100, 130))
+
+
+def test_external_split_keeps_groups_apart_between_train_and_valid_too():
+    """What is stopped and chosen on valid must not have been fitted on its patients."""
+    records = cohort(200, 10**6, 6)
+    groups = records.groups.copy()
+    groups[90:100], groups[80:85] = groups[100:110], groups[130:135]
+    records = replace(records, groups=groups, _rows=None)
+    split = external(records, inner="valid")
+    (inner,) = split.outer[0].inner
+    assert inner.train.tolist() == [*range(80), *range(85, 90)]
+    assert inner.valid.tolist() == list(range(100, 130))
+    assert split.outer[0].train.tolist() == [*inner.train, *inner.valid]
+    assert "15 training records dropped that repeat valid or test records" in split.label
+    with pytest.raises(DataError, match=r"record r80: 5 training records share .* with test records"):
+        external(records, inner="valid", duplicates="refuse")
+    groups[80:85] = groups[70:75]
+    with pytest.raises(DataError, match=r"record r90: 10 training records share .* with valid records"):
+        external(records, inner="valid", duplicates="refuse")
+    (inner,) = external(records, inner="valid", duplicates="allow").outer[0].inner
+    assert len(inner.train) == 100
 
 
 def test_external_split_names_unknown_and_repeated_ids():
