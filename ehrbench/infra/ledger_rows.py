@@ -13,6 +13,12 @@ from ehrbench.core.ledger import Fit, StudyKey, Ticket, TicketRow
 from ehrbench.infra.schema import NAME_LENGTH, studies
 
 _ABSENT = "absent"
+#: Facts that are digests, which tell people nothing: what is other, and the keys or place it comes from.
+_DIGESTS = {
+    "data": "other records or labels (see data and task)",
+    "folds": "other folds of the same records (see protocol and seed)",
+    "model.code": "another version of ehrbench's features, nets, models or metrics (see git log)",
+}
 
 
 def columns_of(key: StudyKey) -> dict[str, Any]:
@@ -83,14 +89,17 @@ def check_key(key: StudyKey) -> None:
 
 
 def check_facts(key: StudyKey, stored: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    """Raise StudyMismatch naming up to five facts that differ between the stored study and the given one."""
+    """Raise StudyMismatch that says how the stored study and the given one differ: up to five values by name,
+    and digests in words."""
     before, after = dict(_leaves(stored)), dict(_leaves(given))
-    names = sorted(n for n in before.keys() | after.keys() if before.get(n, _ABSENT) != after.get(n, _ABSENT))
-    shown = [f"{n} was {_short(before, n)}, now {_short(after, n)}" for n in names[:5]]
+    differ = {n for n in before.keys() | after.keys() if before.get(n, _ABSENT) != after.get(n, _ABSENT)}
+    told = [_DIGESTS[n] for n in _DIGESTS if n in differ and not (n == "folds" and "data" in differ)]
+    names = sorted(differ - _DIGESTS.keys())
+    told += [f"{n} was {_short(before, n)}, now {_short(after, n)}" for n in names[:5]]
     if len(names) > 5:
-        shown.append(f"and {len(names) - 5} more")
+        told.append(f"and {len(names) - 5} more")
     raise StudyMismatch(
-        f"study {key} exists with other facts: {'; '.join(shown) or 'something they do not name'} — "
+        f"study {key} exists with {'; '.join(told) or 'something other that it does not name'} — "
         f"take another study_name, or restore what has changed"
     )
 

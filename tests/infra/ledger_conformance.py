@@ -55,6 +55,25 @@ class LedgerConformance:
         assert "data" not in message
         assert "\n" not in message
 
+    @pytest.mark.parametrize(
+        ("changed", "said"),
+        [
+            ({"data": "2" * 64, "folds": "2" * 64}, "exists with other records or labels (see data and task) —"),
+            ({"folds": "2" * 64}, "exists with other folds of the same records (see protocol and seed) —"),
+            ({"model.code": "2" * 64, "seed": 1}, "(see git log); seed was 0, now 1 —"),
+        ],
+    )
+    def test_mismatch_of_digests_in_words(
+        self, ledger: Ledger, changed: dict[str, object], said: str
+    ) -> None:
+        facts = {"data": "1" * 64, "folds": "1" * 64, "model.code": "1" * 64, "seed": 0}
+        key = StudyKey("words", "mortality", "ssm", 0)
+        ledger.open_study(key, DIGEST, facts)
+        with pytest.raises(StudyMismatch) as caught:
+            ledger.open_study(key, "e" * 64, facts | changed)
+        assert said in str(caught.value)
+        assert "1111" not in str(caught.value)
+
     def test_studies_by_name(self, ledger: Ledger) -> None:
         final = StudyKey("study", "mortality", "ssm", None)
         other = StudyKey("other", "mortality", "ssm", 0)
