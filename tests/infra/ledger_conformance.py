@@ -58,7 +58,10 @@ class LedgerConformance:
     @pytest.mark.parametrize(
         ("changed", "said"),
         [
-            ({"data": "2" * 64, "folds": "2" * 64}, "exists with other records or labels (see data and task) —"),
+            (
+                {"data": "2" * 64, "folds": "2" * 64},
+                "exists with other records or labels (see data and task) —",
+            ),
             ({"folds": "2" * 64}, "exists with other folds of the same records (see protocol and seed) —"),
             ({"model.code": "2" * 64, "seed": 1}, "(see git log); seed was 0, now 1 —"),
         ],
