@@ -86,7 +86,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _add_endpoints(app: FastAPI) -> None:
-    @app.post("/predict", responses=_problems(400, 413, 415, 422, 503), response_model_exclude_none=True)
+    @app.post("/predict", responses=_problems(400, 408, 413, 415, 422, 503), response_model_exclude_none=True)
     async def predict(
         request: Request, response: Response, service: TheService, explain: Explain = None
     ) -> PredictAnswer:

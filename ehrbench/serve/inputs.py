@@ -5,7 +5,9 @@ What a record may hold is the task's business (``Task.parse``); here only the en
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -19,13 +21,14 @@ from ehrbench.serve.settings import ServeSettings
 
 BODY = "request"  # what a record is called that came without a file name
 _PATIENCE = 8
+_HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # of surrogates; the other half may be missing
 
 
 async def read_inputs(request: Request, settings: ServeSettings) -> list[RawInput]:
     """The raw inputs of a posted body.
 
-    Raises Problem 400 (not JSON, no body, broken form), 413 (too large, too many), 415 (another content
-    type), 422 (JSON of another shape).
+    Raises Problem 400 (not JSON, no body, broken form), 408 (too slow), 413 (too large, too many), 415
+    (another content type), 422 (JSON of another shape).
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not (
@@ -36,7 +39,13 @@ async def read_inputs(request: Request, settings: ServeSettings) -> list[RawInpu
             f"content type {kind or 'missing'} is not read here",
             remedy="post application/json, text/plain (the publisher's file) or multipart/form-data",
         )
-    body = await _read_body(request, settings.max_body_bytes)
+    try:
+        async with asyncio.timeout(settings.body_timeout_s):
+            body = await _read_body(request, settings.max_body_bytes)
+    except TimeoutError as error:
+        raise Problem(
+            408, f"the body was not here within {settings.body_timeout_s:g} s", remedy="post it again"
+        ) from error
     if not body.strip():
         raise Problem(400, "the body is empty", remedy="post one record, see /docs for an example")
     if kind == "application/json":
@@ -82,6 +91,8 @@ def _json_inputs(body: bytes) -> list[RawInput]:
             parse_constant=_no_constant,
             parse_float=_finite,
         )
+        if _HALF_A_PAIR.search(body):  # text that no answer could quote
+            json.dumps(content, ensure_ascii=False).encode()
     except RecursionError as error:
         raise Problem(400, "not JSON a record could be: nested too deeply") from error
     except (

@@ -11,12 +11,14 @@ import uuid
 from datetime import UTC, datetime
 
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ehrbench.serve.problems import Problem, problem_response
 
 log = logging.getLogger("ehrbench.serve")
 HEADER = "X-Request-ID"
+CLIENT_LEFT = 499  # nginx's word for it: nobody is there to be answered
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 #: Pages load nothing from elsewhere and are not framed: a patient's file stays between browser and server.
@@ -62,6 +64,8 @@ class RequestMiddleware:
         failure: dict[str, object] = {}
         try:
             await self.app(scope, receive, answer)
+        except ClientDisconnect:
+            status = CLIENT_LEFT
         except Exception as error:
             frames = traceback.extract_tb(error.__traceback__)[-4:]
             failure = {

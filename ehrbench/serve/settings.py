@@ -14,7 +14,8 @@ class ServeSettings:
     threads: cores one prediction may use; device: where networks run, ``cpu`` or ``cuda``.
     concurrency: predictions at once; max_waiting: requests that may wait for their turn, more are told to
         come back (503).
-    max_body_bytes, max_records: of one request; more is refused (413).
+    max_body_bytes, max_records: of one request; more is refused (413). body_timeout_s: for a body to arrive;
+        a slower client is answered 408 and lets go.
     """
 
     threads: int = 1
@@ -23,11 +24,15 @@ class ServeSettings:
     max_waiting: int = 64
     max_body_bytes: int = 8 * 1024 * 1024
     max_records: int = 1000
+    body_timeout_s: float = 60
 
     def __post_init__(self) -> None:
         for name in ("threads", "concurrency", "max_body_bytes", "max_records"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"serve.{name}", f"{getattr(self, name)} is less than 1", "give 1 or more")
+        if not self.body_timeout_s > 0:
+            problem = f"{self.body_timeout_s:g} leaves no time"
+            raise ConfigError("serve.body_timeout_s", problem, "give seconds above 0")
         if self.max_waiting < 0:
             raise ConfigError("serve.max_waiting", f"{self.max_waiting} is negative", "give 0 or more")
         if self.device not in ("cpu", "cuda"):

@@ -18,6 +18,7 @@ import pyarrow.csv as pc
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.tasks.json_values import finite, shown
 
 
 @dataclass(frozen=True)
@@ -108,11 +109,11 @@ def read_json(name: str, body: Mapping[str, Any]) -> FloatArray:
         if answer.name not in body:
             raise DataError("is missing", record=name, field=answer.name, remedy=_REMEDY)
         raw = body[answer.name]
-        if isinstance(raw, bool) or not isinstance(raw, int | float) or not np.isfinite(raw):
-            raise DataError(f"{raw!r} is not a number", record=name, field=answer.name, remedy=_REMEDY)
-        if not answer.low <= raw <= answer.high or raw != int(raw):
-            raise DataError(_out_of_range(answer, raw), record=name, field=answer.name, remedy=_REMEDY)
-        values[i] = raw
+        if (number := finite(raw)) is None:
+            raise DataError(f"{shown(raw)} is not a number", record=name, field=answer.name, remedy=_REMEDY)
+        if not answer.low <= number <= answer.high or number != int(number):
+            raise DataError(_out_of_range(answer, number), record=name, field=answer.name, remedy=_REMEDY)
+        values[i] = number
     return values
 
 

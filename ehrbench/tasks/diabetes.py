@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -114,7 +115,8 @@ class Diabetes(Task):
             if isinstance(raw.body, bytes | bytearray):
                 answers = read_csv(raw.name, bytes(raw.body), strict=strict)
                 stem = raw.name.rsplit("/", 1)[-1].split(".csv")[0]
-                ids += [stem] if answers.n_rows == 1 else [f"{stem}:{line - 1}" for line in answers.lines]
+                lines = answers.lines.tolist()
+                ids += [stem for _ in lines] if answers.n_rows == 1 else [f"{stem}:{n - 1}" for n in lines]
                 blocks.append(answers.values)
                 skipped += list(answers.skipped)
                 n_rows += answers.n_rows
@@ -190,7 +192,7 @@ def _content(path: Path) -> tuple[str, bytes]:
             return path.name, archive.read(tables[0])
     except FileNotFoundError:
         raise DataError("does not exist", file=path, remedy="give a .csv or .csv.zip") from None
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:  # Runtime: a password
         raise DataError(f"is damaged, truncated or unreadable ({error})", file=path, remedy=GET) from error
 
 

@@ -99,6 +99,7 @@ def read_texts(names: Sequence[str], bodies: Sequence[bytes], *, strict: bool) -
     name = _lookup(split, 1, _name, is_row, faults, "Parameter")
     value = _lookup(split, 2, _number, is_row, faults, "Value")
     _check_codes(name, value, is_row, faults)
+    _check_descriptors(record, minute, name, is_row, faults)
     rows = np.flatnonzero(is_row)
     return Columns(
         record[rows],
@@ -261,12 +262,27 @@ def _check_codes(name: FloatArray, value: FloatArray, is_row: BoolArray, faults:
             is_row[line] = False
 
 
+def _check_descriptors(
+    record: IntArray, minute: FloatArray, name: FloatArray, is_row: BoolArray, faults: _Faults
+) -> None:
+    """A descriptor is said once and at 00:00; Weight is a series besides, and may be said again."""
+    for descriptor in (*(d for d in DESCRIPTOR_NAMES if d not in SERIES_NAMES), RECORD_ID):
+        at = np.flatnonzero((name == CODE[descriptor]) & is_row)
+        late = at[minute[at] > 0]
+        early = at[minute[at] == 0]
+        again = np.delete(early, np.unique(record[early], return_index=True)[1])
+        for lines, problem in ((late, "a descriptor stands at 00:00"), (again, "stands there twice")):
+            for line in lines.tolist():
+                faults.add(line, descriptor, problem, "give each descriptor once, at 00:00")
+                is_row[line] = False
+
+
 def problem_of(parameter: str, value: float) -> str:
     """Why a code or an age cannot be, or an empty string."""
     if parameter in _ALLOWED and value not in _ALLOWED[parameter]:
         return f"{value:g} is none of {', '.join(f'{v:g}' for v in _ALLOWED[parameter])}"
     if parameter == "Age" and value != -1 and not 0 <= value <= 130:
         return f"{value:g} is not an age in years"
-    if parameter == RECORD_ID and (value != int(value) or value < 0):
-        return f"{value:g} is not a whole number"
+    if parameter == RECORD_ID and (value != int(value) or not 0 <= value < 1e15):
+        return f"{value:g} is not a whole number of at most 15 digits"
     return ""

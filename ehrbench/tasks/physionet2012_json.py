@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES
+from ehrbench.tasks.json_values import finite, shown
 from ehrbench.tasks.physionet2012 import CODE, DESCRIPTOR_NAMES, LAST_MINUTE, SERIES_NAMES, TIME, problem_of
 
 
@@ -82,7 +81,7 @@ def _whole(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Any]]:
             raise _Fault(str(key), "is not a field of a record", "give record_id, descriptors and events")
     record_id = body.get("record_id")
     if isinstance(record_id, bool) or not isinstance(record_id, str | int | None):
-        raise _Fault("record_id", f"{record_id!r} is neither text nor a whole number")
+        raise _Fault("record_id", f"{shown(record_id)} is neither text nor a whole number")
     descriptors, events = body.get("descriptors"), body.get("events")
     if not isinstance(descriptors, Mapping):
         raise _Fault("descriptors", "is missing or not an object", f"give {', '.join(DESCRIPTOR_NAMES)}")
@@ -113,10 +112,12 @@ def _event(place: str, event: Any) -> tuple[int, int, float]:
             raise _Fault(f"{place}.{key}", "is not a field of an event", "give time, parameter and value")
     parameter, time = event["parameter"], event["time"]
     if parameter not in SERIES_NAMES:
-        raise _Fault(f"{place}.parameter", f"{parameter!r} is not a known parameter", "see the schema")
-    match = TIME.fullmatch(time.encode()) if isinstance(time, str) else None
+        raise _Fault(f"{place}.parameter", f"{shown(parameter)} is not a known parameter", "see the schema")
+    match = TIME.fullmatch(time.encode(errors="replace")) if isinstance(time, str) else None
     if not match:
-        raise _Fault(f"{place}.time", f"{time!r} is not a time HH:MM", "hours and minutes since admission")
+        raise _Fault(
+            f"{place}.time", f"{shown(time)} is not a time HH:MM", "hours and minutes since admission"
+        )
     minute = int(match[1]) * 60 + int(match[2])
     if minute > LAST_MINUTE:
         raise _Fault(f"{place}.time", f"{time!r} is later than 48:00", "give the first 48 hours")
@@ -127,9 +128,9 @@ def _event(place: str, event: Any) -> tuple[int, int, float]:
 
 
 def _number(place: str, raw: Any) -> float:
-    if isinstance(raw, bool) or not isinstance(raw, int | float) or not np.isfinite(raw):
-        raise _Fault(place, f"{raw!r} is not a number", "give a JSON number")
-    return float(raw)
+    if (number := finite(raw)) is None:
+        raise _Fault(place, f"{shown(raw)} is not a number", "give a JSON number")
+    return number
 
 
 def record_schema() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -123,6 +124,12 @@ BAD: dict[str, tuple[dict[str, Any], int, dict[str, str]]] = {
         400,
         {"problem": "'id' stands there twice"},
     ),
+    "half a pair of surrogates": (
+        {"content": b'{"id": "\\ud800", "rows": [[1,1,1]]}', "headers": JSON},
+        400,
+        {"problem": "surrogates not allowed"},
+    ),
+    "half a pair in a key": ({"content": b'{"\\udc00": 1}', "headers": JSON}, 400, {"problem": "surrogates"}),
     "deep": ({"content": b"[" * 9000, "headers": JSON}, 400, {"problem": "nested too deeply"}),
     "empty": ({"content": b" ", "headers": JSON}, 400, {"problem": "the body is empty"}),
     "form cut": (
@@ -355,6 +362,41 @@ def test_a_failure_of_ours_is_a_500_without_details(
     (line,) = [r for r in caplog.records if getattr(r, "fields", {}).get("status") == 500]
     assert line.fields["error"] == "RuntimeError"  # type: ignore[attr-defined]
     assert any("test_app.py" in place for place in line.fields["at"])  # type: ignore[attr-defined]
+
+
+def test_a_whole_pair_of_surrogates_is_a_letter_like_any(client: httpx.Client) -> None:
+    answer = client.post("/predict", content=b'{"id": "\\ud83d\\ude00", "rows": [[1,1,1]]}', headers=JSON)
+    assert answer.json()["predictions"][0]["record"] == "😀"
+
+
+def begin_posting(client: httpx.Client) -> socket.socket:
+    """A connection that has announced 500 bytes and sent one."""
+    connection = socket.create_connection((client.base_url.host, client.base_url.port or 80), timeout=20)
+    connection.sendall(
+        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 500\r\n\r\nx"
+    )
+    return connection
+
+
+def test_a_slow_client_is_let_go_and_holds_nobody_up(any_bundles: dict[str, Path]) -> None:
+    with running(any_bundles["binary"], ServeSettings(body_timeout_s=0.5)) as client:
+        slow = [begin_posting(client) for _ in range(20)]
+        assert client.post("/predict", json=RECORD).status_code == 200
+        for connection in slow:
+            assert b"408" in connection.recv(1000).splitlines()[0]
+            connection.close()
+
+
+def test_a_client_that_leaves_is_no_failure_of_ours(
+    any_bundles: dict[str, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(any_bundles["binary"]) as client, caplog.at_level("INFO"):
+        begin_posting(client).close()
+        deadline = time.monotonic() + 10
+        while not (left := [r for r in caplog.records if getattr(r, "fields", {}).get("status") == 499]):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    assert [line.levelname for line in left] == ["INFO"]
 
 
 def test_logs_hold_no_patient_data(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:

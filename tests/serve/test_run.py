@@ -138,7 +138,10 @@ def test_no_bundle(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("threads", 0), ("concurrency", 0), ("max_waiting", -1), ("max_body_bytes", 0), ("device", "tpu")],
+    [
+        *(("threads", 0), ("concurrency", 0), ("max_waiting", -1), ("max_body_bytes", 0)),
+        *(("body_timeout_s", 0), ("device", "tpu")),
+    ],
 )
 def test_settings_out_of_range(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=rf"serve\.{key}"):

@@ -96,6 +96,8 @@ def test_a_bad_cell_is_named_when_strict_and_its_row_listed_when_not(field, valu
         (ROW | {"BMI": True}, "BMI"),
         (ROW | {"BMI": None}, "BMI"),
         (ROW | {"BMI": [30]}, "BMI"),
+        (ROW | {"BMI": 10**25}, "BMI"),
+        (ROW | {"BMI": 10**400}, "BMI"),
         (csv_of(ROW, names=NAMES[1:]), NAMES[0]),
         (csv_of(ROW | {"Height": 3}, names=(*NAMES, "Height")), "Height"),
         (csv_of(ROW, names=(*NAMES, "BMI")), "BMI"),
@@ -108,6 +110,13 @@ def test_wrong_columns_are_named(body, field):
         parse(body)
     assert raised.value.field == field
     assert raised.value.remedy
+
+
+def test_a_table_whose_only_row_is_bad_holds_no_record():
+    inputs = [RawInput("bad", csv_of(ROW | {"BMI": "tall"})), RawInput("good", csv_of(ROW))]
+    parsed = TASK.parse(inputs, strict=False)
+    assert parsed.records.ids.tolist() == ["good"]
+    assert [s.file for s in parsed.skipped] == ["bad"]
 
 
 def test_too_many_bad_rows_stop_the_run(tmp_path):

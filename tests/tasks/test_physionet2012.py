@@ -117,6 +117,9 @@ def test_line_ends_marks_and_blank_lines_do_not_matter(end):
         ("00:10,HR,80,bpm", "line 8", "4 columns instead of 3"),
         ('00:10,"HR",80', "Parameter in line 8", "is not a known parameter"),
         ("00:10,MechVent,2", "MechVent in line 8", "2 is none of 0, 1"),
+        ("01:00,Age,70", "Age in line 8", "a descriptor stands at 00:00"),
+        ("00:00,Gender,1", "Gender in line 8", "stands there twice"),
+        ("00:00,RecordID,8", "RecordID in line 8", "stands there twice"),
         ("00:10," + "x" * 9_000_000 + ",1", "line 8", "over 1000 characters long"),
     ],
     ids=lambda text: text[:20],
@@ -151,6 +154,7 @@ def test_set_c_rows_without_parameter_are_skipped_and_counted_even_when_strict()
         (HEAD + b"00:00,Age,50\n", "has no RecordID"),
         (HEAD, "has no RecordID"),
         (HEAD + b"00:00,RecordID,1.5\n", "1.5 is not a whole number"),
+        (HEAD + b"00:00,RecordID,12345678901234567\n", "is not a whole number of at most 15 digits"),
         (b"\x89PNG\r\n\x1a\n\x00\x00", "does not begin with Time,Parameter,Value"),
     ],
 )
@@ -186,6 +190,9 @@ def test_what_is_no_record_is_refused_or_left_out(body, problem):
         ({"events": [{"time": "00:01", "parameter": "Pulse", "value": 1}]}, "events[0].parameter"),
         ({"events": [{"time": "00:01", "parameter": "HR", "value": "80"}]}, "events[0].value"),
         ({"events": [{"time": "00:01", "parameter": "HR", "value": float("nan")}]}, "events[0].value"),
+        ({"events": [{"time": "00:01", "parameter": "HR", "value": 10**400}]}, "events[0].value"),
+        ({"events": [{"time": "00:01", "parameter": "HR", "value": "8" * 9000}]}, "events[0].value"),
+        ({"events": [{"time": "\ud800", "parameter": "HR", "value": 1}]}, "events[0].time"),
         ({"events": [{"time": "00:01", "parameter": "MechVent", "value": 3}]}, "events[0].value"),
         ({"events": [{"time": "00:01", "parameter": ["HR"], "value": 3}]}, "events[0].parameter"),
     ],
@@ -196,7 +203,14 @@ def test_bad_json_names_its_field(change, field):
     with pytest.raises(DataError) as raised:
         parse(good | change)
     assert raised.value.field == field
+    assert len(str(raised.value)) < 200
     assert len(parse(good, good | change, strict=False).skipped) == 1
+
+
+def test_a_whole_number_of_any_length_is_a_number():
+    """One that cleaning does not believe."""
+    record = {"descriptors": {}, "events": [{"time": "00:01", "parameter": "HR", "value": 10**25}]}
+    assert events_of(parse(record)) == {}
 
 
 def test_a_record_without_measurements_is_one_and_is_flagged():
