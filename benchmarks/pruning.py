@@ -3,9 +3,9 @@
     python experiments/search.py study_name=full pruner=none ...
     python -m benchmarks.pruning runs/full --orders 200
 
-For each study: the trials come in random order, each fold by fold; after each fold but the last a rule may
-stop the trial. Printed: fold fits without and with the rule, how often the trial that wins without it was
-stopped, and by how much the winner's inner score fell.
+For each study: trials and folds come in random order (which fold is first is chance, and a winner may owe its
+loss of a race to that); after each fold but the last the race may stop the trial. Printed: fold fits without
+and with the race, how often the trial that wins without it won, and by how much the winner's inner score fell.
 """
 
 from __future__ import annotations
@@ -57,17 +57,19 @@ def recorded(study: Study, race: Race) -> list[Recorded]:
     return trials
 
 
-def replayed(trials: Sequence[Recorded], pruner: RacePruner, greater: bool) -> tuple[int, int]:
-    """Fold fits spent, and which of the trials wins, when they come in this order."""
+def replayed(
+    trials: Sequence[Recorded], folds: Sequence[int], pruner: RacePruner, greater: bool
+) -> tuple[int, int]:
+    """Fold fits spent, and which of the trials wins, when they and their folds come in this order."""
     study = optuna.create_study(direction="maximize" if greater else "minimize", pruner=pruner)
     spent = 0
     for recorded_trial in trials:
         trial = study.ask()
-        for fold, steps in enumerate(recorded_trial.steps):
+        for n, fold in enumerate(folds, 1):
             spent += 1
-            for at, value in steps.items():
+            for at, value in recorded_trial.steps[fold].items():
                 trial.report(value, at)
-            if fold + 1 < len(recorded_trial.steps) and trial.should_prune():
+            if n < len(folds) and trial.should_prune():
                 study.tell(trial, state=optuna.trial.TrialState.PRUNED)
                 break
         else:
@@ -105,7 +107,7 @@ def figures(trials: Sequence[Recorded], chance: float, blocks: int, orders: int,
     spent, kept, lost = [], 0, []
     for _ in range(orders):
         order = rng.permutation(len(trials))
-        n, winner = replayed([trials[i] for i in order], pruner, greater)
+        n, winner = replayed([trials[i] for i in order], rng.permutation(folds).tolist(), pruner, greater)
         fall = best - sign * trials[order[winner]].value
         spent.append(n)
         kept += fall == 0

@@ -189,7 +189,7 @@ class Ledger(ABC):
     def start(
         self, ticket: Ticket, params: Mapping[str, Any], seed: int, sampler_state: Mapping[str, Any] = NOTHING
     ) -> Ticket:
-        """Record what the ticket is spent on, before any fit."""
+        """Record what the ticket is spent on, before any fit; its holder now trains fold 0."""
 
     @abstractmethod
     def take_fold(self, ticket: Ticket, n_folds: int, judged: int = 0) -> int | None:

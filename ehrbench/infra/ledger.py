@@ -195,7 +195,7 @@ class SqlLedger(LedgerReader):
         self, ticket: Ticket, params: Mapping[str, Any], seed: int, sampler_state: Mapping[str, Any] = NOTHING
     ) -> Ticket:
         values = {"params": _json(params), "seed": seed, "sampler_state": _json(sampler_state)}
-        self._fenced(ticket, "claimed", values)
+        self._fenced(ticket, "claimed", {**values, "judged": 0, "fold": 0})
         return replace(ticket, params=dict(params), seed=seed)
 
     def take_fold(self, ticket: Ticket, n_folds: int, judged: int = 0) -> int | None:

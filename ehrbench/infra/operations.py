@@ -21,10 +21,11 @@ from sqlalchemy import select
 from ehrbench import metrics
 from ehrbench.core.ledger import SPENT, FitLease, StudyKey, TicketRow
 from ehrbench.infra.artifacts import FileArtifacts
-from ehrbench.infra.database import read
+from ehrbench.infra.database import PATIENCE_S, read
 from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.ledger_rows import study_of
-from ehrbench.infra.schema import studies, tickets
+from ehrbench.infra.optuna_tables import OptunaTables
+from ehrbench.infra.schema import named_lock, studies, tickets
 from ehrbench.spine.mirror import by_ticket, mirror, state_of
 from ehrbench.spine.space import read_space
 
@@ -180,7 +181,9 @@ def _optuna_drift(
         return
     before = by_ticket(study)
     if fix:
-        mirror(study, ledger, key, read_space(ledger.facts(key).get("space") or {}, "space"))
+        space = read_space(ledger.facts(key).get("space") or {}, "space")
+        with named_lock(ledger.engine, "mirror", PATIENCE_S):
+            mirror(study, ledger, key, space, OptunaTables(ledger.engine))
     after = by_ticket(study)
     for row in ledger.tickets(key):
         where = f"{key} ticket {row.number}"

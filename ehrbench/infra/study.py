@@ -15,6 +15,7 @@ from ehrbench.core.errors import StorageError, StudyMismatch
 from ehrbench.core.ledger import Ledger, StudyKey
 from ehrbench.infra.database import PATIENCE_S, Database, guard_forks, patiently
 from ehrbench.infra.faults import DATABASE_FAULTS
+from ehrbench.infra.optuna_tables import OptunaTables
 from ehrbench.infra.schema import named_lock, setup_lock
 from ehrbench.spine.mirror import mirror
 from ehrbench.spine.space import Space
@@ -97,4 +98,4 @@ class Dashboard:
         with named_lock(self._engine, "mirror", patience_s) as held:
             if held:
                 self._study = self._study or optuna_study(self._storage, self._key, self._maximize)
-                mirror(self._study, self._ledger, self._key, self._space)
+                mirror(self._study, self._ledger, self._key, self._space, OptunaTables(self._engine))

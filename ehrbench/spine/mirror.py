@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, TrialState
@@ -36,7 +38,35 @@ def by_ticket(study: optuna.Study) -> dict[int, FrozenTrial]:
     return {trial.user_attrs[TICKET]: trial for trial in trials if TICKET in trial.user_attrs}
 
 
-def mirror(study: optuna.Study, ledger: Ledger, key: StudyKey, space: Space) -> int:
+@dataclass(frozen=True)
+class Change:
+    """What a running trial has gained: steps and, maybe, its end."""
+
+    trial_id: int
+    steps: Mapping[int, float]
+    end: FrozenTrial | None
+
+
+class Write(Protocol):
+    """Puts trials that were made, and what others gained, into the study."""
+
+    def __call__(
+        self, study: optuna.Study, made: Sequence[FrozenTrial], changed: Sequence[Change]
+    ) -> None: ...
+
+
+def by_optuna(study: optuna.Study, made: Sequence[FrozenTrial], changed: Sequence[Change]) -> None:
+    """``Write`` into any storage."""
+    study.add_trials(made)
+    storage = study._storage
+    for change in changed:
+        for step, value in change.steps.items():
+            storage.set_trial_intermediate_value(change.trial_id, step, value)
+        if change.end is not None:
+            storage.set_trial_state_values(change.trial_id, change.end.state, change.end.values)
+
+
+def mirror(study: optuna.Study, ledger: Ledger, key: StudyKey, space: Space, write: Write = by_optuna) -> int:
     """Copy what the ledger knows and ``study`` does not; how many trials were made or changed.
 
     Only one process at a time may copy into a shared storage, or a ticket may become two trials.
@@ -44,27 +74,26 @@ def mirror(study: optuna.Study, ledger: Ledger, key: StudyKey, space: Space) -> 
     known = by_ticket(study)
     ended = {number for number, trial in known.items() if trial.state.is_finished()}
     first = next(number for number in itertools.count() if number not in ended)
-    rows = ledger.tickets(key, first=first)
-    return sum(_copy(study, row, known.get(row.number), space) for row in rows if row.number not in ended)
+    made, changed = [], []
+    for row in ledger.tickets(key, first=first):
+        if row.number in ended or (row.params is None and row.state not in SPENT):
+            continue  # of the latter its worker is asking
+        if (trial := known.get(row.number)) is None:
+            made.append(_frozen(row, space))
+        elif (change := _change(row, trial, space)) is not None:
+            changed.append(change)
+    write(study, made, changed)
+    return len(made) + len(changed)
 
 
 def state_of(row: TicketRow) -> TrialState:
     return _STATES[row.state]
 
 
-def _copy(study: optuna.Study, row: TicketRow, trial: FrozenTrial | None, space: Space) -> bool:
-    if row.params is None and row.state not in SPENT:
-        return False  # its worker is asking
-    if trial is None:
-        study.add_trial(_frozen(row, space))
-        return True
-    storage, steps = study._storage, _steps(row)
-    new = steps.keys() - trial.intermediate_values.keys()
-    for step in sorted(new):
-        storage.set_trial_intermediate_value(trial._trial_id, step, steps[step])
-    if row.state in SPENT:
-        storage.set_trial_state_values(trial._trial_id, state_of(row), _values(row))
-    return bool(new) or row.state in SPENT
+def _change(row: TicketRow, trial: FrozenTrial, space: Space) -> Change | None:
+    steps = {at: v for at, v in sorted(_steps(row).items()) if at not in trial.intermediate_values}
+    end = _frozen(row, space) if row.state in SPENT else None
+    return Change(trial._trial_id, steps, end) if steps or end else None
 
 
 def _frozen(row: TicketRow, space: Space) -> FrozenTrial:

@@ -78,7 +78,7 @@ def run_trial(
 ) -> float:
     """Mean of the metric over the inner folds.
 
-    row: where the ticket's last holder stopped; None if it had none.
+    row: where the ticket's last holder stopped; None if it had none, and the ticket was started just now.
     While helpers train the fold that is to be judged next, a later one is trained here.
     lost: asked between folds, in their order, whether the race is. Raises Pruned, FitError, LeaseLost.
     """
@@ -87,7 +87,8 @@ def run_trial(
     failed: set[int] = set()
     for inner in range(n_folds):
         while inner not in fits:
-            fold = setting.ledger.take_fold(ticket, n_folds, judged=inner)
+            started = row is None and inner == 0  # with this fold
+            fold = 0 if started else setting.ledger.take_fold(ticket, n_folds, judged=inner)
             if fold != inner:  # a helper trains it, or has
                 fits = _by_fold(*setting.ledger.tickets(setting.key, ticket.number, ticket.number))
                 if inner in fits:

@@ -125,6 +125,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.at.pop(ticket.number, None)
         if ticket.params is None:
             ticket = self.ledger.start(ticket, {"x": 0.5}, 1)
+            self.at[ticket.number] = 0
         return ticket
 
     @rule(ticket=held, fold=st.integers(0, N_FOLDS - 1))

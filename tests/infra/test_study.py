@@ -18,9 +18,10 @@ from ehrbench.core.ledger import Ledger
 from ehrbench.core.progress import SILENT
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
+from ehrbench.infra.optuna_tables import OptunaTables
 from ehrbench.infra.schema import named_lock
 from ehrbench.infra.study import Dashboard, optuna_storage, optuna_study
-from ehrbench.spine.mirror import by_ticket, mirror
+from ehrbench.spine.mirror import by_optuna, by_ticket, mirror
 from ehrbench.spine.space import read_space
 from tests.spine.sleeping import KEY as SLEEP
 from tests.spine.sleeping import sleeping_study
@@ -92,16 +93,38 @@ def test_a_mirror_shows_what_the_ledger_knows(ledger: SqlLedger, study: optuna.S
     assert study.best_value == 0.25
 
 
-def test_a_running_trial_gains_steps_and_an_end(ledger: SqlLedger, study: optuna.Study, clock: Clock) -> None:
+def test_rows_written_together_read_as_if_optuna_had_written_them(
+    database: Database, ledger: SqlLedger, study: optuna.Study
+) -> None:
+    def facts(trial: optuna.trial.FrozenTrial) -> dict[str, Any]:
+        return {k: v for k, v in vars(trial).items() if k not in ("_trial_id", "_datetime_complete")}
+
+    for end in ("complete", "pruned", "failed", "claimed", "asking"):
+        spend(ledger, end, 0.25)
+    storage = optuna_storage(database)
+    other = optuna.create_study(storage=storage, study_name="by optuna", direction="maximize")
+    write = OptunaTables(database.engine)
+    assert mirror(study, ledger, KEY, SPACE, write) == mirror(other, ledger, KEY, SPACE) == 4
+    ours, theirs = (optuna.load_study(study_name=s.study_name, storage=storage) for s in (study, other))
+    assert [facts(t) for t in ours.get_trials()] == [facts(t) for t in theirs.get_trials()]
+    assert ours.best_trial.params == {"x": 0.25}
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_running_trial_gains_steps_and_an_end(
+    database: Database, ledger: SqlLedger, study: optuna.Study, clock: Clock, together: bool
+) -> None:
+    write = OptunaTables(database.engine) if together else by_optuna
     spend(ledger, "claimed", 0.5)
-    mirror(study, ledger, KEY, SPACE)
+    mirror(study, ledger, KEY, SPACE, write)
     clock.now += 61
     taken = ledger.claim(KEY, 6, "w2")
     assert taken is not None
     ledger.record_fit(taken, a_fit(1, steps={2: 0.7}))
-    assert mirror(study, ledger, KEY, SPACE) == 1
+    ledger.take_fold(taken, 4, judged=2)
+    assert mirror(study, ledger, KEY, SPACE, write) == 1
     ledger.finish(taken, "complete", 0.6)
-    assert mirror(study, ledger, KEY, SPACE) == 1
+    assert mirror(study, ledger, KEY, SPACE, write) == 1
     (trial,) = study.get_trials()
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.6)
     assert trial.intermediate_values == {0: 0.5, 1: 1.0, 2: 0.7}

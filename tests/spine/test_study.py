@@ -122,14 +122,14 @@ def test_a_fit_that_fails_for_a_helper_is_reported_by_its_trials_own_worker(tmp_
 def test_a_fold_trained_before_its_turn_fails_the_trial_in_its_turn_only(tmp_path, monkeypatch):
     search, builder = disturb(wired(tmp_path, "n_trials=1").search, {2: FitError("loss is NaN")})
     study, ledger = search.study("logistic", search.split.outer[0]), search.backend.ledger
-    take_fold, leases = ledger.take_fold, []
+    start, leases = ledger.start, []
 
     def helped(*args, **kwargs):
-        taken = take_fold(*args, **kwargs)
-        leases.extend([] if leases else [ledger.claim_fit(study.key, 4, "helper")])
-        return taken
+        started = start(*args, **kwargs)
+        leases.append(ledger.claim_fit(study.key, 4, "helper"))
+        return started
 
-    monkeypatch.setattr(ledger, "take_fold", helped)
+    monkeypatch.setattr(ledger, "start", helped)
     monkeypatch.setattr("ehrbench.spine.trial.time.sleep", lambda _: ledger.release(leases[0]))
     study.run(SILENT)
     assert leases[0].fold == 1
