@@ -4,8 +4,8 @@
     python -m benchmarks.pruning runs/full --orders 200
 
 For each study: trials and folds come in random order (which fold is first is chance, and a winner may owe its
-loss of a race to that); after each fold but the last the race may stop the trial. Printed: fold fits without
-and with the race, how often the trial that wins without it won, and by how much the winner's inner score fell.
+loss of a race to that); after each fold but the last the race may stop the trial. Printed: fits without and
+with the race, how often the trial that wins without it won, and by how much the winner's score fell.
 """
 
 from __future__ import annotations
