@@ -244,6 +244,10 @@ class Ledger(ABC):
     def studies(self, study_name: str | None = None) -> list[StudyKey]: ...
 
     @abstractmethod
+    def models_elsewhere(self, study_name: str) -> set[str]:
+        """Digests of the models of all searches but this: equal searches of two names have equal models."""
+
+    @abstractmethod
     def put_result(self, study_name: str, name: str, content: bytes) -> None:
         """Keep a finished step of the search (an outer fold's result) under a name; the first one stays."""
 

@@ -173,13 +173,14 @@ class Search:
             raise FitError(f"outer fold {fold.name}: {error}") from error
 
     def forget_losers(self) -> None:
-        """Drop the fitted models of trials that were not chosen; their predictions and scores stay."""
+        """Drop the fitted models of trials that were not chosen; their predictions and scores stay.
+
+        Equal fits have one artifact, so what another study has chosen, or another search holds, is kept.
+        """
         ledger = self.backend.ledger
-        for fold in self.split.all_folds:
-            for model in self.contenders:
-                key = StudyKey(self.study_name, self.task, model, fold.index)
-                best = self.study(model, fold).best()
-                keep = {fit.model for fit in best.fits}
-                fits = [fit for row in ledger.tickets(key) for fit in row.fits]
-                for digest_ in {fit.model for fit in fits if fit.model} - keep:
-                    ledger.artifacts.drop(str(digest_))
+        studies = [self.study(model, fold) for fold in self.split.all_folds for model in self.contenders]
+        chosen = {fit.model for study in studies for fit in study.best().fits}
+        for study in studies:
+            models = {fit.model for row in ledger.tickets(study.key) for fit in row.fits if fit.model}
+            for lost in models - chosen - ledger.models_elsewhere(self.study_name):
+                ledger.artifacts.drop(lost)

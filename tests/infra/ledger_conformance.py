@@ -392,3 +392,8 @@ class LedgerConformance:
         ledger.put_result("study", "outer/0", b"second")
         assert ledger.result("study", "outer/0") == b"first"
         assert ledger.result("other", "outer/0") is None
+
+    def test_models_of_other_searches(self, ledger: Ledger) -> None:
+        ledger.record_fit(self.claim(ledger), a_fit(0))
+        assert ledger.models_elsewhere("study") == set()
+        assert ledger.models_elsewhere("other") == {"b" * 64}

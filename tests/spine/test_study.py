@@ -48,10 +48,10 @@ class Disturbed(Wrapping):
         return model
 
 
-def wired(folder, *overrides, metric="auroc") -> Wired:
+def wired(folder, *overrides, metric="auroc", name="study") -> Wired:
     config = tiny_config("beats", folder, "models=[logistic]", "protocol.inner_folds=4", *overrides)
     config["metric"] = metric
-    return wire(config, check(config), "study", SILENT)
+    return wire(config, check(config), name, SILENT)
 
 
 def disturb(search: Search, disturbances: dict[int, BaseException]) -> tuple[Search, Disturbed]:
@@ -213,6 +213,23 @@ def test_what_a_finished_trial_has_tried_is_not_trained_again(tmp_path):
     assert len((tmp_path / "log").read_text().splitlines()) == 3 * 2
     value = {row.params["x"]: row.value for row in rows[:3]}
     assert all(row.value == value[row.params["x"]] and len(row.fits) == 2 for row in rows)
+
+
+def test_what_another_search_has_chosen_is_not_forgotten(tmp_path):
+    """The first trial of both searches is one and the same, and so are its models."""
+    chosen, fitted = {}, {}
+    for name, n_trials in (("short", 1), ("long", 3)):
+        search = wired(tmp_path, f"n_trials={n_trials}", name=name).search
+        search.spend(SILENT)
+        search.forget_losers()
+        ledger = search.backend.ledger
+        studies = [search.study("logistic", fold) for fold in search.split.all_folds]
+        chosen[name] = {fit.model for study in studies for fit in study.best().fits}
+        rows = [row for study in studies for row in ledger.tickets(study.key)]
+        fitted[name] = {fit.model for row in rows for fit in row.fits}
+    held = {model for model in fitted["long"] | fitted["short"] if ledger.artifacts.holds(model)}
+    assert chosen["short"] - chosen["long"]
+    assert held == chosen["short"] | chosen["long"] < fitted["long"]
 
 
 @pytest.mark.parametrize("sampler", ["cmaes", "gp", "random", "tpe"])
