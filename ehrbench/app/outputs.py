@@ -18,6 +18,7 @@
 Schema of ``summary.json`` (schema 1)
 -------------------------------------
 study_name, task, protocol, cohort ("publisher" or "simulated"), metric, seed, refit, created;
+threshold_rule: how folds.chosen.thresholds were chosen, on each fold's inner out-of-fold predictions;
 data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step: count}, skipped: count};
 budget: {model: trials of each of its studies};
 models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, high, level, method,
@@ -96,6 +97,7 @@ def summarise(wired: Wired, outcome: Outcome, results: Mapping[str, Any]) -> dic
         "protocol": search.split.label,
         "cohort": cohort.label,
         "metric": metric,
+        "threshold_rule": str(search.threshold),
         "seed": search.seed,
         "refit": search.refit,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -50,7 +50,7 @@ def model_card(summary: Mapping[str, Any], manifest: Manifest, subgroups: Sequen
         _use(manifest),
         _data(summary),
         _protocol(summary, manifest),
-        _performance(summary),
+        _performance(summary, manifest.threshold_rule),
         _by_subgroup(summary, subgroups),
         _thresholds(manifest),
         _limits(summary, manifest),
@@ -100,21 +100,28 @@ def _protocol(summary: Mapping[str, Any], manifest: Manifest) -> str:
     )
 
 
-def _performance(summary: Mapping[str, Any]) -> str:
+def _performance(summary: Mapping[str, Any], rule: str) -> str:
     name = ENSEMBLE if ENSEMBLE in summary["models"] else next(iter(summary["models"]))
     rows = [
         "| Metric | Mean over outer folds | 95 %, these fitted models | 95 %, the procedure |",
         "|---|---|---|---|",
     ]
+    called = False
     for metric, result in summary["models"][name].items():
-        title = metrics.load(metric).title if metric in metrics.names() else metric
+        title = metric
+        if metric in metrics.names():
+            title = metrics.load(metric).title + " ‡" * metrics.load(metric).needs_threshold
+            called |= metrics.load(metric).needs_threshold
         if "undefined" in result:
             rows.append(f"| {title} | undefined: {_cell(result['undefined'])} | | |")
             continue
         procedure = result.get("interval_procedure")
         ends = [interval(result.get("interval")), interval(procedure) if procedure else "one test fold"]
         rows.append(f"| {title} | {result['mean']:.4f} | {_cell(ends[0])} | {_cell(ends[1])} |")
-    return f"## Performance\n\nOf the {name}.\n\n" + "\n".join(rows)
+    note = (
+        f"\n\n‡ at each outer fold's threshold, chosen on its inner out-of-fold predictions (rule `{rule}`)."
+    )
+    return f"## Performance\n\nOf the {name}.\n\n" + "\n".join(rows) + note * called
 
 
 def _by_subgroup(summary: Mapping[str, Any], groups: Sequence[Subgroup]) -> str:

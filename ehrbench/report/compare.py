@@ -34,9 +34,12 @@ from ehrbench.report.figures import curves as curve_figures
 from ehrbench.report.figures.leaderboard import ranking
 from ehrbench.report.page import MOST_CURVE_REPLICATES, N_BOOTSTRAP, ClassCurves
 from ehrbench.report.predictions import FoldPredictions
-from ehrbench.report.rendering import render, write_page
+from ehrbench.report.rendering import parts_of, render, write_page
 from ehrbench.report.run import Run, fold_values, read_run
 from ehrbench.report.svg import N_COLOURS
+
+#: Metrics side by side, beside names as long as a run's and a model's together.
+MOST_COLUMNS = 6
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,12 @@ def compare_runs(
 ) -> Path:
     """Write the comparison to ``output`` (a file) and return it. metric: the first run's unless named.
 
-    Raises ConfigError for fewer than two runs or an unknown metric; BundleError for a folder that cannot be
-    read, or runs that cannot be compared, saying in what they differ.
+    Raises ConfigError for fewer than two runs, one named twice, or an unknown metric; BundleError for a
+    folder that cannot be read, or runs that cannot be compared, saying in what they differ.
     """
-    if len(folders) < 2:
-        raise ConfigError("RUN", "one run has nothing to be compared with", "name two run folders or more")
+    if len({Path(folder).resolve() for folder in folders}) < max(2, len(folders)):
+        alone = "one run has nothing to be compared with" if len(folders) < 2 else "a run is named twice"
+        raise ConfigError("RUN", alone, "name two run folders or more")
     with progress.step("comparison", len(folders) + 3) as bar:
         runs = []
         for folder in folders:
@@ -92,9 +96,7 @@ def compare_runs(
             "metric": chosen,
             "tested": tested,
             "shared": shared,
-            "reported": [
-                m for m in runs[0].metrics if any(m.name in r.summary["models"][r.leader] for r in runs)
-            ],
+            "parts": parts_of(list({m.name: m for r in runs for m in r.metrics}.values()), MOST_COLUMNS),
             "leaderboard": ranking(chosen, results, colours, margin=260),
             "pairs": compared,
             "classes": _curves(runs, leaders, shared, seed, n_bootstrap),
@@ -107,11 +109,11 @@ def compare_runs(
 
 
 def share(runs: Sequence[Run], names: Sequence[str]) -> Shared:
-    """Align the runs' test records. Raises BundleError where they share none, or disagree about a label."""
-    keys = [{tuple(np.unique(fold.record)): fold for fold in run.folds} for run in runs]
-    if all(set(k) == set(keys[0]) for k in keys):
-        folds = [_merge([k[key] for k in keys], names, runs) for key in keys[0]]
-        return Shared(tuple(folds), True, sum(f.n_test for f in folds))
+    """Align the runs' test records. Raises BundleError where they share none, disagree about a label, or have
+    other folds while a record stands in several of one run's (which of its predictions would be paired?)."""
+    if (together := _paired(runs)) is not None:
+        folds = [_merge(alike, names, runs) for alike in together]
+        return Shared(tuple(folds), True, len(np.unique(np.concatenate([f.record for f in folds]))))
     pooled = [_pool(run) for run in runs]
     common = pooled[0].record
     for fold in pooled[1:]:
@@ -126,6 +128,25 @@ def share(runs: Sequence[Run], names: Sequence[str]) -> Shared:
         _merge(kept, names, runs), name="shared records", n_train=0, n_test=len(np.unique(common))
     )
     return Shared((merged,), False, len(np.unique(common)))
+
+
+def _paired(runs: Sequence[Run]) -> list[tuple[FoldPredictions, ...]] | None:
+    """The runs' folds of equal test records, in the order of the first run's; None where folds differ.
+
+    Several folds of one run may have the same test records (repeated splits): the k-th goes with the k-th.
+    """
+    by_run: list[dict[tuple[int, ...], list[FoldPredictions]]] = []
+    for run in runs:
+        by_run.append({})
+        for fold in run.folds:
+            by_run[-1].setdefault(tuple(np.unique(fold.record).tolist()), []).append(fold)
+    sizes = [{records: len(folds) for records, folds in one.items()} for one in by_run]
+    if any(size != sizes[0] for size in sizes):
+        return None
+    alike = {
+        fold[0].name: fold for key in by_run[0] for fold in zip(*(one[key] for one in by_run), strict=True)
+    }
+    return [alike[fold.name] for fold in runs[0].folds]
 
 
 def _check(runs: Sequence[Run]) -> None:
@@ -151,12 +172,16 @@ def _short(value: object) -> str:
 
 
 def _names(runs: Sequence[Run]) -> list[str]:
-    """The studies' names; the folders' where two are alike, numbered where those are too."""
+    """The studies' names; of studies named alike, as much of the folder's path as tells them apart."""
     names = [run.name for run in runs]
-    if len(set(names)) < len(names):
-        names = [run.folder.resolve().name for run in runs]
-    if len(set(names)) < len(names):
-        names = [f"{name} ({i + 1})" for i, name in enumerate(names)]
+    paths = [run.folder.resolve().parts for run in runs]
+    for i, run in enumerate(runs):
+        alike = [path for path, other in zip(paths, runs, strict=True) if other.name == run.name]
+        if len(alike) > 1:
+            apart = (
+                n for n in range(1, len(paths[i]) + 1) if [p[-n:] for p in alike].count(paths[i][-n:]) == 1
+            )
+            names[i] = "/".join(paths[i][-next(apart) :])
     return names
 
 
@@ -169,12 +194,19 @@ def _merge(folds: Sequence[FoldPredictions], names: Sequence[str], runs: Sequenc
             raise BundleError(f"{run.folder}/predictions.csv: other labels than in {runs[0].folder}")
     p = {f"{n} · {m}": v for n, fold in zip(names, folds, strict=True) for m, v in fold.p.items()}
     cuts = {f"{n} · {m}": t for n, fold in zip(names, folds, strict=True) for m, t in fold.threshold.items()}
-    return replace(first, p=p, threshold=cuts)
+    return replace(first, p=p, threshold=cuts, n_train=min(fold.n_train for fold in folds))
 
 
 def _pool(run: Run) -> FoldPredictions:
     """All folds as one, in the order of record and unit."""
     first = run.folds[0]
+    tested = np.concatenate([np.unique(f.record) for f in run.folds])
+    if len(np.unique(tested)) < len(tested):
+        raise BundleError(
+            f"{run.folder}: {len(tested) - len(np.unique(tested))} records stand in several of its test "
+            "folds, so that nothing says which of their predictions to compare — compare it with runs of the "
+            "same folds"
+        )
     whole = replace(
         first,
         record=np.concatenate([f.record for f in run.folds]),

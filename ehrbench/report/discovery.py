@@ -26,6 +26,8 @@ from ehrbench.core.views import Table
 from ehrbench.spine.comparison import holm
 
 FILE, SCHEMA = "slices.json", 1
+#: What is called worse beyond chance, after Holm.
+LEVEL = 0.05
 #: Units that a slice must hold where it is searched (the more, so that it can be judged), and where judged.
 FEWEST_SEARCHED, FEWEST_JUDGED, LEAST_SHARE = 50, 30, 0.02
 #: Slices judged; single conditions that pairs are built on; searched units (more say nothing new).
@@ -186,7 +188,7 @@ def _judge(conditions: Sequence[Condition], searched: float, units: Judged) -> d
     if min(n, rest) < FEWEST_JUDGED:
         return None
     wrong, elsewhere = float(units.wrong[inside].mean()), float(units.wrong[~inside].mean())
-    here, there = (_effective(units.wrong[half], units.group[half]) for half in (inside, ~inside))
+    here, there = (effective(units.wrong[half], units.group[half]) for half in (inside, ~inside))
     (low, high), (rest_low, rest_high) = _wilson(wrong, here), _wilson(elsewhere, there)
     excess, pooled = wrong - elsewhere, float(units.wrong.mean())
     error = np.sqrt(pooled * (1 - pooled) * (1 / here + 1 / there))
@@ -208,7 +210,7 @@ def _judge(conditions: Sequence[Condition], searched: float, units: Judged) -> d
     }
 
 
-def _effective(wrong: BoolArray, group: IntArray) -> float:
+def effective(wrong: BoolArray, group: np.ndarray) -> float:
     """So many independent units say as much of their share as these, of which some are one patient's.
 
     n over the design effect: the share's variance by groups over that of independent units (Kish 1965); with

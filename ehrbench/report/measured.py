@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehrbench.core.errors import BundleError
-from ehrbench.report.discovery import FILE, SCHEMA
+from ehrbench.report.discovery import FILE, LEVEL, SCHEMA
 from ehrbench.report.run import AGAIN, PREDICTIONS, Run
 
 
@@ -43,9 +43,11 @@ class MeasuredSlice:
 
 @dataclass(frozen=True)
 class MeasuredSlices:
-    """found: as they were found, worst first; or why there are none."""
+    """worse: those beyond chance on the judged half (``LEVEL``, Holm), worst first, of the n_found that were
+    worst where they were searched; or why none could be sought."""
 
-    found: tuple[MeasuredSlice, ...] = ()
+    worse: tuple[MeasuredSlice, ...] = ()
+    n_found: int = 0
     n_tried: int = 0
     n_searched: int = 0
     n_judged: int = 0
@@ -64,6 +66,8 @@ def measured(run: Run) -> MeasuredSlices:
         if content["predictions"] != run.digests[PREDICTIONS]:
             return MeasuredSlices(why=f"{FILE} goes with other predictions than these")
         found = tuple(MeasuredSlice(**{**s, "conditions": tuple(s["conditions"])}) for s in content["found"])
-        return MeasuredSlices(found, content["n_tried"], content["n_searched"], content["n_judged"])
+        worse = sorted((s for s in found if s.excess > 0 and s.p_holm < LEVEL), key=lambda s: -s.excess)
+        sizes = content["n_tried"], content["n_searched"], content["n_judged"]
+        return MeasuredSlices(tuple(worse), len(found), *sizes)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path}: is malformed ({error}) — {AGAIN}") from error

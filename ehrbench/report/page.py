@@ -31,13 +31,11 @@ from ehrbench.report.figures.parallel import parallel
 from ehrbench.report.figures.progress import progress as progress_figure
 from ehrbench.report.measured import measured
 from ehrbench.report.pictures import write_pictures
-from ehrbench.report.rendering import render, write_page
+from ehrbench.report.rendering import parts_of, render, write_page
 from ehrbench.report.run import ENSEMBLE, Run, fold_values, read_run
 from ehrbench.report.svg import N_COLOURS
 
 N_BOOTSTRAP = 1000
-#: Metrics side by side that a page, and paper, has room for.
-MOST_COLUMNS = 8
 #: Curves need percentiles at each x, not tails of one number: fewer replicates do.
 MOST_CURVE_REPLICATES = 300
 
@@ -107,7 +105,7 @@ def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress 
     return {
         "run": run,
         "summary": run.summary,
-        "per_table": _per_table(len(run.metrics)),
+        "parts": parts_of(run.metrics),
         "titles": {m.name: m.title for m in run.metrics},
         "colours": colours,
         "figures": drawn,
@@ -128,11 +126,6 @@ def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress 
         "tripod": tripod.tripod(run),
         "options": {"seed": seed, "n_bootstrap": n_bootstrap},
     }
-
-
-def _per_table(n_metrics: int) -> int:
-    """Columns of metrics in a table, so that several tables are about as wide and none is too wide."""
-    return -(-n_metrics // -(-n_metrics // MOST_COLUMNS))
 
 
 def colours_of(run: Run) -> dict[str, str]:

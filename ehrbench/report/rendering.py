@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,11 @@ import numpy as np
 from markupsafe import Markup
 
 from ehrbench.core.errors import StorageError
+from ehrbench.core.metric import Metric
 from ehrbench.report.svg import number
 
+#: Metrics side by side that a page, and paper, has room for.
+MOST_COLUMNS = 8
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -49,6 +52,18 @@ def write_page(path: Path, page: str) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def parts_of(metrics: Sequence[Metric], most: int = MOST_COLUMNS) -> list[list[Metric]]:
+    """The metrics table by table: those of probabilities and those of calls at a threshold apart, the first
+    metric's kind first; tables of a kind about as wide, none wider than ``most``."""
+    parts = []
+    for kind in dict.fromkeys(m.needs_threshold for m in metrics):
+        alike = [m for m in metrics if m.needs_threshold == kind]
+        n_tables = -(-len(alike) // most)
+        width = -(-len(alike) // n_tables)
+        parts += [alike[at : at + width] for at in range(0, len(alike), width)]
+    return parts
 
 
 def interval(result: Mapping[str, Any] | None) -> str:

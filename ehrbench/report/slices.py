@@ -3,8 +3,10 @@
 Every level of every subgroup and flag, and every pair of levels of two of them, is a slice if it holds enough
 records (lattice search to depth two, after Chung et al. 2019, "Slice Finder"). A record is *wrong* when the
 call at its fold's threshold differs from its label (any class, any unit). Slices are compared with the rest
-by their share of wrong records (two-proportion test, records as units), corrected by Holm over all slices
-tried. A slice that says no more than one it lies within is dropped.
+by their share of wrong records (two-proportion test; records of one group count together), corrected by Holm
+over all slices tried, which the task named before it saw a prediction. Shown are those that are worse beyond
+chance (``LEVEL``), and no others: the worst of many always looks bad. A slice that says no more than one it
+lies within is dropped.
 
 Shares of missed positives and false alarms stand beside, because a slice with more positives is also wrong
 more often at the same quality.
@@ -20,6 +22,7 @@ import numpy as np
 from scipy import stats
 
 from ehrbench.core.types import BoolArray
+from ehrbench.report.discovery import LEVEL, effective
 from ehrbench.report.run import Run
 from ehrbench.spine.comparison import holm
 
@@ -54,10 +57,12 @@ class Slice:
 
 @dataclass(frozen=True)
 class Slices:
-    """found: worst first, at most ``MOST``; overall, always_wrong: shares of all records that ``model`` is
-    wrong about, and that every model is; why: when there are none."""
+    """found: worst first, at most ``MOST`` of the n_worse that are worse beyond chance, of n_tried; overall,
+    always_wrong: shares of all records that ``model`` is wrong about, and that every model is; why: when none
+    could be tried."""
 
     found: tuple[Slice, ...] = ()
+    n_worse: int = 0
     n_tried: int = 0
     overall: float = 0.0
     always_wrong: float = 0.0
@@ -89,10 +94,15 @@ def worst_slices(run: Run, model: str) -> Slices:
     }
     corrected = holm([s.p_value for s in slices.values()])
     slices = {where: replace(s, p_holm=p) for (where, s), p in zip(slices.items(), corrected, strict=True)}
-    worse = [s for s in slices.values() if s.wrong > s.rest and not _explained(s, slices)]
-    worse.sort(key=lambda s: (s.p_value, -s.wrong))
+    worse = [
+        s
+        for s in slices.values()
+        if s.wrong > s.rest and s.p_holm is not None and s.p_holm < LEVEL and not _explained(s, slices)
+    ]
+    worse.sort(key=lambda s: (s.rest - s.wrong, s.p_value))
     every = np.mean([facts[f"wrong {m}"] for m in models], axis=0) == 1
-    return Slices(tuple(worse[:MOST]), len(slices), float(wrong[tested].mean()), float(every[tested].mean()))
+    shares = float(wrong[tested].mean()), float(every[tested].mean())
+    return Slices(tuple(worse[:MOST]), len(worse), len(slices), *shares)
 
 
 def _features(run: Run) -> dict[str, np.ndarray]:
@@ -123,6 +133,7 @@ def _facts(run: Run, models: list[str]) -> dict[str, np.ndarray]:
     for m in models:
         facts[f"wrong {m}"] = facts[f"missed {m}"] | facts[f"alarm {m}"]
     facts["model"] = np.array(models)
+    facts["group"] = run.records["group"].to_numpy(dtype=str)
     return facts
 
 
@@ -141,7 +152,8 @@ def _slice(
     model = next(m for m in models if facts[f"wrong {m}"] is wrong)
     k, n, k0, n0 = wrong[inside].sum(), inside.sum(), wrong[rest].sum(), rest.sum()
     pooled = (k + k0) / (n + n0)
-    error = np.sqrt(pooled * (1 - pooled) * (1 / n + 1 / n0))
+    here, there = (effective(wrong[half], facts["group"][half]) for half in (inside, rest))
+    error = np.sqrt(pooled * (1 - pooled) * (1 / here + 1 / there))
     z = (k / n - k0 / n0) / error if error > 0 else 0.0
     return Slice(
         where,

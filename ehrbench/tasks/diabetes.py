@@ -52,7 +52,7 @@ class Diabetes(Task):
     metric: ClassVar[str] = "auroc"
     metrics: ClassVar[tuple[str, ...]] = (
         *("auroc", "auprc", "event1", "event2", "brier", "log_loss"),
-        *("sensitivity", "specificity"),
+        *("sensitivity", "specificity", "f1", "balanced_accuracy", "net_benefit"),
     )
 
     def default_sets(self) -> tuple[str, ...]:

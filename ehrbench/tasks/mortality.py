@@ -71,8 +71,8 @@ class Mortality(Task):
     target = Target("binary", ("death",))
     metric: ClassVar[str] = "auroc"
     metrics: ClassVar[tuple[str, ...]] = (
-        "auroc", "auprc", "event1", "event2", "brier", "log_loss", "sensitivity", "specificity",
-        "calibration_slope", "calibration_intercept", "ece",
+        "auroc", "auprc", "event1", "event2", "brier", "log_loss", "sensitivity", "specificity", "f1",
+        "balanced_accuracy", "net_benefit", "calibration_slope", "calibration_intercept", "ece",
     )  # fmt: skip
 
     def __init__(self, hours: float = 48, drop_unmeasured: bool = False, cache: bool = True) -> None:

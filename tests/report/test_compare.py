@@ -1,6 +1,9 @@
 """Runs are compared where they can be, and refused or narrowed down where they cannot."""
 
 import json
+import re
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -68,6 +71,53 @@ def test_other_labels_are_refused(binary_folder, other, tmp_path):
 def test_one_run_is_no_comparison(binary_folder, tmp_path):
     with pytest.raises(ConfigError, match="two run folders"):
         compare_runs([binary_folder], tmp_path / "c.html")
+    with pytest.raises(ConfigError, match="a run is named twice"):
+        compare_runs([binary_folder, binary_folder / ".." / binary_folder.name], tmp_path / "c.html")
+
+
+def repeated(run, n_train=None):
+    """The run with its folds once more, as repeated splits have them; the second time other predictions."""
+    again = [
+        replace(f, name=f"{f.name}'", p={m: 1 - p for m, p in f.p.items()}, n_train=n_train or f.n_train)
+        for f in run.folds
+    ]
+    return replace(run, folds=(*run.folds, *again))
+
+
+def test_folds_of_the_same_test_records_stay_apart(binary_folder, other):
+    runs = [repeated(read_run(f), n) for f, n in ((binary_folder, None), (other, 100))]
+    shared = share(runs, ["a", "b"])
+    assert shared.whole
+    assert len(shared.folds) == 6
+    assert shared.n_records == 600
+    for k, fold in enumerate(shared.folds):
+        assert fold.n_train == (100 if k >= 3 else 400)
+        np.testing.assert_allclose(fold.p["b · ensemble"].mean(), runs[1].folds[k].p["ensemble"].mean())
+
+
+def test_records_tested_several_times_are_refused_on_other_folds(binary_folder, other_folds):
+    runs = [repeated(read_run(binary_folder)), read_run(other_folds)]
+    with pytest.raises(BundleError, match=r"600 records stand in several of its test folds.* same folds"):
+        share(runs, ["a", "b"])
+
+
+def test_tests_are_of_the_same_patients_whatever_their_order(binary_folder, other, tmp_path):
+    """The second run's rows written the other way round: units are paired by record, not by place."""
+    shuffled = tmp_path / "run"
+    shutil.copytree(other, shuffled)
+    head, *rows = (shuffled / "predictions.csv").read_text().splitlines()
+    (shuffled / "predictions.csv").write_text("\n".join([head, *reversed(rows)]) + "\n")
+    runs = [read_run(f) for f in (binary_folder, other, shuffled)]
+    shared = share(runs, ["a", "b", "c"])
+    for fold in shared.folds:
+        np.testing.assert_array_equal(fold.p["b · ssm"], fold.p["c · ssm"])
+
+
+def test_runs_without_a_test_record_in_common_are_refused(binary_folder, other):
+    one, two = read_run(binary_folder), read_run(other)
+    one, two = replace(one, folds=one.folds[:1]), replace(two, folds=two.folds[1:])
+    with pytest.raises(BundleError, match="no test record stands in all of them"):
+        share([one, two], ["a", "b"])
 
 
 def test_a_metric_that_one_run_lacks_is_said(binary_folder, other, tmp_path):
@@ -81,5 +131,11 @@ def test_runs_of_one_name_are_told_apart(binary_folder, other, tmp_path):
     names = {json.loads((f / "summary.json").read_text())["study_name"] for f in (binary_folder, other)}
     assert len(names) == 1
     text = words(compare_runs([binary_folder, other], tmp_path / "c.html", n_bootstrap=10).read_text())
-    assert binary_folder.name in text
-    assert other.name in text
+    assert f"{binary_folder.name} against {other.name}" in text
+    assert "(1)" not in text
+
+
+def test_tables_are_no_wider_than_paper(binary_folder, other, tmp_path):
+    text = compare_runs([binary_folder, other], tmp_path / "compare.html", n_bootstrap=5).read_text()
+    heads = re.findall(r"<th>Run · model</th>(.*?)</tr>", text)
+    assert [len(re.findall("<th", head)) for head in heads] == [4, 2]

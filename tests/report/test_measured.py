@@ -100,7 +100,21 @@ def test_the_page_shows_them(folder):
     text = write_report(folder, n_bootstrap=5).read_text()
     assert "<code>lactate.max ≥" in text
     assert "were tried on half of the groups (1,500 units)" in text
-    assert measured(read_run(folder)).found[0].n > 30
+    found = measured(read_run(folder))
+    assert found.worse[0].n > 30
+    assert all(one.p_holm < 0.05 and one.excess > 0 for one in found.worse)
+    assert len(found.worse) < found.n_found  # the others looked bad by luck
+    assert f"{len(found.worse)} of them are worse there, too" in text
+
+
+def test_the_page_says_when_luck_alone_looked_bad(folder):
+    write_slices(folder, units(planted=False))
+    found = measured(read_run(folder))
+    assert found.n_found > 0
+    assert not found.worse
+    text = write_report(folder, n_bootstrap=5).read_text()
+    assert "Not one of them is worse beyond chance where it was judged" in text
+    assert "<code>" not in text[text.index("By what was measured") : text.index('id="explanations"')]
 
 
 def test_no_file_other_predictions_and_a_broken_file_are_said(folder):

@@ -9,8 +9,10 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
+from ehrbench import metrics
 from ehrbench.core.errors import BundleError, StorageError
 from ehrbench.report import write_report
+from ehrbench.report.rendering import parts_of
 from ehrbench.report.run import read_run
 from ehrbench.report.skipped import Reason, reasons
 from tests.report.folders import Sketch, write_run
@@ -73,6 +75,25 @@ def test_every_kind_of_target_has_every_figure(tmp_path, kind):
     assert not re.search(r"\b(nan|inf|none)\b", words(text).lower().replace("act on none", ""))
 
 
+def test_metrics_of_calls_stand_apart_with_their_threshold_s_rule(binary_folder):
+    text = write_report(binary_folder, n_bootstrap=5).read_text()
+    tables = [re.search(rf'id="{i}">.*?</thead>', text, re.S)[0] for i in ("leaderboard", "leaderboard-2")]
+    assert ["AUROC" in table for table in tables] == [True, False]
+    assert ["Sensitivity" in table for table in tables] == [False, True]
+    assert "inner out-of-fold predictions (rule: f1)" in words(text)
+    assert "Net benefit weighs" not in text  # of which none is reported here
+
+
+def test_no_table_is_wider_than_paper_and_the_searched_metric_s_kind_comes_first():
+    loaded = [metrics.load(name) for name in metrics.names()]
+    searched = sorted(loaded, key=lambda m: m.name != "f1")
+    parts = parts_of(searched)
+    assert sorted(m.name for part in parts for m in part) == metrics.names()
+    assert all(len(part) <= 8 and len({m.needs_threshold for m in part}) == 1 for part in parts)
+    assert parts[0][0].name == "f1"
+    assert parts_of([]) == []
+
+
 def test_many_units_a_record(tmp_path):
     text = written(tmp_path, units=3, n_records=120)
     assert "A record counts as having a class when one of its units does" in text
@@ -104,7 +125,8 @@ def test_one_model_alone(tmp_path):
 def test_one_fold(tmp_path):
     text = words(written(tmp_path, n_folds=1))
     assert "has one test fold: nothing varies over folds" in text
-    assert "one test fold" in text
+    assert "With one test fold nothing is said of the procedure on another sample" in text
+    assert "Procedure: difference" not in text
 
 
 def spoil(folder, change):

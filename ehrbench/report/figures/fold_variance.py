@@ -19,13 +19,12 @@ def fold_variance(run: Run, colours: Mapping[str, str]) -> Figure:
     if not any(v == v for v in flat):
         return Figure("fold-variance", title, "", why=f"{metric.title} is undefined in every fold.")
     k = len(run.folds)
-    plot = Plot(title, (-0.4, k - 0.6), around(flat)).axes("", metric.title, x_ticks=())
+    frame = (60, 12, 10, 62)  # room below for three short lines, so that ten folds' do not touch
+    plot = Plot(title, (-0.4, k - 0.6), around(flat), margins=frame).axes("", metric.title, x_ticks=())
     for i, fold in enumerate(run.folds):
-        plot.text_at(plot.at_x(i), plot.height - 26, f"fold {fold.name}", "tick", anchor="middle")
         share = float((fold.y == 1).sum() / max((fold.y == fold.y).sum(), 1))
-        plot.text_at(
-            plot.at_x(i), plot.height - 10, f"{fold.n_test:,} · {share:.1%}", "tick", anchor="middle"
-        )
+        for line, words in enumerate((f"fold {fold.name}", f"{fold.n_test:,}", f"{share:.1%}")):
+            plot.text_at(plot.at_x(i), plot.height - 44 + 16 * line, words, "tick", anchor="middle")
     for model, row in values.items():
         plot.line(list(range(k)), row, colours[model], model)
         for i, value in enumerate(row):
