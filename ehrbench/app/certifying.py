@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from ehrbench.app.checking import check
-from ehrbench.app.sealing import check_seal
-from ehrbench.app.wiring import Wired, open_backend, wire
+from ehrbench.app.sealing import check_entered, check_seal
+from ehrbench.app.wiring import Wired, open_backend, open_ledger, wire
 from ehrbench.core.bundle import file_digest
-from ehrbench.core.errors import BundleError, ConfigError, StudyMismatch
+from ehrbench.core.errors import BundleError, ConfigError, EhrbenchError, StudyMismatch
+from ehrbench.core.ledger import Ledger
 from ehrbench.core.progress import Progress
 from ehrbench.spine.certificate import NotClean, certify, counterfactual
 from ehrbench.spine.folds import OuterFold
@@ -39,6 +42,8 @@ def certify_run(
     Raises BundleError naming a missing or altered file, NotClean naming what does not hold.
     """
     written = _read(folder)
+    ledger = ledger_of(folder)
+    sealed = ledger is not None and check_entered(folder, ledger)
     n_files = check_seal(folder)
     for name, expected in written["files"].items():
         if file_digest(folder / name) != expected:
@@ -49,6 +54,8 @@ def certify_run(
         if written.get(key) != value:
             raise NotClean(f"{folder / 'certificate.json'}: {key} is not what data and ledger say")
     print(f"{folder.name}: certificate holds for {len(again['folds'])} folds, {n_files} files are as written")
+    if not sealed:
+        print("  checksums.json is not in the ledger, as of runs of earlier versions: its own word is taken")
     for fold in again["folds"]:
         purposes = ", ".join(f"{name} {p['records']:,}" for name, p in fold["purposes"].items())
         print(
@@ -96,13 +103,32 @@ def _elsewhere(config: Mapping[str, Any], folder: str) -> dict[str, Any]:
 
 def wire_run(folder: Path, progress: Progress) -> Wired:
     """A finished run's search, wired again from its own configuration."""
+    config = _config(folder)
+    return wire(config, check(config), folder.name, progress)
+
+
+def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     if not path.is_file():
         raise BundleError(f"{path}: missing — is {folder} a finished run?")
-    content = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(content, dict)
-    config = {str(k): v for k, v in content.items()} | {"tracker": {"kind": "none"}}
-    return wire(config, check(config), folder.name, progress)
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: altered or not YAML") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path}: altered or not a configuration")
+    return {str(k): v for k, v in content.items()} | {"tracker": {"kind": "none"}}
+
+
+def ledger_of(folder: Path) -> Ledger | None:
+    """The ledger that a run's configuration names, None where it is not at hand; nothing is made."""
+    try:
+        settings = check(_config(folder))
+        if settings.storage.kind == "sqlite" and not Path(settings.storage.path).is_file():
+            return None
+        return open_ledger(settings)[1]
+    except EhrbenchError:
+        return None
 
 
 def decided_by_run(folder: Path, search: Search, fold: OuterFold) -> Decided:

@@ -133,12 +133,14 @@ def _describe(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
+    from ehrbench.app.certifying import ledger_of
     from ehrbench.app.sealing import PAGE, seal
     from ehrbench.report import write_report
 
     _, progress = terminal()
     print(write_report(options.run, progress=progress))
-    seal(options.run, PAGE)
+    if not seal(options.run, ledger_of(options.run), PAGE):
+        print("not sealed: the run's ledger is not here, or its search has not sealed it")
 
 
 def _explain(options: argparse.Namespace) -> None:

@@ -29,7 +29,7 @@ def explain_run(folder: Path, n_records: int | None, progress: Progress) -> Path
         raise ConfigError("--records", f"{n_records} leaves nothing to explain", "give 1 or more")
     decided = [decided_by_run(folder, wired.search, fold) for fold in wired.search.split.outer]
     path = write_explanations(folder, wired, decided, n_records, progress)
-    seal(folder, EXPLANATIONS)
+    seal(folder, wired.search.backend.ledger, EXPLANATIONS)
     return path
 
 

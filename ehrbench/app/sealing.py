@@ -1,8 +1,9 @@
 """Seal of a run's folder: ``checksums.json``, the SHA-256 of every file that a search wrote there.
 
 The certificate holds the digests of the tables it speaks of; the seal covers all the rest as well (slices,
-explanations, page, figures, the certificate itself, and the bundle by its own checksums). ``ehrbench report``
-and ``ehrbench explain`` write some files again and seal these alone, so that another file altered since the
+explanations, page, figures, the certificate itself, and the bundle by its own checksums). The seal's own
+digest is entered in the ledger, so that the list cannot be altered unseen either. ``ehrbench report`` and
+``ehrbench explain`` write some files again and seal these alone, so that another file altered since the
 search stays an altered one. Files that somebody else put into the folder are not looked at.
 """
 
@@ -10,11 +11,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ehrbench.app.files import write_json
 from ehrbench.core.bundle import CHECKSUMS, check_checksums, file_digest
 from ehrbench.core.errors import BundleError
+from ehrbench.core.ledger import Ledger
 
 EXPLANATIONS = ("explanations.json",)
 PAGE = ("report.html", "figures/*.svg")
@@ -34,17 +36,46 @@ WRITTEN = (
 )
 
 
-def seal(folder: Path, patterns: Sequence[str] = WRITTEN) -> None:
-    """Enter the files of these patterns as they are now; what is said of the others is kept.
+#: Names of the seals in the ledger, before their SHA-256.
+SEAL = "seal/"
 
-    A folder that its search has not sealed stays so: a seal of some of its files would look like one of all.
+
+def seal(folder: Path, ledger: Ledger | None, patterns: Sequence[str] = WRITTEN) -> bool:
+    """Enter the files of these patterns as they are now, what is said of the others is kept; whether it was.
+
+    Not where the search has not sealed the folder: a seal of some of its files would look like one of all.
+    Nor without the ledger that the search's seal stands in. Raises BundleError for a seal that was altered.
     """
-    if patterns != WRITTEN and not (folder / CHECKSUMS).exists():
-        return
-    kept = {} if patterns == WRITTEN else _read(folder)
+    if patterns != WRITTEN and (ledger is None or not (folder / CHECKSUMS).exists()):
+        return False
+    kept: dict[str, str] = {}
+    known = True
+    if patterns != WRITTEN and ledger is not None:
+        known = check_entered(folder, ledger)
+        kept = {
+            name: digest
+            for name, digest in _read(folder).items()
+            if not any(PurePosixPath(name).match(pattern) for pattern in patterns)
+        }
     found = sorted(path for pattern in patterns for path in folder.glob(pattern))
     now = {path.relative_to(folder).as_posix(): file_digest(path) for path in found}
     write_json(folder / CHECKSUMS, kept | now)
+    if ledger is not None and known:
+        digest = file_digest(folder / CHECKSUMS)
+        ledger.put_result(folder.name, SEAL + digest, digest.encode())
+    return True
+
+
+def check_entered(folder: Path, ledger: Ledger) -> bool:
+    """Whether the ledger knows seals of this run, as it does since they are entered there.
+
+    Raises BundleError where it does and the folder's is none of them.
+    """
+    known = ledger.result_names(folder.name, SEAL)
+    path = folder / CHECKSUMS
+    if known and path.exists() and SEAL + file_digest(path) not in known:
+        raise BundleError(f"{path}: altered since the run wrote it (its digest is not in the ledger)")
+    return bool(known)
 
 
 def check_seal(folder: Path) -> int:

@@ -185,7 +185,7 @@ def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any]
     write_model_card(folder, **options)
     write_json(folder / "certificate.json", certifying.certificate(folder, wired.search))
     write_report(folder, progress=progress)
-    seal(folder)
+    seal(folder, wired.search.backend.ledger)
 
 
 def _print(console: Console, wired: Wired, summary: Mapping[str, Any], folder: Path) -> None:

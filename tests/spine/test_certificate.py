@@ -17,23 +17,24 @@ import optuna
 import pytest
 
 from ehrbench import metrics
-from ehrbench.app.certifying import certify_run
+from ehrbench.app.certifying import certify_run, ledger_of
 from ehrbench.app.checking import check
 from ehrbench.app.cli import main
 from ehrbench.app.sealing import seal
 from ehrbench.app.searching import search as run_search
 from ehrbench.app.wiring import Wired, wire
 from ehrbench.core.digest import digest
-from ehrbench.core.errors import BundleError, StudyMismatch
+from ehrbench.core.errors import BundleError, StorageError, StudyMismatch
 from ehrbench.core.model import load_arrays
 from ehrbench.core.progress import SILENT
 from ehrbench.core.records import Records
 from ehrbench.ensemble._base import Calibrator, Combiner
+from ehrbench.infra.ledger import SqlLedger
 from ehrbench.models.lightgbm import LightGBM
 from ehrbench.spine import procedure
 from ehrbench.spine.certificate import NotClean, certify, counterfactual
+from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.pruning import RacePruner
-from ehrbench.spine.race import Race
 from ehrbench.spine.search import Backend
 from ehrbench.spine.space import Space
 from ehrbench.spine.study import Study
@@ -53,8 +54,20 @@ def wired(folder, *overrides: str) -> Wired:
 
 
 def everyone(records: Records) -> Records:
-    """All records of the cohort, outer test included: what a leak reaches."""
+    """All records of the cohort, outer test included, without labels: what a leak in a featurizer reaches."""
     return records._rows._root  # type: ignore[union-attr]
+
+
+def with_labels(monkeypatch) -> dict[str, Records]:
+    """The cohort as "all", with its labels, once any record was asked for: what a leak in the spine reaches."""
+    opened, reached = Dataset.open, {}
+
+    def remember(self, *rest):
+        reached["all"] = self.cohort.records
+        return opened(self, *rest)
+
+    monkeypatch.setattr(Dataset, "open", remember)
+    return reached
 
 
 def run_counterfactual(folder, *overrides: str) -> dict:
@@ -115,10 +128,10 @@ def leak_completing(*names: str) -> Callable:
 
 def leak_early_stopping(monkeypatch) -> None:
     """Trees are stopped on all records but the training ones."""
-    fit = LightGBM.fit
+    fit, reached = LightGBM.fit, with_labels(monkeypatch)
 
     def leaking(self, train, valid, **rest):
-        every = everyone(train)
+        every = reached["all"]
         return fit(self, train, every.take(np.flatnonzero(~np.isin(every.ids, train.ids))), **rest)
 
     monkeypatch.setattr(LightGBM, "fit", leaking)
@@ -126,16 +139,11 @@ def leak_early_stopping(monkeypatch) -> None:
 
 def leak_pruning(monkeypatch) -> None:
     """Trials are stopped by a draw that depends on all labels."""
-    steps, reached = Race.steps, {}
-
-    def remember(self, records, *rest):
-        reached["labels"] = everyone(records).labels
-        return steps(self, records, *rest)
+    reached = with_labels(monkeypatch)
 
     def prune(self, study, trial):
-        return int(digest(reached["labels"], trial.params)[:8], 16) % 2 == 0
+        return int(digest(reached["all"].labels, trial.params)[:8], 16) % 2 == 0
 
-    monkeypatch.setattr(Race, "steps", remember)
     monkeypatch.setattr(RacePruner, "prune", prune)
 
 
@@ -298,10 +306,9 @@ def test_every_file_of_a_run_that_is_missing_or_altered_is_named(finished):
     for name in names:
         path, what = finished / name, re.escape(name)
         content = path.read_bytes()
-        if name != "checksums.json":
-            path.write_bytes(content + b" ")
-            with pytest.raises(BundleError, match=f"{what}: altered"):
-                recheck(finished)
+        path.write_bytes(content + b" ")
+        with pytest.raises(BundleError, match=f"{what}: altered"):
+            recheck(finished)
         path.unlink()
         with pytest.raises(BundleError, match=f"{what}: (missing|cannot be read)"):
             recheck(finished)
@@ -318,6 +325,45 @@ def test_what_is_written_again_is_sealed_again_and_nothing_else(finished):
     assert main(["report", str(finished)]) == 0
     with pytest.raises(BundleError, match=r"slices\.json: altered"):
         recheck(finished)
+
+
+@pytest.mark.parametrize("change", ["an entry", "one left out", "a space"])
+def test_an_altered_list_of_checksums_is_named_and_no_report_seals_it(change, finished, capsys):
+    path = finished / "checksums.json"
+    entries = json.loads(path.read_text())
+    if change == "an entry":
+        entries["slices.json"] = "0" * 64
+    if change == "one left out":
+        del entries["slices.json"]
+    path.write_text(json.dumps(entries, indent=2) + " " * (change == "a space"))
+    with pytest.raises(BundleError, match=r"checksums\.json: altered since the run wrote it"):
+        recheck(finished)
+    assert main(["report", str(finished)]) != 0
+    assert "checksums.json: altered since the run wrote it" in capsys.readouterr().err
+    with pytest.raises(BundleError, match=r"checksums\.json: altered since the run wrote it"):
+        recheck(finished)
+
+
+def test_a_run_of_an_earlier_version_has_its_own_word_alone(finished, monkeypatch, capsys):
+    monkeypatch.setattr(SqlLedger, "result_names", without_seals(SqlLedger.result_names))
+    recheck(finished)
+    assert "checksums.json is not in the ledger" in capsys.readouterr().out
+
+
+def without_seals(names):
+    return lambda self, study_name, prefix: [] if prefix == "seal/" else names(self, study_name, prefix)
+
+
+def test_a_page_written_where_the_ledger_is_not_is_not_sealed(finished, tmp_path, monkeypatch, capsys):
+    before = (finished / "checksums.json").read_text()
+    monkeypatch.setattr("ehrbench.app.certifying.open_ledger", unreachable)
+    assert main(["report", str(finished)]) == 0
+    assert "not sealed: the run's ledger is not here" in capsys.readouterr().out
+    assert (finished / "checksums.json").read_text() == before
+
+
+def unreachable(settings):
+    raise StorageError("no such server")
 
 
 def test_a_run_of_other_code_is_not_explained_nor_run_again(finished, monkeypatch, capsys):
@@ -355,7 +401,10 @@ def test_an_altered_certificate_does_not_hold(finished):
     path.write_text(json.dumps(content))
     with pytest.raises(BundleError, match=r"certificate\.json: altered"):
         recheck(finished)
-    seal(finished)
+    seal(finished, None)  # as one would who cannot write to the ledger
+    with pytest.raises(BundleError, match=r"checksums\.json: altered .* not in the ledger"):
+        recheck(finished)
+    seal(finished, ledger_of(finished))
     with pytest.raises(NotClean, match=r"certificate\.json: folds is not what data and ledger say"):
         recheck(finished)
 
