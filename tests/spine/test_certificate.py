@@ -59,7 +59,7 @@ def everyone(records: Records) -> Records:
 
 
 def with_labels(monkeypatch) -> dict[str, Records]:
-    """The cohort as "all", with its labels, once any record was asked for: what a leak in the spine reaches."""
+    """The cohort as "all", with its labels, once a record was asked for: what a leak in the spine reaches."""
     opened, reached = Dataset.open, {}
 
     def remember(self, *rest):
