@@ -2,7 +2,7 @@
 # Makes .venv from poetry.lock with nothing but Python 3.11-3.13 and pip, and does nothing when it is up to date.
 #
 #   scripts/environment.sh          what a search, a bundle and the server need
-#   scripts/environment.sh --dev    and what tests and linters need
+#   scripts/environment.sh --dev    and what tests and linters need; tests keep artifacts on S3, too
 #
 # Environment variables:
 #   EHRBENCH_PYTHON         the interpreter to use, instead of the first suitable one on the PATH
@@ -14,9 +14,9 @@ set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$root/.venv"
-groups=main
+groups=main extras="${EHRBENCH_EXTRAS:-}"
 case "${1:-}" in
-    --dev) groups="main dev" ;;
+    --dev) groups="main dev" extras="s3,$extras" ;;
     "") ;;
     *) echo "environment: unknown argument $1 (only --dev is known)" >&2; exit 2 ;;
 esac
@@ -53,13 +53,15 @@ else
 fi
 
 torch="$(which_torch)"
-digest="$("$base" "$root/scripts/locked.py" digest) $torch ${EHRBENCH_EXTRAS:-}"
+digest="$("$base" "$root/scripts/locked.py" digest) $torch"
+parts="$groups ${extras//,/ }"
 stamp="$venv/ehrbench-environment"
 if [ -f "$stamp" ] && [ "$(head -n 1 "$stamp")" = "$digest" ]; then
-    made_with="$(sed -n 2p "$stamp")"
-    case "$made_with" in
-        "$groups"*) say "Environment .venv is up to date with poetry.lock"; exit 0 ;;
-    esac
+    made_with=" $(sed -n 2p "$stamp") " missing=
+    for part in $parts; do
+        case "$made_with" in *" $part "*) ;; *) missing="$part" ;; esac
+    done
+    if [ -z "$missing" ]; then say "Environment .venv is up to date with poetry.lock"; exit 0; fi
 fi
 
 if [ "$base" != "$venv/bin/python" ]; then
@@ -74,7 +76,7 @@ trap 'rm -rf "$work"' EXIT
 python="$venv/bin/python"
 rm -f "$stamp"
 "$python" "$root/scripts/locked.py" constraints --torch "$torch" >"$work/constraints.txt"
-wanted=(--editable "$root${EHRBENCH_EXTRAS:+[$EHRBENCH_EXTRAS]}")
+wanted=(--editable "$root${extras:+[${extras%,}]}")
 if [ "$groups" != main ]; then
     "$python" "$root/scripts/locked.py" dev >"$work/dev.txt"
     wanted+=(--requirement "$work/dev.txt")
@@ -86,7 +88,7 @@ case "${EHRBENCH_TORCH_WHEELS:-}" in
        wanted+=(--find-links "$EHRBENCH_TORCH_WHEELS") ;;
 esac
 
-say "Installing $(wc -l <"$work/constraints.txt" | tr -d ' ') locked packages at most (groups: $groups; torch: $torch)"
+say "Installing $(wc -l <"$work/constraints.txt" | tr -d ' ') locked packages at most (groups: $parts; torch: $torch)"
 # torch stands first and with its build, so that its absence is the first thing pip says, before any download.
 # Modules are compiled when they are first imported: most never are, and it halves the time.
 if ! PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip install --no-input --no-compile \
@@ -100,5 +102,5 @@ names, or EHRBENCH_ALLOW_CUDA=1 to download the CUDA build (about 3 GB)"
     fi
     stop "pip failed; nothing else was changed, and the next run goes on from here"
 fi
-printf '%s\n%s\n' "$digest" "$groups" >"$stamp"
+printf '%s\n%s\n' "$digest" "$parts" >"$stamp"
 say "Environment ready: $venv ($("$python" -c 'import ehrbench, torch; print("torch", torch.__version__)'))"

@@ -333,6 +333,49 @@ def test_environment_refuses_an_unsuitable_python(tmp_path: Path) -> None:
     assert not (clone / ".venv").exists()
 
 
+def test_environment_is_made_once_for_what_is_asked(tmp_path: Path) -> None:
+    """By the real script and lock, with a pip that only writes down what it is asked for."""
+    scripts, interpreter = tmp_path / "scripts", tmp_path / ".venv" / "bin" / "python"
+    scripts.mkdir()
+    for name in ("environment.sh", "locked.py"):
+        (scripts / name).write_bytes((ROOT / "scripts" / name).read_bytes())
+    for name in ("poetry.lock", "pyproject.toml"):
+        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    interpreter.parent.mkdir(parents=True)
+    interpreter.write_text(
+        f"""#!/bin/bash
+        case "$*" in
+            "-m pip "*) echo "$*" >>"{tmp_path / "log"}" ;;
+            *"import ehrbench, torch"*) ;;
+            *) exec "{sys.executable}" "$@" ;;
+        esac"""
+    )
+    interpreter.chmod(0o755)
+
+    def asked(*arguments: str, extras: str = "") -> str:
+        """Which of the project's extras pip was asked for, or that nothing was to be done."""
+        (tmp_path / "log").write_text("")
+        subprocess.run(
+            ["bash", "scripts/environment.sh", *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "EHRBENCH_EXTRAS": extras, "EHRBENCH_TORCH_WHEELS": ""},
+            capture_output=True,
+            check=True,
+        )
+        log = (tmp_path / "log").read_text()
+        dev = " and dev" * ("--requirement" in log)
+        return re.sub(rf".*--editable {re.escape(str(tmp_path))}(\S*).*\n", rf"main\1{dev}", log) or "nothing"
+
+    assert asked() == "main"
+    assert asked() == "nothing"
+    assert asked("--dev") == "main[s3] and dev"
+    assert [asked("--dev"), asked(), asked(extras="s3")] == ["nothing"] * 3
+    assert asked(extras="s3,slurm") == "main[s3,slurm]"
+    assert asked("--dev", extras="slurm") == "main[s3,slurm] and dev"
+    (tmp_path / "poetry.lock").write_text((tmp_path / "poetry.lock").read_text() + "\n")
+    assert asked() == "main"
+
+
 @contextmanager
 def worker(tmp_path: Path, body: str) -> Iterator[subprocess.Popen[str]]:
     """scripts/worker.sh, keeping one worker whose interpreter is a shell script."""
