@@ -9,13 +9,14 @@ for that unit, whatever the column.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard
 
-import lightgbm
 import numpy as np
 
 from ehrbench.core import views
@@ -24,10 +25,12 @@ from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray
 from ehrbench.explain.gradients import integrated_gradients
 from ehrbench.explain.sources import Source, sources
-from ehrbench.models.lightgbm import LightGBM, raw_scores
 from ehrbench.models.logistic import Logistic
 from ehrbench.models.network import NetworkModel
 from ehrbench.models.session import threads
+
+if TYPE_CHECKING:
+    from ehrbench.models.lightgbm import LightGBM
 
 #: Where the parts of a table's columns are counted from.
 CENTRE = "from a record at the training centre"
@@ -54,7 +57,7 @@ class Attribution:
 
 def attribute(model: Model, records: Records, n_hours: int) -> Attribution:
     """The attribution of one fitted model. Raises Unexplained."""
-    if not isinstance(model, LightGBM | NetworkModel | Logistic):
+    if not _attributable(model):
         raise Unexplained(f"there is no attribution for a {type(model).__name__}")
     view = model.featurizer.transform(records)
     if not (named := sources(view)):
@@ -62,13 +65,19 @@ def attribute(model: Model, records: Records, n_hours: int) -> Attribution:
     if isinstance(model, NetworkModel):
         return _network(model, view, named, n_hours)
     values = view.arrays()["values"]
-    if isinstance(model, LightGBM):
-        method = "TreeSHAP, against the mean training record"
-        parts, gap = tree_shap(model, values)
-    else:
+    if isinstance(model, Logistic):
         method = f"coefficient × input, {CENTRE}"
         parts, gap = values[:, None, :] * _coefficient(model).T, 0.0  # (U, C, F)
+    else:
+        method = "TreeSHAP, against the mean training record"
+        parts, gap = tree_shap(model, values)
     return Attribution(method, by_source(parts, values, named["values"]), gap)
+
+
+def _attributable(model: Model) -> TypeGuard[LightGBM | NetworkModel | Logistic]:
+    """Asked without importing LightGBM: a search of other models need not have it installed."""
+    trees = sys.modules.get("ehrbench.models.lightgbm")
+    return isinstance(model, (NetworkModel, Logistic, getattr(trees, "LightGBM", ())))
 
 
 def mean(attributions: Sequence[Attribution]) -> Attribution:
@@ -89,6 +98,10 @@ def mean(attributions: Sequence[Attribution]) -> Attribution:
 
 def tree_shap(model: LightGBM, values: FloatArray) -> tuple[FloatArray, float]:
     """(U, C, F) Shapley values of the raw scores, and the gap to these."""
+    import lightgbm
+
+    from ehrbench.models.lightgbm import raw_scores
+
     with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
         model.export(Path(folder))
         files = sorted(Path(folder).glob("model*.txt"), key=lambda path: (len(path.name), path.name))

@@ -30,10 +30,14 @@ def data(tmp_path_factory) -> Path:
     return folder
 
 
-def start(script: str, *arguments: str, data: Path) -> subprocess.Popen[str]:
+def start(script: str, *arguments: str, data: Path, hidden: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    """A process of it; ``hidden`` packages cannot be imported there."""
     environment = {**os.environ, "EHRBENCH_DATA": str(data), "EHRBENCH_CACHE": str(data / "cache")}
     environment |= {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
     command = [sys.executable, str(ROOT / "experiments" / script), *arguments]
+    if hidden:
+        hide = f"import runpy, sys; sys.modules.update(dict.fromkeys({hidden!r})); del sys.argv[0]"
+        command[1:1] = ["-c", f"{hide}; runpy.run_path(sys.argv[0], run_name='__main__')"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
 
     def take_interrupts() -> None:  # CI may run us as a background job, with SIGINT ignored
@@ -42,8 +46,8 @@ def start(script: str, *arguments: str, data: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, text=True, preexec_fn=take_interrupts, **pipes)
 
 
-def run(script: str, *arguments: str, data: Path) -> tuple[int, str]:
-    process = start(script, *arguments, data=data)
+def run(script: str, *arguments: str, data: Path, hidden: tuple[str, ...] = ()) -> tuple[int, str]:
+    process = start(script, *arguments, data=data, hidden=hidden)
     out, error = process.communicate(timeout=500)
     return process.returncode, out + error
 
@@ -266,6 +270,20 @@ def test_train_cross_validates_one_configuration(data, tmp_path):
     content = json.loads(summary.read_text())
     assert content["budget"] == {"logistic": 1}
     assert all(fold["chosen"]["models"]["logistic"]["params"] == {} for fold in content["folds"])
+
+
+def test_networks_are_searched_explained_and_predict_without_lightgbm_and_mlflow(data, tmp_path):
+    hidden = ("lightgbm", "mlflow")
+    small = ["protocol=smoke", "data.limit=150", "report.explained=4", "model.lstm.build.max_epochs=1"]
+    small += ["models=[lstm]", "tracker=none", f"runs_dir={tmp_path}"]
+    code, output = run("search.py", *small, data=data, hidden=hidden)
+    assert code == 0, output
+    explained = json.loads((tmp_path / "mortality-smoke" / "explanations.json").read_text())
+    assert explained["attributions"]["lstm"]["method"].startswith("integrated gradients")
+    raw = [f"input={data / 'physionet2012' / 'set-b.tar.gz'}", f"output={tmp_path / 'out.csv'}"]
+    bundle = tmp_path / "mortality-smoke" / "bundle"
+    code, output = run("predict.py", f"bundle={bundle}", *raw, data=data, hidden=hidden)
+    assert code == 0, output
 
 
 def test_two_local_workers_share_one_exact_budget(data, tmp_path):
