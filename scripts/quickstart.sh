@@ -32,10 +32,15 @@ fi
 if [ -n "$EHRBENCH_DATA" ]; then
     say "Data: EHRBENCH_DATA=$EHRBENCH_DATA"
 else
+    # A search refuses what cannot be before it reads data; a download takes longer, so ask before it, too.
+    config="$("$bin/python" experiments/search.py +experiment=quickstart "$@" --cfg job --resolve)"
+    "$bin/python" -c 'import sys; from omegaconf import OmegaConf; from ehrbench.app import checking, entry, wiring
+entry.guarded(lambda c: wiring.plan(c, checking.check(c)), OmegaConf.create(sys.stdin.read()))' <<<"$config"
+    task="$(override task mortality "$@")"
     say "Data: the publisher's files, to data/"
     EHRBENCH_DATA=data
     status=0
-    "$bin/ehrbench" data get mortality || status=$?
+    "$bin/ehrbench" data get "$task" || status=$?
     if [ "$status" = 2 ]; then  # said in one line; Ctrl-C (130) and a fault of ours (1) are no reasons to simulate
         EHRBENCH_DATA=data/simulated
         cat <<'NOTICE'
@@ -47,16 +52,16 @@ else
 #   about any patient or model. Every run and figure is tagged cohort=simulated.               #
 #                                                                                              #
 #   With the files on this machine:  EHRBENCH_DATA=FOLDER scripts/quickstart.sh                #
-#   From a mirror:                   .venv/bin/ehrbench data get mortality --from URL          #
+#   From a mirror:                   .venv/bin/ehrbench data get TASK --from URL               #
 #                                                                                              #
 ################################################################################################
 
 NOTICE
         # A study of its own, so that real data may come later under the usual name.
         chosen=(study_name=quickstart-simulated)
-        if [ ! -f "$EHRBENCH_DATA/.complete" ]; then
-            "$bin/ehrbench" data simulate mortality --root "$EHRBENCH_DATA"
-            touch "$EHRBENCH_DATA/.complete"
+        if [ ! -f "$EHRBENCH_DATA/.complete-$task" ]; then
+            "$bin/ehrbench" data simulate "$task" --root "$EHRBENCH_DATA"
+            touch "$EHRBENCH_DATA/.complete-$task"
         fi
     elif [ "$status" != 0 ]; then
         exit "$status"

@@ -6,6 +6,7 @@ import ast
 import importlib.util
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -298,6 +299,47 @@ def test_shell_scripts_parse_and_can_be_executed(path: Path) -> None:
     assert os.access(path, os.X_OK)
     done = subprocess.run(["bash", "-n", str(path)], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("n_trails=3", "Could not override 'n_trails'"),
+        ("n_trials=0", "n_trials: input should be greater than or equal to 1 (got 0)"),
+    ],
+)
+def test_quickstart_refuses_what_cannot_be_before_it_fetches_anything(
+    override: str, message: str, tmp_path: Path
+) -> None:
+    """The script itself, with the environment that is there and a download that would be noticed."""
+    for name in ("conf", "ehrbench", "experiments"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    bin = tmp_path / ".venv" / "bin"
+    bin.mkdir(parents=True)
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "quickstart.sh", tmp_path / "scripts")
+    commands = {
+        tmp_path / "scripts" / "environment.sh": "",
+        bin / "python": f'exec {sys.executable} "$@"',
+        bin / "ehrbench": f"touch {tmp_path / 'fetched'}; exit 3",
+    }
+    for path, text in commands.items():
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    environment = {name: value for name, value in os.environ.items() if name != "EHRBENCH_DATA"}
+
+    def quickstart(*overrides: str) -> subprocess.CompletedProcess[str]:
+        command = ["scripts/quickstart.sh", "models=[lightgbm]", *overrides]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    refused = quickstart(override)
+    assert refused.returncode not in (0, 3)
+    assert message in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "fetched").exists()
+    if override == "n_trials=0":
+        assert quickstart("n_trials=1").returncode == 3
+        assert (tmp_path / "fetched").exists()
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "experiments").glob("*.py")), ids=lambda p: p.stem)

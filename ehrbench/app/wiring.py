@@ -20,6 +20,7 @@ from ehrbench.app.checking import Data, External, Holdout, Nested, Sampler, Sett
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.ledger import StudyKey
+from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress
 from ehrbench.core.task import Cohort, Task
 from ehrbench.core.tracker import NoTracker, Tracker
@@ -51,11 +52,30 @@ class Wired:
     config: Mapping[str, Any]
 
 
-def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progress: Progress) -> Wired:
-    """Read the data, cut the folds, build the contenders, open the storage."""
+@dataclass(frozen=True)
+class Plan:
+    """What a configuration asks for, as far as it takes neither data nor storage to say so."""
+
+    task: Task
+    metric: Metric
+    contenders: Mapping[str, Contender]
+    ensemble: Mapping[str, Any]
+    threshold: ThresholdRule
+
+
+def plan(config: Mapping[str, Any], settings: Settings) -> Plan:
+    """The plan; ConfigError for whatever of it cannot be."""
     task = build_task(config["task"])
     metric = metrics.load(settings.metric)
     contenders = {name: _contender(name, config, task, settings) for name in named_models(config)}
+    threshold = ThresholdRule(**dict(config["threshold"]))
+    return Plan(task, metric, contenders, check_ensemble(config["ensemble"]), threshold)
+
+
+def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progress: Progress) -> Wired:
+    """Plan, read the data, cut the folds, open the storage."""
+    planned = plan(config, settings)
+    task, metric = planned.task, planned.metric
     cohort, split = read_and_split(task, settings, progress)
     race = None
     if settings.pruner.name != "none":
@@ -68,11 +88,11 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
         target=task.target,
         dataset=Dataset(cohort),
         split=split,
-        contenders=contenders,
+        contenders=planned.contenders,
         metric=metric,
         race=race,
-        ensemble=check_ensemble(config["ensemble"]),
-        threshold=ThresholdRule(**dict(config["threshold"])),
+        ensemble=planned.ensemble,
+        threshold=planned.threshold,
         refit=settings.refit,
         seed=settings.seed,
         backend=open_backend(settings),
