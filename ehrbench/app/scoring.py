@@ -21,6 +21,9 @@ from ehrbench.runtime.bundle import Bundle
 from ehrbench.spine.evaluation import Judged, evaluate
 from ehrbench.spine.folds import split_groups
 
+#: Skipped rows told one by one.
+_SHOWN = 10
+
 
 def evaluate_bundle(config: Mapping[str, Any]) -> float:
     """Write metrics.json and predictions.csv; the value of the first metric.
@@ -86,8 +89,15 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
 
 
 def predict_files(config: Mapping[str, Any]) -> None:
-    """Write one row a record, unit and class for raw files without labels."""
+    """Write one row a record, unit and class for raw files without labels.
+
+    Raises DataError, and writes nothing, when no record can be read, or when more than ``max_skipped`` of the
+    rows or of the records cannot.
+    """
     console, progress = terminal()
+    most = config["max_skipped"]
+    if isinstance(most, bool) or not isinstance(most, int | float) or not 0 <= most <= 1:
+        raise ConfigError("max_skipped", f"{most!r} is not a share from 0 to 1")
     bundle = Bundle.load(str(config["bundle"]), threads=_whole(config, "threads", 1, 256))
     parsed = bundle.task.read_unlabelled(Path(str(config["input"])), progress)
     if not len(parsed.records):
@@ -98,21 +108,24 @@ def predict_files(config: Mapping[str, Any]) -> None:
             field=first.field if first else None,
             remedy="give raw records of the bundle's task; none could be read",
         )
+    bundle.task.check_skipped(parsed, "mend it, or predict the rest with a larger max_skipped", float(most))
     with progress.step("predicting"):
         prediction = bundle.predict(parsed.records)
     output = Path(str(config["output"]))
     write_probabilities(output, parsed.records, prediction.probabilities, bundle)
     console.print(f"{len(parsed.records):,} records  {output}")
-    _say_skipped(console, parsed.skipped)
+    _say_skipped(console, parsed.skipped, parsed.n_lost)
 
 
-def _say_skipped(console: Console, skipped: Sequence[Skipped]) -> None:
-    if skipped:
-        first = skipped[0]
-        console.print(
-            f"[yellow]{len(skipped)} rows were skipped[/], the first in {first.file}, "
-            f"record {first.record}, field {first.field}: {first.problem}"
-        )
+def _say_skipped(console: Console, skipped: Sequence[Skipped], n_lost: int = 0) -> None:
+    if not skipped:
+        return
+    lost = f", lost records: {n_lost:,}" * bool(n_lost)
+    console.print(f"[yellow]skipped rows: {len(skipped):,}{lost}[/]")
+    for one in skipped[:_SHOWN]:
+        console.print(f"  {one.file}, record {one.record}, field {one.field}: {one.problem}", markup=False)
+    if len(skipped) > _SHOWN:
+        console.print(f"  and {len(skipped) - _SHOWN:,} more")
 
 
 def write_probabilities(path: Path, records: Records, p: FloatArray, bundle: Bundle) -> None:

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ehrbench.core.digest import digest
+from ehrbench.core.errors import DataError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
@@ -46,11 +47,15 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Parsed:
-    """What ``Task.parse`` returns: records without labels, and what was skipped of ``n_rows`` rows."""
+    """What ``Task.parse`` returns: records without labels, and what was skipped of ``n_rows`` rows.
+
+    n_lost: records that are not among ``records`` because they could not be read at all.
+    """
 
     records: Records
     skipped: tuple[Skipped, ...] = ()
     n_rows: int = 0
+    n_lost: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,8 @@ class Task(ABC):
     #: Metric searched by default, and all that are reported, by their file names under ``ehrbench/metrics``.
     metric: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
+    #: Problems of rows that the publisher's own files have: skipped even when strict, and no fault of a file.
+    harmless: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
@@ -134,3 +141,18 @@ class Task(ABC):
     @abstractmethod
     def default_sets(self) -> tuple[str, ...]:
         """The sets that ``read`` takes when none are named."""
+
+    def check_skipped(self, parsed: Parsed, remedy: str, most: float = MOST_BAD_ROWS) -> None:
+        """DataError naming the first fault where more than ``most`` of the rows or records were skipped."""
+        faults = [skipped for skipped in parsed.skipped if skipped.problem not in self.harmless]
+        n_records = len(parsed.records) + parsed.n_lost
+        if len(faults) <= most * parsed.n_rows and parsed.n_lost <= most * n_records:
+            return
+        raise DataError(
+            f"{faults[0].problem}; faulty rows: {len(faults):,} of {parsed.n_rows:,}, "
+            f"lost records: {parsed.n_lost:,} of {n_records:,}",
+            file=faults[0].file,
+            record=faults[0].record,
+            field=faults[0].field,
+            remedy=remedy,
+        )

@@ -16,10 +16,9 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from ehrbench.core.task import RawInput
-from ehrbench.serve.problems import Problem
+from ehrbench.serve.problems import BODY, Problem
 from ehrbench.serve.settings import ServeSettings
 
-BODY = "request"  # what a record is called that came without a file name
 _PATIENCE = 8
 _HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # of surrogates; the other half may be missing
 

@@ -10,6 +10,8 @@ from starlette.exceptions import HTTPException
 
 from ehrbench.core.errors import DataError
 
+BODY = "request"  # what a raw input is called that came without a file name
+
 
 class Problem(Exception):
     """Raised anywhere in a request to end it with ``status``."""
@@ -31,15 +33,9 @@ class Problem(Exception):
 
     @staticmethod
     def of(error: DataError) -> Problem:
-        """The 422 that tells a caller which field of which record cannot be read."""
-        return Problem(
-            422,
-            error.problem,
-            file=error.file,
-            record=error.record,
-            field=error.field,
-            remedy=error.remedy,
-        )
+        """The 422 that tells a caller which field of which record cannot be read; ``BODY`` names neither."""
+        file, record = (None if place == BODY else place for place in (error.file, error.record))
+        return Problem(422, error.problem, file=file, record=record, field=error.field, remedy=error.remedy)
 
 
 class ProblemDetail(BaseModel):

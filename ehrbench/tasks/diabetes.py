@@ -23,7 +23,7 @@ from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
-from ehrbench.core.task import MOST_BAD_ROWS, Cohort, Parsed, RawInput, Task
+from ehrbench.core.task import Cohort, Parsed, RawInput, Task
 from ehrbench.core.types import FloatArray, StrArray
 from ehrbench.features.rows import Rows
 from ehrbench.tasks.brfss2015 import LABEL, NAMES, read_csv, read_json, schema, text_of
@@ -70,17 +70,8 @@ class Diabetes(Task):
             step.advance()
         if answers.labels is None:
             raise DataError("has no such column", file=name, field=LABEL.name, remedy=GET)
-        if len(answers.skipped) > MOST_BAD_ROWS * max(answers.n_rows, 1):
-            first = answers.skipped[0]
-            raise DataError(
-                f"{first.problem}; {len(answers.skipped)} of {answers.n_rows} rows are faulty",
-                file=first.file,
-                record=first.record,
-                field=first.field,
-                remedy=GET,
-            )
-        ids = (answers.lines - 1).astype(str)
-        records = _records(ids, answers.values, answers.labels[:, None])
+        records = _records((answers.lines - 1).astype(str), answers.values, answers.labels[:, None])
+        self.check_skipped(Parsed(records, answers.skipped, answers.n_rows, len(answers.skipped)), GET)
         flow = {
             "rows": answers.n_rows,
             "rows skipped": len(answers.skipped),
@@ -127,7 +118,7 @@ class Diabetes(Task):
                 ids.append(name)
                 n_rows += 1
         records = _records(np.array(ids, dtype=str), np.concatenate(blocks), None)
-        return Parsed(records, tuple(skipped), n_rows)
+        return Parsed(records, tuple(skipped), n_rows, len(skipped))
 
     def raw_schema(self) -> dict[str, Any]:
         return schema() | {"examples": [dict(zip(NAMES, _EXAMPLE, strict=True))]}

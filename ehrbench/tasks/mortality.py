@@ -27,7 +27,7 @@ from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
-from ehrbench.core.task import MOST_BAD_ROWS, Cohort, Parsed, RawInput, Skipped, Task
+from ehrbench.core.task import Cohort, Parsed, RawInput, Skipped, Task
 from ehrbench.core.types import FloatArray, StrArray
 from ehrbench.features.events import Events, concatenate
 from ehrbench.features.stored import RowStore, read_folder, source_digest, write_folder
@@ -35,7 +35,7 @@ from ehrbench.tasks import physionet2012_example, physionet2012_files, physionet
 from ehrbench.tasks.caching import cache_folder
 from ehrbench.tasks.outcomes import Outcome, read_outcomes
 from ehrbench.tasks.patients import Patients, parse_patients
-from ehrbench.tasks.physionet2012 import DESCRIPTOR_NAMES, LAST_MINUTE
+from ehrbench.tasks.physionet2012 import DESCRIPTOR_NAMES, EMPTY_NAME, LAST_MINUTE
 from ehrbench.tasks.physionet2012_json import record_schema
 from ehrbench.tasks.raw_files import read_raw_files
 
@@ -74,6 +74,7 @@ class Mortality(Task):
         "auroc", "auprc", "event1", "event2", "brier", "log_loss", "sensitivity", "specificity", "f1",
         "balanced_accuracy", "net_benefit", "calibration_slope", "calibration_intercept", "ece",
     )  # fmt: skip
+    harmless: ClassVar[frozenset[str]] = frozenset({EMPTY_NAME})
 
     def __init__(self, hours: float = 48, drop_unmeasured: bool = False, cache: bool = True) -> None:
         if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= LAST_MINUTE / 60:
@@ -96,9 +97,11 @@ class Mortality(Task):
         outcomes = [read_outcomes(folder / f"Outcomes-{name}.txt", GET) for name in sets]
         with progress.step("Reading records", total=len(sets)) as step:
             patients, store = self._patients(folder, raw, step.advance)
-        self._check_skipped(patients, folder)
+        parsed = _parsed(replace(patients, events=replace(patients.events, store=store)))
+        self.check_skipped(parsed, f"mend the files under {folder}, or {GET}")
         known = _outcomes(patients, outcomes, [folder / f"Outcomes-{name}.txt" for name in sets], raw)
-        records = _records(patients.ids, replace(patients.events, store=store), known)
+        died = np.array([[outcome.died] for outcome in known])
+        records = replace(parsed.records, target=died, auxiliary=_auxiliary(known))
         flow = {"records": len(records), **patients.flow}
         flow["records without measurements"] = int(records.flags["no_measurements"].sum())
         set_of = np.repeat(sets, patients.sizes)
@@ -143,21 +146,6 @@ class Mortality(Task):
         code = source_digest(here, Path(physionet2012_files.__file__), here.parent / "features" / "events.py")
         return digest(files, code, self.hours)
 
-    @staticmethod
-    def _check_skipped(patients: Patients, folder: Path) -> None:
-        bad = len(patients.skipped)
-        whole = patients.flow["record files skipped"]
-        n_records = len(patients.ids) + whole
-        if bad > MOST_BAD_ROWS * max(patients.n_rows, 1) or whole > MOST_BAD_ROWS * n_records:
-            first = patients.skipped[0]
-            raise DataError(
-                f"{first.problem}; {bad} faults in {patients.n_rows} rows, {whole} records lost",
-                file=first.file,
-                record=first.record,
-                field=first.field,
-                remedy=f"mend the files under {folder}, or {GET}",
-            )
-
     def read_unlabelled(self, path: Path, progress: Progress = SILENT) -> Parsed:
         """Records of one ``.txt`` file, a folder of them, or a ``.tar.gz``."""
         with progress.step("Reading records", total=1) as step:
@@ -168,8 +156,7 @@ class Mortality(Task):
         return parsed
 
     def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:
-        patients = parse_patients(inputs, hours=self.hours, strict=strict)
-        return Parsed(_records(patients.ids, patients.events, None), patients.skipped, patients.n_rows)
+        return _parsed(parse_patients(inputs, hours=self.hours, strict=strict))
 
     def raw_schema(self) -> dict[str, Any]:
         return record_schema() | {"examples": [physionet2012_example.as_json()]}
@@ -184,7 +171,12 @@ class Mortality(Task):
         physionet2012_simulation.simulate(Path(root), n_records, seed, progress)
 
 
-def _records(ids: StrArray, events: Events, outcomes: list[Outcome] | None) -> Records:
+def _parsed(patients: Patients) -> Parsed:
+    records = _records(patients.ids, patients.events)
+    return Parsed(records, patients.skipped, patients.n_rows, patients.flow["record files skipped"])
+
+
+def _records(ids: StrArray, events: Events) -> Records:
     age, sex, icu = (events.descriptors[:, DESCRIPTOR_NAMES.index(d)] for d in ("Age", "Gender", "ICUType"))
     bands = np.select(
         [age < top for top, _ in _AGE_BANDS], [name for _, name in _AGE_BANDS], default="unknown"
@@ -195,8 +187,6 @@ def _records(ids: StrArray, events: Events, outcomes: list[Outcome] | None) -> R
         groups=ids,
         payload=events,
         n_units=np.ones(len(ids), dtype=np.int64),
-        target=None if outcomes is None else np.array([[outcome.died] for outcome in outcomes]),
-        auxiliary={} if outcomes is None else _auxiliary(outcomes),
         subgroups={
             "sex": np.select([sex == 0, sex == 1], ["female", "male"], default="unknown"),
             "age_band": bands,

@@ -38,10 +38,11 @@ _ALLOWED = {
     "MechVent": (0.0, 1.0),
 }
 TIME = re.compile(rb"(\d{2,3}):([0-5]\d)")
+_ID = re.compile(rb"^[^,\n]*, *RecordID *, *(\d+)", re.MULTILINE)
 _NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _SENTINEL = b"?,?,?"
 _LONGEST_LINE = 1000
-_EMPTY_NAME = "empty parameter name"
+EMPTY_NAME = "empty parameter name"
 _FORMAT = "each line is Time,Parameter,Value, for example 00:07,HR,73"
 
 
@@ -80,7 +81,7 @@ def read_texts(names: Sequence[str], bodies: Sequence[bytes], *, strict: bool) -
     n_lines = np.array([body.count(b"\n") for body in bodies], dtype=np.int64)
     start = np.cumsum(n_lines) - n_lines  # (N,) the line of each header
     split = _split(b"".join(bodies))
-    faults = _Faults(names, start, strict)
+    faults = _Faults(names, bodies, start, strict)
 
     record = np.repeat(np.arange(len(bodies)), n_lines)
     broken = _check_headers(split, start, n_lines, faults)
@@ -115,8 +116,8 @@ def read_texts(names: Sequence[str], bodies: Sequence[bytes], *, strict: bool) -
 class _Faults:
     """Collects faults by line, or raises the first."""
 
-    def __init__(self, names: Sequence[str], start: IntArray, strict: bool) -> None:
-        self._names, self._start, self._strict = names, start, strict
+    def __init__(self, names: Sequence[str], bodies: Sequence[bytes], start: IntArray, strict: bool) -> None:
+        self._names, self._bodies, self._start, self._strict = names, bodies, start, strict
         self._found: list[tuple[int, Skipped]] = []
 
     def add(self, line: int, field: str, problem: str, remedy: str = _FORMAT) -> None:
@@ -125,10 +126,11 @@ class _Faults:
 
     def add_to(self, record: int, line: int, field: str, problem: str, remedy: str) -> None:
         name, place = self._names[record], f"{field} in line {line}" if field != "line" else f"line {line}"
-        stem = name.rsplit("/", 1)[-1].removesuffix(".txt")
-        if self._strict and problem != _EMPTY_NAME:
-            raise DataError(problem, file=name, record=stem, field=place, remedy=remedy)
-        self._found.append((int(self._start[record]) + line, Skipped(name, stem, place, problem)))
+        named = _ID.search(self._bodies[record])
+        who = named[1].decode() if named else name.rsplit("/", 1)[-1].removesuffix(".txt")
+        if self._strict and problem != EMPTY_NAME:
+            raise DataError(problem, file=name, record=who, field=place, remedy=remedy)
+        self._found.append((int(self._start[record]) + line, Skipped(name, who, place, problem)))
 
     def listed(self) -> tuple[Skipped, ...]:
         return tuple(skipped for _, skipped in sorted(self._found, key=lambda found: found[0]))
@@ -219,7 +221,7 @@ def _minute(text: bytes) -> tuple[float, str]:
 
 def _name(text: bytes) -> tuple[float, str]:
     code = CODE.get(text.decode("utf-8", "replace"), -1)
-    return code, "" if code >= 0 else (_EMPTY_NAME if not text else f"{_show(text)} is not a known parameter")
+    return code, "" if code >= 0 else (EMPTY_NAME if not text else f"{_show(text)} is not a known parameter")
 
 
 def _number(text: bytes) -> tuple[float, str]:

@@ -101,17 +101,21 @@ def test_a_patient_without_measurements_is_predicted_and_flagged(served: httpx.C
         (b"00:00,Age,", b"00:00,Agee,", "Parameter", "Agee"),
         (b"\n00:00,Gender,", b"\n00:10,HR,fast\n00:00,Gender,", "Value", "fast"),
         (b"Time,Parameter,Value", b"time;parameter;value", "line 1", ""),
+        (b"00:00,RecordID,", b"00:00,Record,", "Parameter", "'Record' is not a known"),
     ],
 )
 def test_a_wrong_line_is_named(
     served: httpx.Client, files: dict[str, bytes], old: bytes, new: bytes, field: str, problem: str
 ) -> None:
-    text = next(iter(files.values()))
+    record, text = next(iter(files.items()))
     assert old in text
     answer = served.post("/predict", content=text.replace(old, new, 1), headers=TEXT)
     assert answer.status_code == 422, answer.text
-    assert field in answer.json()["error"]["field"]
-    assert problem in answer.json()["error"]["problem"]
+    error = answer.json()["error"]
+    assert field in error["field"]
+    assert problem in error["problem"]
+    assert "file" not in error  # it came without a name
+    assert error.get("record") == (None if b"Record," in new else record)
 
 
 def test_a_wrong_json_field_is_named(served: httpx.Client) -> None:

@@ -115,7 +115,7 @@ def test_a_wrong_record_is_told_and_never_run_as_markup(page: Any) -> None:
     page.fill("#record", "Time,Parameter,Value\n00:00,RecordID,7\n00:00,<img src=x onerror=alert(1)>,3\n")
     page.click("#predict")
     page.wait_for_selector(".problem")
-    assert page.inner_text(".problem").startswith("field Parameter in line 3: '<img src=x")
+    assert page.inner_text(".problem").startswith("record 7, field Parameter in line 3: '<img src=x")
     assert page.locator("#result img").count() == 0
     picture(page, "home-problem")
     page.errors[:] = [error for error in page.errors if "422" not in error]  # the browser's own note

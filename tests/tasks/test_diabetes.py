@@ -121,7 +121,7 @@ def test_a_table_whose_only_row_is_bad_holds_no_record():
 
 def test_too_many_bad_rows_stop_the_run(tmp_path):
     rows = [ROW | {"Diabetes_binary": 0}] * 5 + [ROW | {"Diabetes_binary": 3}]
-    with pytest.raises(DataError, match=r"3 is not a whole number from 0 to 1.*; 1 of 6 rows are faulty"):
+    with pytest.raises(DataError, match=r"3 is not a whole number from 0 to 1.*; faulty rows: 1 of 6"):
         TASK.read(table_in(tmp_path, *rows), ())
 
 

@@ -173,7 +173,11 @@ def harm_a_record(folder):
         (harm_outcome_days, "Survival", "'soon' is no number of days"),
         (harm_outcome_width, "Outcomes-a.txt", "line 2 has 3 columns, not 6"),
         (harm_same_record_twice, "file set-a.tar.gz, set-b.tar.gz, record 11", "stands twice"),
-        (harm_many_rows, "Time in line 8", "'99:99' is not a time HH:MM; 1 faults in 20 rows"),
+        (
+            harm_many_rows,
+            "Time in line 8",
+            "'99:99' is not a time HH:MM; faulty rows: 1 of 20, lost records: 0 of 3",
+        ),
         (harm_a_record, "12.txt", "does not begin with Time,Parameter,Value"),
     ],
 )
@@ -196,6 +200,22 @@ def test_a_few_bad_rows_are_skipped_and_listed(tmp_path):
     ]
     assert cohort.flow["rows skipped"] == 1
     assert Mortality().read(tmp_path, ("a",)).skipped == cohort.skipped, "also from the cache"
+
+
+def test_the_publishers_rows_without_a_parameter_stop_nothing(tmp_path):
+    write_set(tmp_path, "a", {11: record_text(11, "47:05,,2.5")}, died={11})
+    assert [s.problem for s in Mortality().read(tmp_path, ("a",)).skipped] == ["empty parameter name"]
+
+
+def test_faults_name_the_record_that_the_file_holds():
+    body = record_text(11, "01:00,HR,fast")
+    with pytest.raises(DataError) as raised:
+        Mortality().parse([RawInput("export-3.txt", body)], strict=True)
+    assert (raised.value.file, raised.value.record) == ("export-3.txt", "11")
+    nameless = body.replace(b"RecordID", b"Record")
+    assert {
+        s.record for s in Mortality().parse([RawInput("export-3.txt", nameless)], strict=False).skipped
+    } == {"export-3"}
 
 
 def test_an_unknown_set_is_named(small):

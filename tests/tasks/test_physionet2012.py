@@ -128,7 +128,7 @@ def test_a_bad_row_is_named_when_strict_and_listed_when_not(line, field, problem
     body = record_text(7, line, "00:20,HR,90")
     with pytest.raises(DataError, match=re.escape(problem)) as raised:
         parse(GOLDEN, body)
-    assert (raised.value.file, raised.value.record, raised.value.field) == ("1.txt", "1", field)
+    assert (raised.value.file, raised.value.record, raised.value.field) == ("1.txt", "7", field)
     assert raised.value.remedy
     assert "\n" not in str(raised.value)
     parsed = parse(GOLDEN, body, strict=False)

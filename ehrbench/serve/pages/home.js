@@ -85,7 +85,7 @@ async function predict() {
     const answer = await response.json();
     if (response.ok) return show(answer);
     const { problem, remedy, ...where } = answer.error;
-    const place = ["file", "record", "field"].filter((k) => where[k] && where[k] !== "request").map((k) => `${k} ${where[k]}`).join(", ");
+    const place = ["file", "record", "field"].filter((k) => where[k]).map((k) => `${k} ${where[k]}`).join(", ");
     fail((place ? place + ": " : "") + problem, remedy || "");
   } catch (error) {
     fail("The server did not answer. Is it still running?");
