@@ -47,7 +47,7 @@ class Server(ABC):
     environment: ClassVar[dict[str, str]] = {}
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, free_port()
+        self.folder, self.port, self.answered = folder, free_port(), False
 
     @abstractmethod
     def command(self) -> list[str]: ...
@@ -56,6 +56,21 @@ class Server(ABC):
     def ready(self) -> bool: ...
 
     def start(self) -> None:
+        """Wait until it answers; on another port, the first time, where somebody has just taken this one."""
+        for _ in range(5):
+            self._launch()
+            assert self.process is not None
+            if self.process.poll() is None:
+                self.answered = True
+                return
+            said = (self.folder / "server.log").read_text(errors="replace")
+            if self.answered or "address already in use" not in said.lower():
+                raise RuntimeError(said[-2000:])
+            (self.folder / "server.log").unlink()
+            self.port = free_port()
+        raise RuntimeError("five ports were taken, each before the server began")
+
+    def _launch(self) -> None:
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
                 self.command(),
@@ -66,8 +81,6 @@ class Server(ABC):
                 start_new_session=True,
             )
         wait_until(lambda: self.ready() or self.process is None or self.process.poll() is not None, 240)
-        if self.process.poll() is not None:
-            raise RuntimeError((self.folder / "server.log").read_text()[-2000:])
 
     def stop(self) -> None:
         if self.process is not None:
@@ -118,7 +131,9 @@ class MariaDb(Server):
         ]
 
     def _connect(self) -> pymysql.Connection:
-        return pymysql.connect(host="127.0.0.1", port=self.port, user="root", autocommit=True)
+        return pymysql.connect(
+            host="127.0.0.1", port=self.port, user="root", autocommit=True, read_timeout=60
+        )
 
     def ready(self) -> bool:
         try:

@@ -107,10 +107,10 @@ def test_sqlite_waits_for_the_write_lock(tmp_path: Path) -> None:
     schema.ensure(database.engine)
     other = sqlite3.connect(tmp_path / "x.db", isolation_level=None, check_same_thread=False)
     other.execute("BEGIN IMMEDIATE")
-    threading.Timer(0.5, lambda: other.execute("COMMIT")).start()
     started = time.monotonic()
+    threading.Timer(0.5, lambda: other.execute("COMMIT")).start()
     write(database.engine, lambda c: c.execute(schema.version.update().values(version=schema.VERSION)))
-    assert time.monotonic() - started > 0.3
+    assert time.monotonic() - started >= 0.5
 
 
 def test_an_empty_file_is_made_ready_while_another_holds_it(tmp_path: Path) -> None:
@@ -165,10 +165,8 @@ class TestMySql:
         self.refused(mariadb.settings("test", password="hunter2"), "user ehrbench was refused")
 
     def test_unknown_host(self) -> None:
-        settings = Settings(optuna_host="no-such-host.invalid", optuna_user="u", optuna_database="d")
-        started = time.monotonic()
-        self.refused(settings, "no such host")
-        assert time.monotonic() - started < 5
+        settings = Settings(optuna_host="no such host", optuna_user="u", optuna_database="d")
+        self.refused(settings, "no such host: no such host", patience_s=3600)  # said at once
 
     def test_nobody_listens(self) -> None:
         settings = Settings(
@@ -251,8 +249,8 @@ class TestMySql:
         assert mariadb.execute("SELECT n FROM deadlock.t") == [(2,), (2,)]
 
     @staticmethod
-    def refused(settings: Settings, message: str) -> None:
+    def refused(settings: Settings, message: str, patience_s: float = 0.5) -> None:
         with pytest.raises(StorageError, match=message) as caught:
-            Database.mysql(settings).check(patience_s=0.5)
+            Database.mysql(settings).check(patience_s)
         assert "\n" not in str(caught.value)
         assert "hunter2" not in "".join(traceback.format_exception(caught.value))

@@ -15,14 +15,16 @@ from typing import Any
 
 import optuna
 import pytest
+from sqlalchemy import select
 
 from ehrbench.core.errors import LeaseLost
 from ehrbench.core.ledger import Ticket
 from ehrbench.core.progress import SILENT
 from ehrbench.infra.artifacts import FileArtifacts
-from ehrbench.infra.database import Database
+from ehrbench.infra.database import Database, read
 from ehrbench.infra.lease import LeaseKeeper
 from ehrbench.infra.ledger import SqlLedger
+from ehrbench.infra.schema import tickets
 from ehrbench.infra.study import optuna_storage
 from ehrbench.spine.mirror import state_of
 from tests.spine.sleeping import KEY as SLEEP
@@ -35,6 +37,8 @@ PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__])
 N_TRIALS, N_FOLDS, N_WORKERS = 40, 3, 8
 LEASE_S = 1.5
+#: Renewed four times in it, on a busy machine too.
+SLEEPER_LEASE_S = 4.0
 
 
 def search(
@@ -129,12 +133,12 @@ def test_one_trials_folds_are_trained_by_several_workers(
 
 def sleeper(database: Database, folder: Path, ready: Event, go: Event, out: Any) -> None:
     """Claims, is stopped by its parent while it holds the ticket, and tries to write when it wakes."""
-    ledger = SqlLedger(database.engine, FileArtifacts(folder / "a"), lease_s=1.0)
+    ledger = SqlLedger(database.engine, FileArtifacts(folder / "a"), lease_s=SLEEPER_LEASE_S)
     ticket = ledger.claim(KEY, 1, "sleeper")
     assert ticket is not None
     with LeaseKeeper(ledger, ticket) as keeper:
         ready.set()
-        go.wait(60)
+        go.wait(300)
         writes: list[Callable[[], object]] = [
             keeper.check,
             lambda: ledger.record_fit(ticket, a_fit(0)),
@@ -149,16 +153,17 @@ def sleeper(database: Database, folder: Path, ready: Event, go: Event, out: Any)
 
 
 def test_a_stopped_worker_that_wakes_late_writes_nothing(database: Database, tmp_path: Path) -> None:
-    ledger = SqlLedger(database.engine, FileArtifacts(tmp_path / "a"), lease_s=1.0)
+    ledger = SqlLedger(database.engine, FileArtifacts(tmp_path / "a"))
     ledger.open_study(KEY, DIGEST, {})
     ready, go, out = PROCESSES.Event(), PROCESSES.Event(), PROCESSES.Queue()
     worker = PROCESSES.Process(target=sleeper, args=(database, tmp_path, ready, go, out))
     worker.start()
     assert worker.pid is not None
     assert ready.wait(120)
-    time.sleep(1.5)
-    assert ledger.claim(KEY, 1, "thief") is None  # its lease is renewed
-    os.kill(worker.pid, signal.SIGSTOP)
+    lease = select(tickets.c.lease_until)
+    until = read(database.engine, lambda c: c.execute(lease).scalar_one())
+    wait_until(lambda: read(database.engine, lambda c: c.execute(lease).scalar_one()) > until, 120)
+    os.kill(worker.pid, signal.SIGSTOP)  # just renewed, so it stops outside of its transactions
     taken = None
     while taken is None:
         time.sleep(0.05)
@@ -166,7 +171,7 @@ def test_a_stopped_worker_that_wakes_late_writes_nothing(database: Database, tmp
     ledger.record_fit(taken, a_fit(0, score=0.25))
     os.kill(worker.pid, signal.SIGCONT)
     go.set()
-    assert [out.get(timeout=60) for _ in range(3)] == ["lost"] * 3
+    assert [out.get(timeout=300) for _ in range(3)] == ["lost"] * 3
     worker.join(60)
     (row,) = ledger.tickets(KEY)
     assert (row.state, row.worker, [fit.score for fit in row.fits]) == ("claimed", "thief", [0.25])

@@ -28,19 +28,19 @@ def running(bundle: Path, settings: ServeSettings | None = None, wait: bool = Tr
     thread.start()
     base = f"http://127.0.0.1:{listening.getsockname()[1]}"
     try:
-        with httpx.Client(base_url=base, timeout=30) as client:
+        with httpx.Client(base_url=base, timeout=120) as client:
             client.app = app  # type: ignore[attr-defined]
             if wait:
                 wait_until_ready(client)
             yield client
     finally:
         server.should_exit = True
-        thread.join(timeout=20)
+        thread.join(timeout=120)
         assert not thread.is_alive()
 
 
 def wait_until_ready(client: httpx.Client) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while (answer := client.get("/healthz")).status_code != 200:
         assert answer.json()["status"] == "loading", answer.text
         assert time.monotonic() < deadline

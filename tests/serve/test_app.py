@@ -7,7 +7,7 @@ import re
 import socket
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -284,7 +284,7 @@ def test_four_at_once_get_what_one_gets(client: httpx.Client) -> None:
 def test_never_more_at_once_than_allowed_and_the_queue_is_bounded(
     any_bundles: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lock, now, most = threading.Lock(), 0, 0
+    lock, now, most, go = threading.Lock(), 0, 0, threading.Event()
     predict = Service._predict
 
     def slow(self: Service, *arguments: object) -> object:
@@ -292,7 +292,7 @@ def test_never_more_at_once_than_allowed_and_the_queue_is_bounded(
         with lock:
             now += 1
             most = max(most, now)
-        time.sleep(0.3)
+        go.wait(300)
         with lock:
             now -= 1
         return predict(self, *arguments)  # type: ignore[arg-type]
@@ -302,7 +302,12 @@ def test_never_more_at_once_than_allowed_and_the_queue_is_bounded(
         running(any_bundles["binary"], ServeSettings(concurrency=2, max_waiting=3)) as client,
         ThreadPoolExecutor(9) as pool,
     ):
-        answers = list(pool.map(lambda _: client.post("/predict", json=RECORD), range(9)))
+        asked = [pool.submit(client.post, "/predict", json=RECORD) for _ in range(9)]
+        done = as_completed(asked, 120)
+        answers = [next(done).result() for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [503] * 4  # while two work and three wait
+        go.set()
+        answers = [one.result() for one in asked]
     statuses = sorted(answer.status_code for answer in answers)
     assert most == 2
     assert statuses == [200] * 5 + [503] * 4
@@ -316,7 +321,7 @@ def test_not_ready_while_loading(any_bundles: dict[str, Path], monkeypatch: pyte
     opened = Service._open
 
     def slow(self: Service) -> object:
-        go.wait(10)
+        go.wait(300)
         return opened(self)
 
     monkeypatch.setattr(Service, "_open", slow)
@@ -340,7 +345,7 @@ def test_a_bundle_that_computes_something_else_is_not_served(bundle_dir: Path) -
     manifest = Bundle.load(bundle_dir).manifest
     seal(bundle_dir, replace(manifest, reference={"probability": [[0.99]]}))
     with running(bundle_dir, wait=False) as client:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while (health := client.get("/healthz").json())["status"] == "loading":
             assert time.monotonic() < deadline
         assert health["status"] == "failed"

@@ -36,12 +36,23 @@ except EhrbenchError as error:
 heavy = {"torch", "lightning", "sklearn", "lightgbm", "pandas", "optuna", "hydra", "mlflow"}
 print(sorted(heavy & set(sys.modules)))
 """
+#: The same, with a second's notice before each prediction.
+SLOW = """
+import sys, time
+from ehrbench.serve.service import Service
+predict = Service._predict
+def slow(*arguments):
+    print("at work", file=sys.stderr, flush=True)
+    time.sleep(1)
+    return predict(*arguments)
+Service._predict = slow
+"""
 
 
-def start(bundle: Path, port: int = 0) -> subprocess.Popen[str]:
+def start(bundle: Path, port: int = 0, before: str = "") -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(bundle), str(port)],
+        [sys.executable, "-c", before + PROGRAM, str(bundle), str(port)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -50,9 +61,9 @@ def start(bundle: Path, port: int = 0) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def serving(bundle: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(bundle: Path, before: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server process that is ready, and its address."""
-    process = start(bundle)
+    process = start(bundle, before=before)
     try:
         assert process.stderr is not None
         events = (json.loads(line) for line in process.stderr)
@@ -65,7 +76,7 @@ def serving(bundle: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def test_serves_and_drains_on_sigterm(bundle_dir: Path) -> None:
-    with serving(bundle_dir) as (process, url), httpx.Client(base_url=url, timeout=20) as client:
+    with serving(bundle_dir, SLOW) as (process, url), httpx.Client(base_url=url, timeout=120) as client:
         body = json.dumps({"records": [{"id": "p", "rows": [[1, 2, 3]] * 20_000}]})
         answers: list[httpx.Response] = []
         headers = {"Content-Type": "application/json"}
@@ -73,11 +84,11 @@ def test_serves_and_drains_on_sigterm(bundle_dir: Path) -> None:
             target=lambda: answers.append(client.post("/predict", content=body, headers=headers))
         )
         thread.start()
-        thread.join(0.15)
-        assert not answers  # still at work
+        assert process.stderr is not None
+        assert next(line for line in process.stderr if "at work" in line)
         process.send_signal(signal.SIGTERM)
-        thread.join(20)
-        out, err = process.communicate(timeout=20)
+        thread.join(120)
+        out, err = process.communicate(timeout=120)
     assert [answer.status_code for answer in answers] == [200]  # what was running was answered
     assert len(answers[0].json()["predictions"]) == 20_000
     assert process.returncode == 0, err
@@ -89,7 +100,7 @@ def test_a_client_that_sends_too_much_is_told_so(bundle_dir: Path) -> None:
     with serving(bundle_dir) as (_, url):  # urllib sends all before it reads, as many clients do
         request = urllib.request.Request(f"{url}/predict", body, {"Content-Type": "text/plain"})
         with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=60)
+            urllib.request.urlopen(request, timeout=120)
         answer = json.load(refused.value)
     assert refused.value.code == 413
     assert "post fewer records at once" in answer["error"]["remedy"]
@@ -98,7 +109,7 @@ def test_a_client_that_sends_too_much_is_told_so(bundle_dir: Path) -> None:
 def test_an_interrupt_ends_well(bundle_dir: Path) -> None:
     with serving(bundle_dir) as (process, _):
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "Traceback" not in err
 
@@ -106,7 +117,7 @@ def test_an_interrupt_ends_well(bundle_dir: Path) -> None:
 def test_a_damaged_bundle_ends_the_server_with_one_line(bundle_dir: Path) -> None:
     (bundle_dir / "members/trees/0/model.txt").write_text("tree")
     process = start(bundle_dir)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     lines = [line for line in err.splitlines() if not line.startswith("{")]
     assert len(lines) == 1
