@@ -156,5 +156,5 @@ def _read(folder: Path) -> dict[str, Any]:
         raise BundleError(
             f"{path}: cannot be read ({error.strerror}) — is {folder} a finished run?"
         ) from error
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{path}: altered or not a certificate") from error

@@ -79,7 +79,7 @@ class Manifest:
                 )
             raw["target"] = Target(raw["target"]["kind"], tuple(raw["target"]["classes"]))
             return Manifest(**raw)
-        except (json.JSONDecodeError, TypeError, KeyError) as error:
+        except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
             raise BundleError(f"{MANIFEST}: cannot be read ({error}) — export the bundle again") from error
 
 

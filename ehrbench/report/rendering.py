@@ -101,7 +101,7 @@ def _signed(value: float | None, digits: int = 4) -> str:
 
 
 def _percent(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None or not np.isfinite(value) else f"{100 * value:.{digits}f} %"
+    return "–" if value is None or not np.isfinite(value) else f"{100 * value:.{digits}f}\u00a0%"
 
 
 def _asset(name: str) -> Markup:

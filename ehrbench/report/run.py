@@ -252,9 +252,11 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file as text columns; BundleError where a column is missing."""
+    """A CSV file as text columns; BundleError where the file or a column is missing."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror}) — {AGAIN}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: is not a table ({str(error).strip()}) — {AGAIN}") from error
     if missing := [c for c in columns if c not in table]:

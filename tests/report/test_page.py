@@ -290,6 +290,12 @@ def test_no_certificate_is_said(folder, content):
         write_report(folder, n_bootstrap=5)
 
 
+def test_no_list_of_skipped_rows_is_said(folder):
+    (folder / "skipped.csv").unlink()
+    with pytest.raises(BundleError, match=r"skipped\.csv: cannot be read \(No such file"):
+        write_report(folder, n_bootstrap=5)
+
+
 def test_skipped_rows_are_counted_by_reason_and_name_nobody(folder):
     rows = [("set-a/1.txt", "1", f"Weight in line {k}", "'secret' is not a number") for k in (4, 5, 6)]
     rows += [

@@ -39,7 +39,7 @@ def test_rows_in_another_order_are_the_same_run(binary, folder):
     "name",
     ["summary.json", "predictions.csv", "records.csv", "trials.csv", "config.yaml", "bundle/manifest.json"],
 )
-@pytest.mark.parametrize("content", [None, "", "\x00{["])
+@pytest.mark.parametrize("content", [None, "", "\x00{[", "[]"])
 def test_a_missing_empty_or_broken_file_is_named(folder, name, content):
     (folder / name).unlink() if content is None else (folder / name).write_text(content)
     with pytest.raises(BundleError, match=name.split("/")[-1].replace(".", r"\.")):

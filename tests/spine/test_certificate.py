@@ -309,6 +309,9 @@ def test_every_file_of_a_run_that_is_missing_or_altered_is_named(finished):
         path.write_bytes(content + b" ")
         with pytest.raises(BundleError, match=f"{what}: altered"):
             recheck(finished)
+        path.write_bytes(b"\xff\xfe")
+        with pytest.raises(BundleError, match=f"{what}: altered"):
+            recheck(finished)
         path.unlink()
         with pytest.raises(BundleError, match=f"{what}: (missing|cannot be read)"):
             recheck(finished)
