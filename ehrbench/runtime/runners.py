@@ -81,8 +81,12 @@ class OnnxRunner:
         return np.concatenate(batches).astype(np.float64)
 
     def _run(self, feeds: dict[str, np.ndarray]) -> FloatArray:
+        """Of one batch. A unit alone is given twice: kernels for a single row round otherwise."""
+        n_units = len(next(iter(feeds.values())))
+        if n_units == 1:
+            feeds = {name: np.repeat(array, 2, axis=0) for name, array in feeds.items()}
         try:
-            return np.asarray(self._session.run(["scores"], feeds)[0])
+            return np.asarray(self._session.run(["scores"], feeds)[0])[:n_units]
         except Exception as error:
             raise BundleError(f"{self._path}: onnxruntime failed on it ({_brief(error)})") from error
 

@@ -88,8 +88,8 @@ def network(path: Path, output: str = "scores", dtype: int = TensorProto.FLOAT) 
     graph = helper.make_graph(
         [node],
         "sum",
-        [helper.make_tensor_value_info("values", dtype, ["U", "L", 1])],
-        [helper.make_tensor_value_info(output, dtype, ["U", 1])],
+        [helper.make_tensor_value_info("values", dtype, ["U", "L", "F"])],
+        [helper.make_tensor_value_info(output, dtype, ["U", "F"])],
         [helper.make_tensor("axis", TensorProto.INT64, [1], [1])],
     )
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
@@ -103,6 +103,19 @@ def test_network_in_batches(tmp_path: Path, n_units: int) -> None:
     scores = runner.scores({"values": values, "mask": np.ones(n_units)})
     assert scores.dtype == np.float64
     np.testing.assert_allclose(scores, values.sum(axis=1), atol=1e-5)
+
+
+def test_a_unit_alone_gets_the_bits_it_gets_among_others(tmp_path: Path) -> None:
+    """A sum over steps is another kernel's where there is one unit, and rounds otherwise."""
+    network(tmp_path / "model.onnx")
+    runner = open_runner("onnx", tmp_path, threads=1, device="cpu")
+    values = np.random.default_rng(0).normal(
+        size=(ONNX_BATCH + 1, 48, 8)
+    )  # the last batch is a unit alone, too
+    together = runner.scores({"values": values})
+    alone = [runner.scores({"values": values[i : i + 1]}) for i in range(len(values))]
+    np.testing.assert_array_equal(np.concatenate(alone), together)
+    assert runner.scores({"values": values[:0]}).shape == (0, 8)
 
 
 def test_network_with_an_input_no_view_has(tmp_path: Path) -> None:

@@ -55,9 +55,9 @@ def test_posted_files_get_the_offline_probabilities(
         (row,) = answer.json()["predictions"]
         assert row["record"] == record
         n = place[record]
-        assert row["probability"]["death"] == pytest.approx(offline.probabilities[n, 0], abs=1e-5)
+        assert row["probability"]["death"] == pytest.approx(offline.probabilities[n, 0], abs=1e-12)
         for name, p in offline.by_model.items():
-            assert row["members"][name]["death"] == pytest.approx(p[n, 0], abs=1e-5)
+            assert row["members"][name]["death"] == pytest.approx(p[n, 0], abs=1e-12)
     assert np.ptp(offline.probabilities) > 0.01  # patients do differ
 
 
