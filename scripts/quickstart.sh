@@ -72,13 +72,5 @@ export EHRBENCH_DATA
 say "Search: experiments/search.py +experiment=quickstart $*"
 "$bin/python" experiments/search.py +experiment=quickstart ${chosen[@]+"${chosen[@]}"} "$@"
 
-runs="$(override runs_dir runs "$@")"
-study="$(override study_name quickstart ${chosen[@]+"${chosen[@]}"} "$@")"
-store="${MLFLOW_TRACKING_URI:-sqlite:///$runs/mlflow.db}"
-say "Next, from $root"
-cat <<EOT
-    compare all trials      .venv/bin/mlflow ui --backend-store-uri $store
-    serve the winner        .venv/bin/ehrbench serve --bundle $runs/$study/bundle
-    its figures             $runs/$study/summary.json
-    a real search           .venv/bin/python experiments/search.py n_trials=100
-EOT
+say "Next, from $root: read the report in a browser, compare all trials, serve the winner (commands above)"
+echo "A real search: .venv/bin/python experiments/search.py n_trials=100"

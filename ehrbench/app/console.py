@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +22,7 @@ from rich.progress import (
 from rich.progress import Progress as RichBars
 from rich.table import Table
 
+from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress, Step
 
 #: A plain log repeats a step's remark at most this often, in seconds.
@@ -109,16 +113,33 @@ def leaderboard(
     console: Console,
     title: str,
     rows: Sequence[tuple[str, Mapping[str, Mapping[str, object]]]],
-    metrics: Sequence[str],
+    metrics: Sequence[Metric],
 ) -> None:
     """A table of models (best first) by metrics, each as mean and 95 % interval."""
     table = Table(title=title, title_justify="left")
+    table.caption, table.caption_justify = "↓ lower is better; what each metric is: docs/metrics.md", "left"
     table.add_column("model")
     for metric in metrics:
-        table.add_column(metric, justify="right")
+        lower = metric.ideal is None and not metric.greater_is_better
+        table.add_column(metric.name + " ↓" * lower, justify="right")
     for name, results in rows:
-        table.add_row(name, *(_cell(results.get(metric, {})) for metric in metrics))
+        table.add_row(name, *(_cell(results.get(metric.name, {})) for metric in metrics))
     console.print(table)
+
+
+def command(name: str) -> str:
+    """How to call one of this environment's commands: by its path where the PATH does not lead to it."""
+    here = Path(sys.executable).with_name(name)
+    return name if shutil.which(name) == str(here) else os.path.relpath(here)
+
+
+def comparing(uri: str) -> str:
+    """Where the runs of an MLflow store are compared: its server, or what opens a local one."""
+    return (
+        uri
+        if uri.startswith(("http://", "https://"))
+        else f"{command('mlflow')} ui --backend-store-uri {uri}"
+    )
 
 
 def _cell(result: Mapping[str, object]) -> str:

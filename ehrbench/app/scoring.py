@@ -82,7 +82,9 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     shown = {
         name: {**result, "mean": result["value"]} for name, result in results.items() if "value" in result
     }
-    leaderboard(console, title, [("ensemble", shown)], [name for name in names if name in shown][:8])
+    leaderboard(
+        console, title, [("ensemble", shown)], [metric for metric in chosen if metric.name in shown][:8]
+    )
     _say_skipped(console, cohort.skipped)
     console.print(f"metrics      {folder / 'metrics.json'}\npredictions  {folder / 'predictions.csv'}")
     return float(results[next(iter(names))].get("value", float("nan")))

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from ehrbench.app import certifying, outputs, tables
 from ehrbench.app.checking import Settings, check
-from ehrbench.app.console import leaderboard, terminal
+from ehrbench.app.console import command, comparing, leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
 from ehrbench.app.gpus import visible_gpus
 from ehrbench.app.opening import open_search, run_folder
@@ -195,9 +195,9 @@ def _print(console: Console, wired: Wired, summary: Mapping[str, Any], folder: P
     title += "outer test, mean (95 % interval)"
     if summary["cohort"] == "simulated":
         title += "  SIMULATED"
-    shown = [m.name for m in outputs.reported_metrics(wired)][:5]
+    shown = outputs.reported_metrics(wired)[:5]
     leaderboard(console, title, [(name, summary["models"][name]) for name, _ in order], shown)
     console.print(f"report    {folder / 'report.html'}\nsummary   {folder / 'summary.json'}")
-    console.print(f"serve     ehrbench serve --bundle {folder / 'bundle'}")
+    console.print(f"serve     {command('ehrbench')} serve --bundle {folder / 'bundle'}")
     if wired.settings.tracker.kind == "mlflow":
-        console.print(f"compare   mlflow ui --backend-store-uri {wired.settings.tracker.uri}")
+        console.print(f"compare   {comparing(wired.settings.tracker.uri)}")
