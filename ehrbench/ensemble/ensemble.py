@@ -45,8 +45,8 @@ CALIBRATORS: dict[str, type[Calibrator]] = {c.name: c for c in (Identity, Temper
 class Ensemble:
     """Fitted by ``fit`` or ``from_json``; then ``predict`` is a function of the members' scores.
 
-    combiners, calibrators: names of the candidates; the first combiner is the one taken where there is
-        nothing to choose by (one member only, one fold only).
+    combiners, calibrators: names of the candidates. Of one member there is nothing to combine, and the first
+        combiner is taken; of one fold nothing can be chosen or learned, and it is the mean, as it is.
     """
 
     target: Target

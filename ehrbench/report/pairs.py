@@ -110,9 +110,8 @@ def _procedure(
 ) -> Difference | None:
     if a is None or b is None or len(folds) < 2 or not all(f.n_train for f in folds):
         return None
-    n_test = float(np.mean([len(np.unique(f.group)) for f in folds]))
-    n_train = float(np.mean([f.n_train for f in folds]))
-    return resampled_t_difference(a, b, n_test / n_train)
+    ratio = sum(f.n_test for f in folds) / sum(f.n_train for f in folds)  # both of records
+    return resampled_t_difference(a, b, ratio)
 
 
 def _corrected(pair: Pair, fitted: float | None, procedure: float | None, n_tests: int) -> Pair:

@@ -27,7 +27,7 @@ class Judged:
     """Predictions of one finished procedure on one test fold.
 
     y, p: (U, C); group (U,): what is resampled together; threshold (C,).
-    n_train: records the procedure was decided on (0 where it does not matter: a bundle on new records).
+    n_train: groups the procedure was decided on (0 where it does not matter: a bundle on new records).
     """
 
     y: FloatArray

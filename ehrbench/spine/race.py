@@ -58,13 +58,15 @@ class Race:
         return self.metric(y, probabilities, target=self.target)
 
     def _block_of_record(self, records: Records, seed: int) -> IntArray:
-        """(N,) block of each record: dealt in order of label content, ties shuffled."""
-        owner = records.unit_record
+        """(N,) block of each record: its group's, dealt in order of label content, ties shuffled."""
+        _, first, group = np.unique(records.groups, return_index=True, return_inverse=True)
+        group = np.argsort(np.argsort(first))[group]  # numbered as they come
+        owner = np.repeat(group, records.n_units)
         positives = np.bincount(
-            owner, weights=np.nan_to_num(records.labels).sum(axis=1), minlength=len(records)
+            owner, weights=np.nan_to_num(records.labels).sum(axis=1), minlength=len(first)
         )
-        order = np.random.default_rng(seed).permutation(len(records))
+        order = np.random.default_rng(seed).permutation(len(first))
         order = order[np.argsort(-positives[order], kind="stable")]
-        block = np.empty(len(records), dtype=np.int64)
-        block[order] = np.arange(len(records)) % self.blocks
-        return block
+        block = np.empty(len(first), dtype=np.int64)
+        block[order] = np.arange(len(first)) % self.blocks
+        return block[group]

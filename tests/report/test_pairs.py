@@ -1,5 +1,6 @@
 """Letters say exactly what the tests say; pairs that cannot be tested say why."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from ehrbench import metrics
 from ehrbench.report.pairs import Pair, compare_models, letters
-from ehrbench.spine.comparison import Difference
+from ehrbench.spine.comparison import Difference, resampled_t_difference
 
 
 def pair(a, b, different):
@@ -48,6 +49,17 @@ def test_the_sharper_model_wins_and_holm_only_raises(binary):
     assert all(p.fitted.p_holm >= p.fitted.p_value for p in found)
     assert all(p.detectable > 0 for p in found)
     assert found[0].procedure.method == "resampled_t"
+
+
+def test_the_procedures_share_of_test_data_is_of_records_as_the_training_share_is(binary):
+    """Not test groups over training records, which is too small where patients have several records."""
+    values = {"ssm": [0.8, 0.85], "lstm": [0.7, 0.78]}
+    folds = [replace(f, group=f.group // 3, n_train=300, n_test=150) for f in binary.folds[:2]]
+    (pair,) = compare_models(
+        folds, ["ssm", "lstm"], binary.metric, binary.target, values, seed=0, n_replicates=50
+    )
+    expected = resampled_t_difference(values["ssm"], values["lstm"], 0.5)
+    assert (pair.procedure.low, pair.procedure.high) == (expected.low, expected.high)
 
 
 def test_other_metrics_by_paired_bootstrap(binary):

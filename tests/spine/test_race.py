@@ -52,6 +52,14 @@ def test_of_a_metric_with_an_ideal_its_distance_is_raced(name, shift):
     assert np.mean(list(steps.values())) == pytest.approx(expected, abs=0.02)
 
 
+def test_a_group_is_in_one_block():
+    """Records of one patient err together: apart, they would make the pairs' spread too small."""
+    records = cohort(400, 100, 2)
+    block = Race(metrics.load("auroc"), TARGET, blocks=20)._block_of_record(records, 3)
+    assert len(set(zip(records.groups, block, strict=True))) == len(np.unique(records.groups))
+    assert len(np.unique(block)) == 20
+
+
 def test_blocks_hold_equal_shares_of_positives():
     records = cohort(400, 10**6, 1)
     block = Race(metrics.load("auroc"), TARGET, blocks=4)._block_of_record(records, 3)
