@@ -55,8 +55,14 @@ class Database:
 
     @staticmethod
     def mysql(settings: Settings) -> Database:
-        """The server named by OPTUNA_HOST and its siblings. Raises ConfigError for what is not set."""
+        """The server named by OPTUNA_HOST and its siblings. Raises ConfigError for what is not usable."""
         settings.require("optuna_host", "optuna_user", "optuna_database")
+        try:
+            settings.optuna_host.encode("idna")  # as the system's look-up will
+        except UnicodeError as error:
+            raise ConfigError(
+                "OPTUNA_HOST", f"{settings.optuna_host!r} is no host's name", "correct it"
+            ) from error
         url = URL.create(
             "mysql+pymysql",
             username=settings.optuna_user,

@@ -168,6 +168,15 @@ class TestMySql:
         settings = Settings(optuna_host="no such host", optuna_user="u", optuna_database="d")
         self.refused(settings, "no such host: no such host", patience_s=3600)  # said at once
 
+    @pytest.mark.parametrize("host", ["db..hospital", "a" * 64, "::1", "db.hospital", "dü.example"])
+    def test_host_names_that_cannot_be(self, host: str) -> None:
+        settings = Settings(optuna_host=host, optuna_user="u", optuna_database="d")
+        if host in ("db..hospital", "a" * 64):
+            with pytest.raises(ConfigError, match=f"OPTUNA_HOST: '{host}' is no host's name"):
+                Database.mysql(settings)
+        else:
+            assert Database.mysql(settings).url.host == host
+
     def test_nobody_listens(self) -> None:
         settings = Settings(
             optuna_host="127.0.0.1", optuna_port=free_port(), optuna_user="u", optuna_database="d"
