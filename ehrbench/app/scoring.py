@@ -85,6 +85,9 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     leaderboard(
         console, title, [("ensemble", shown)], [metric for metric in chosen if metric.name in shown][:8]
     )
+    for result in results.values():
+        if "undefined" in result:
+            console.print(f"[yellow]no value[/] of {result['undefined']}")
     _say_skipped(console, cohort.skipped)
     console.print(f"metrics      {folder / 'metrics.json'}\npredictions  {folder / 'predictions.csv'}")
     return float(results[next(iter(names))].get("value", float("nan")))

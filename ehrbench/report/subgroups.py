@@ -139,7 +139,7 @@ def _describe(family: str, level: str, folds: Sequence[FoldPredictions]) -> Subg
     each = np.stack([(y == 0).sum(axis=0), (y == 1).sum(axis=0)])
     small = None
     if n_records < MINIMUM:
-        small = f"{n_records} records, fewer than {MINIMUM}: too few to say anything"
+        small = f"{n_records} record{'s' * (n_records != 1)}, fewer than {MINIMUM}: too few to say anything"
     elif each.min() < MINIMUM_EACH:
         kind = "with" if each[1].min() <= each[0].min() else "without"
         small = f"{each.min()} {kind} the outcome, fewer than {MINIMUM_EACH}: too few to say anything"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +98,25 @@ def test_the_bundle_scores_new_records_about_as_the_search_promised(searched):
     promised = summary["models"]["ensemble"]["auroc"]["mean"]
     assert found["auroc"]["value"] == pytest.approx(promised, abs=0.08)
     assert found["n"] == 120
+
+
+@pytest.mark.parametrize("searched", ["beats"], indirect=True)
+def test_what_records_of_one_class_cannot_tell_is_said(searched, monkeypatch, capsys):
+    task, folder, _ = searched
+    read = tiny.Tiny.read
+
+    def nobody_has_it(self, *arguments):
+        cohort = read(self, *arguments)
+        records = replace(cohort.records, target=np.zeros_like(cohort.records.labels), _rows=None)
+        return replace(cohort, records=records)
+
+    monkeypatch.setattr(tiny.Tiny, "read", nobody_has_it)
+    found = evaluated(task, folder, ["t"])
+    assert "units are negative, and it needs both classes" in found["auroc"]["undefined"]
+    assert found["brier"]["value"] > 0
+    said = capsys.readouterr().err
+    assert "no value of auroc: all" in said
+    assert "nan" not in said
 
 
 def test_the_bundle_refuses_the_records_it_was_made_from(searched):

@@ -35,7 +35,7 @@ def parallel(run: Run, model: str, axes: Sequence[Axis]) -> Figure:
         plot.line([*x, len(axes)], [*y, float(rank[i])], f"rank{min(int(rank[i] * 5), 4)}", tip)
     for k, axis in enumerate(axes):
         _draw_axis(plot, k, axis, int(gap / 6.2))
-    _draw_scale(plot, len(axes), run.metric.title)
+    _draw_scale(plot, len(axes))
     caption = (
         "Each line is a trial; the last axis is its rank by inner score within its outer fold, and the "
         "stronger the line, the better. Axes marked log are logarithmic."
@@ -69,9 +69,9 @@ def _draw_axis(plot: Plot, k: int, axis: Axis, most: int) -> None:
         plot.text_at(x, bottom + 28, "log", "tick", anchor="middle")
 
 
-def _draw_scale(plot: Plot, k: int, title: str) -> None:
+def _draw_scale(plot: Plot, k: int) -> None:
     x, top, bottom = plot.at_x(k), plot.margins[2], plot.height - plot.margins[3]
     plot.raw(f'<path class="axis strong" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>')
-    plot.text_at(x, 16 if k % 2 == 0 else 32, f"{title} rank", "axis-name", anchor="middle")
+    plot.text_at(x, 16 if k % 2 == 0 else 32, "rank", "axis-name", anchor="middle")
     plot.text_at(x + 7, top + 10, "best", "tick")
     plot.text_at(x + 7, bottom, "worst", "tick")
