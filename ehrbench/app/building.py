@@ -37,6 +37,10 @@ def build(config: Mapping[str, Any], key: str, **more: Any) -> Any:
     ]
     if missing:
         raise ConfigError(f"{key}.{missing[0]}", f"{target.__name__} needs a value")
+    for name, value in built.items():  # "no" is text to Hydra, and text counts as true
+        if isinstance(accepted[name].default, bool) and not isinstance(value, bool):
+            problem = f"{value!r} is neither true nor false"
+            raise ConfigError(f"{key}.{name}", problem, "write true or false")
     try:
         return target(**built)
     except ConfigError as error:

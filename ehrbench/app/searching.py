@@ -27,6 +27,12 @@ from ehrbench.report import write_model_card, write_report
 from ehrbench.spine.evaluation import by_model
 from ehrbench.spine.search import Outcome
 
+#: Parts of the configuration that make another run of ``train``; its name holds their digest.
+SHAPING = (
+    *("task", "model", "protocol", "data", "metric", "threshold", "ensemble", "sampler", "pruner"),
+    *("seed", "refit"),
+)
+
 
 def search(config: Mapping[str, Any], arguments: list[str]) -> float:
     """Search, judge, export. Returns the ensemble's outer mean of the metric.
@@ -46,7 +52,7 @@ def train(config: Mapping[str, Any]) -> float:
     settings = check({**config, "n_trials": 1, "workers": 1})
     models = {n: {**dict(m), "space": {}, "n_trials": 1} for n, m in named_models(config).items()}
     config = {**config, "n_trials": 1, "model": models}
-    shaping = {k: config[k] for k in ("task", "model", "protocol", "data", "ensemble", "seed", "refit")}
+    shaping = {k: config[k] for k in SHAPING}
     name = f"{config['task']['name']}-{settings.protocol.name}-{'-'.join(models)}-{digest(shaping)[:8]}"
     return _run(config, settings, settings.study_name or name, [], inner=True)
 

@@ -68,8 +68,8 @@ def plan(config: Mapping[str, Any], settings: Settings) -> Plan:
     task = build_task(config["task"])
     metric = metrics.load(settings.metric)
     contenders = {name: _contender(name, config, task, settings) for name in named_models(config)}
-    threshold = ThresholdRule(**dict(config["threshold"]))
-    return Plan(task, metric, contenders, check_ensemble(config["ensemble"]), threshold)
+    threshold, ensemble = check_threshold(config["threshold"]), check_ensemble(config["ensemble"])
+    return Plan(task, metric, contenders, ensemble, threshold)
 
 
 def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progress: Progress) -> Wired:
@@ -122,6 +122,13 @@ def check_ensemble(config: Mapping[str, Any]) -> dict[str, Any]:
             )
     Ensemble(**options)
     return options
+
+
+def check_threshold(config: Mapping[str, Any]) -> ThresholdRule:
+    """The rule of the configuration; ConfigError for a key it does not know, or a value it cannot use."""
+    if unknown := sorted(set(config) - {"rule", "value"}):
+        raise ConfigError(f"threshold.{unknown[0]}", "unknown key", "give rule and value")
+    return ThresholdRule(**dict(config))
 
 
 def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Settings) -> Contender:

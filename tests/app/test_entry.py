@@ -112,6 +112,9 @@ def test_an_address_with_a_password_ends_before_hydra_could_print_it(begin_with,
         (["ensemble.combiners=mean"], "ensemble.combiners: 'mean' is not a list"),
         (["task.build.hours=soon"], "task.build.hours: 'soon' is not in (0, 48]"),
         (["threshold.rule=f2"], "threshold.rule: there is no rule 'f2'"),
+        (["+threshold.cut=0.5"], "threshold.cut: unknown key — give rule and value"),
+        (["task.build.drop_unmeasured=no"], "task.build.drop_unmeasured: 'no' is neither true nor false"),
+        (["+task.views.scaled_table.clinical=off"], "clinical: 'off' is neither true nor false"),
         (["protocol=file"], "protocol.path"),
         (["task.build._target_=os.system"], "task.build._target_: 'os.system' is not under ehrbench."),
         (["data.sets=[z]"], "data.sets: 'z' is no set"),
@@ -262,14 +265,16 @@ def count_fits(database: Path) -> int:
 
 
 def test_train_cross_validates_one_configuration(data, tmp_path):
-    code, output = run(
-        "train.py", "model=logistic", "protocol=smoke", "tracker=none", f"runs_dir={tmp_path}", data=data
-    )
-    assert code == 0, output
-    (summary,) = tmp_path.glob("*/summary.json")
-    content = json.loads(summary.read_text())
-    assert content["budget"] == {"logistic": 1}
-    assert all(fold["chosen"]["models"]["logistic"]["params"] == {} for fold in content["folds"])
+    """And one of another metric beside it, under a name of its own."""
+    arguments = ["model=logistic", "protocol=smoke", "tracker=none", f"runs_dir={tmp_path}"]
+    for more in ([], ["metric=brier"]):
+        code, output = run("train.py", *arguments, *more, data=data)
+        assert code == 0, output
+    found = [json.loads(path.read_text()) for path in tmp_path.glob("*/summary.json")]
+    assert {content["metric"] for content in found} == {"auroc", "brier"}
+    for content in found:
+        assert content["budget"] == {"logistic": 1}
+        assert all(fold["chosen"]["models"]["logistic"]["params"] == {} for fold in content["folds"])
 
 
 def test_networks_are_searched_explained_and_predict_without_lightgbm_and_mlflow(data, tmp_path):
