@@ -148,5 +148,11 @@ def _cell(result: Mapping[str, object]) -> str:
     interval = result.get("interval")
     bounds = ""
     if isinstance(interval, Mapping) and interval.get("low") is not None:
-        bounds = f" [dim]({interval['low']:.4f}–{interval['high']:.4f})[/]"
-    return f"{result['mean']:.4f}{bounds}"
+        bounds = f" [dim]({_number(interval['low'])}–{_number(interval['high'])})[/]"
+    return f"{_number(result['mean'])}{bounds}"
+
+
+def _number(value: object) -> str:
+    """Four decimals of what lies between 0 and 1, as most metrics do; one of what may be large."""
+    assert isinstance(value, int | float)
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"

@@ -148,7 +148,9 @@ def _fetch(url: str, part: Path, step: Step) -> bool:
                 f"cannot be written ({error.strerror})", file=part, remedy="free space, try again"
             ) from error
     raise DataError(
-        f"cannot be fetched ({problem})", file=url, remedy="try again: it goes on where it stopped"
+        f"cannot be fetched ({problem})",
+        file=url,
+        remedy="try again: it goes on where it stopped; or name a mirror: --from URL",
     )
 
 
