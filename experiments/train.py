@@ -1,7 +1,9 @@
 """Train: python experiments/train.py model=ssm protocol=nested
 
-Cross-validates one configuration, no search. For small sweeps:
-python experiments/train.py -m hydra/sweeper=optuna model=lightgbm '+hydra.sweeper.params={...}'
+Cross-validates one configuration, no search. For small sweeps, which minimise as all of Hydra's do (the inner
+AUROC comes negated):
+python experiments/train.py -m hydra/sweeper=optuna hydra.sweeper.n_trials=10 model=lightgbm \\
+    'model.lightgbm.build.num_leaves=range(4,32)'
 """
 
 import hydra

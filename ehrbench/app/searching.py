@@ -45,9 +45,10 @@ def search(config: Mapping[str, Any], arguments: list[str]) -> float:
 
 
 def train(config: Mapping[str, Any]) -> float:
-    """Cross-validate each model's own settings, no search. Returns the mean inner value, for sweepers.
+    """Cross-validate each model's own settings, no search. Returns what Hydra's sweepers minimise.
 
-    The inner one: a sweep that maximised the outer value would choose on the records that judge it.
+    It is the mean inner value, negated where greater is better: a sweep by the outer one would choose on the
+    records that judge it.
     """
     settings = check({**config, "n_trials": 1, "workers": 1})
     models = {n: {**dict(m), "space": {}, "n_trials": 1} for n, m in named_models(config).items()}
@@ -104,7 +105,8 @@ def _search(
     _print(console, wired, summary, folder)
     metric = wired.search.metric.name
     if inner:
-        return float(sum(s["inner"] for s in summary["selected"].values()) / len(summary["selected"]))
+        mean = sum(s["inner"] for s in summary["selected"].values()) / len(summary["selected"])
+        return -wired.search.metric.searched.gain(float(mean))
     return float(results["ensemble"].get(metric, {}).get("mean", float("nan")))
 
 

@@ -179,6 +179,14 @@ def test_raw_files_without_a_single_record_are_refused(searched, tmp_path, monke
     assert not (tmp_path / "out.csv").exists()
 
 
+@pytest.mark.parametrize(("metric", "sign"), [("auroc", -1), ("log_loss", 1)])
+def test_train_returns_what_a_sweeper_minimises(metric, sign, tmp_path):
+    value = searching.train(tiny_config("kinds", tmp_path, "models=[logistic]") | {"metric": metric})
+    (summary,) = tmp_path.glob("*/summary.json")
+    selected = json.loads(summary.read_text())["selected"].values()
+    assert value == pytest.approx(sign * np.mean([one["inner"] for one in selected]))
+
+
 def test_a_second_run_trains_nothing_and_says_the_same(searched):
     task, folder, summary = searched
     again = run(task, folder)
