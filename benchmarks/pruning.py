@@ -95,7 +95,9 @@ def main() -> None:
                 race = Race(metrics.load(search.metric.name), search.target, blocks)
                 trials = recorded(study, race)
                 for chance in options.chance:
-                    said = figures(trials, chance, blocks, options.orders, search.metric.greater_is_better)
+                    said = figures(
+                        trials, chance, blocks, options.orders, search.metric.searched.greater_is_better
+                    )
                     print(f"{study.key}, {blocks} blocks, least chance {chance}: {said}", flush=True)
 
 

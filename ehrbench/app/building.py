@@ -76,8 +76,16 @@ def _import(path: str, key: str) -> Any:
         raise ConfigError(key, f"cannot import {path} ({error})") from error
 
 
+def settings_of(config: Mapping[str, Any], name: str, key: str) -> dict[str, Any]:
+    """The group of settings ``name`` of ``config``; ConfigError where it is none."""
+    value = config.get(name)
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{key}.{name}", f"{value!r} is no group of settings", "override settings in it")
+    return dict(value)
+
+
 def build_task(config: Mapping[str, Any]) -> Task:
-    task = build(config["build"], "task.build")
+    task = build(settings_of(config, "build", "task"), "task.build")
     assert isinstance(task, Task)
     return task
 
@@ -91,7 +99,8 @@ class ModelBuilder:
     def __init__(
         self, name: str, config: Mapping[str, Any], views: Mapping[str, Any], target: Target
     ) -> None:
-        self.name, self._config, self._target = name, dict(config["build"]), target
+        self.name, self._target = name, target
+        self._config = settings_of(config, "build", f"model.{name}")
         view = str(config.get("view"))
         if view not in views:
             raise ConfigError(
@@ -99,7 +108,7 @@ class ModelBuilder:
                 f"the task has no view {view!r}, only {', '.join(views)}",
                 "name models that eat one of these (see conf/model): models=[...]",
             )
-        self._view, self._featurizer = view, dict(views[view])
+        self._view, self._featurizer = view, settings_of(views, view, "task.views")
 
     def __call__(self, params: dict[str, Any]) -> Model:
         own = {k: v for k, v in params.items() if not k.startswith("featurizer.")}

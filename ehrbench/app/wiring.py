@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 
 from ehrbench import metrics
-from ehrbench.app.building import ModelBuilder, build_task
+from ehrbench.app.building import ModelBuilder, build_task, settings_of
 from ehrbench.app.checking import Data, External, Holdout, Nested, Sampler, Settings
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, DataError
@@ -134,7 +134,7 @@ def check_threshold(config: Mapping[str, Any]) -> ThresholdRule:
 def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Settings) -> Contender:
     raw = config["model"][name]
     space = read_space(raw.get("space") or {}, f"model.{name}.space")
-    builder = ModelBuilder(name, raw, config["task"]["views"], task.target)
+    builder = ModelBuilder(name, raw, settings_of(config["task"], "views", "task"), task.target)
     builder({})  # a setting that cannot be, shows before any data are read
     for parameter in space.parameters:
         if not builder.takes(parameter.name):

@@ -187,9 +187,18 @@ class Ledger(ABC):
 
     @abstractmethod
     def start(
-        self, ticket: Ticket, params: Mapping[str, Any], seed: int, sampler_state: Mapping[str, Any] = NOTHING
+        self,
+        ticket: Ticket,
+        params: Mapping[str, Any],
+        seed: int,
+        sampler_state: Mapping[str, Any] = NOTHING,
+        *,
+        train: bool = True,
     ) -> Ticket:
-        """Record what the ticket is spent on, before any fit; its holder now trains fold 0."""
+        """Record what the ticket is spent on, before any fit.
+
+        train: its holder now trains fold 0, and helpers may train others; else nobody trains.
+        """
 
     @abstractmethod
     def take_fold(self, ticket: Ticket, n_folds: int, judged: int = 0) -> int | None:

@@ -192,10 +192,16 @@ class SqlLedger(LedgerReader):
     # --- fenced writes -----------------------------------------------------------------------------------
 
     def start(
-        self, ticket: Ticket, params: Mapping[str, Any], seed: int, sampler_state: Mapping[str, Any] = NOTHING
+        self,
+        ticket: Ticket,
+        params: Mapping[str, Any],
+        seed: int,
+        sampler_state: Mapping[str, Any] = NOTHING,
+        *,
+        train: bool = True,
     ) -> Ticket:
         values = {"params": _json(params), "seed": seed, "sampler_state": _json(sampler_state)}
-        self._fenced(ticket, "claimed", {**values, "judged": 0, "fold": 0})
+        self._fenced(ticket, "claimed", {**values, **({"judged": 0, "fold": 0} if train else {})})
         return replace(ticket, params=dict(params), seed=seed)
 
     def take_fold(self, ticket: Ticket, n_folds: int, judged: int = 0) -> int | None:

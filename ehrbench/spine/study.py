@@ -197,13 +197,14 @@ class Study:
         """The ticket with parameters, new ones if the sampler has any."""
         for attempt in range(_ASKS):
             trial, params = self._suggested(ticket, attempt)
-            if attempt + 1 == _ASKS or self._finished_with(params) is None:
+            new = self._finished_with(params) is None
+            if new or attempt + 1 == _ASKS:
                 break
             self._forget(trial)
         seed = self.setting.fit_seed(ticket.number, 0)
         state = self.memory._storage.get_trial(trial._trial_id).system_attrs
         try:
-            ticket = self.setting.ledger.start(ticket, params, seed, state)
+            ticket = self.setting.ledger.start(ticket, params, seed, state, train=new)
         except BaseException:
             self._forget(trial)
             raise

@@ -300,6 +300,8 @@ class LedgerConformance:
     def test_no_help_for_a_trial_that_has_not_begun_or_has_one_fold_left(self, ledger: Ledger) -> None:
         ticket = self.claim(ledger, 1)
         assert ledger.claim_fit(KEY, 4, "h1") is None
+        ticket = ledger.start(ticket, {"lr": 0.1}, 3, train=False)  # its fits are known already
+        assert ledger.claim_fit(KEY, 4, "h1") is None
         ticket = ledger.start(ticket, {"lr": 0.1}, 3)
         for fold in (0, 1, 2):
             ledger.record_fit(ticket, a_fit(fold))
