@@ -26,7 +26,7 @@ from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.ledger_rows import study_of
 from ehrbench.infra.optuna_tables import OptunaTables
 from ehrbench.infra.schema import named_lock, studies, tickets
-from ehrbench.spine.mirror import by_ticket, mirror, state_of
+from ehrbench.spine.mirror import by_ticket, catch_up, state_of
 from ehrbench.spine.space import read_space
 
 #: A half-written file older than this is no running worker's.
@@ -183,7 +183,7 @@ def _optuna_drift(
     if fix:
         space = read_space(ledger.facts(key).get("space") or {}, "space")
         with named_lock(ledger.engine, "mirror", PATIENCE_S):
-            mirror(study, ledger, key, space, OptunaTables(ledger.engine))
+            catch_up(OptunaTables(ledger.engine, study._study_id), ledger, key, space)
     after = by_ticket(study)
     for row in ledger.tickets(key):
         where = f"{key} ticket {row.number}"

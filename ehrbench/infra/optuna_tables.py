@@ -11,33 +11,70 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import optuna
 from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
-from optuna.trial import FrozenTrial
-from sqlalchemy import Engine, func, select
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.orm import Session
 
-from ehrbench.spine.mirror import Change
+from ehrbench.infra.database import read
+from ehrbench.spine.mirror import TICKET, Change, Known
 
 #: Trials of one transaction.
 _MOST = 100
 
 
 class OptunaTables:
-    """``spine.mirror.Write`` into the tables behind ``engine``. One process at a time may call it."""
+    """``spine.mirror.Mirror`` in the tables behind ``engine``. One process at a time may write."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, study_id: int) -> None:
+        self._engine, self._study_id = engine, study_id
 
-    def __call__(self, study: optuna.Study, made: Sequence[FrozenTrial], changed: Sequence[Change]) -> None:
+    def known(self) -> dict[int, Known]:
+        trial, ticket, step = (
+            models.TrialModel,
+            models.TrialUserAttributeModel,
+            models.TrialIntermediateValueModel,
+        )
+        trials = (
+            select(trial.trial_id, trial.state, ticket.value_json)
+            .join(ticket, ticket.trial_id == trial.trial_id)
+            .where(trial.study_id == self._study_id, ticket.key == TICKET)
+        )
+        running = select(trial.trial_id).where(
+            trial.study_id == self._study_id, trial.state == TrialState.RUNNING
+        )
+        of_running = select(step.trial_id, step.step).where(step.trial_id.in_(running))
+        rows, step_rows = read(self._engine, lambda c: (c.execute(trials).all(), c.execute(of_running).all()))
+        steps: dict[int, set[int]] = {}
+        for trial_id, at in step_rows:
+            steps.setdefault(trial_id, set()).add(at)
+        return {
+            int(json.loads(number)): Known(trial_id, state.is_finished(), steps.get(trial_id, ()))
+            for trial_id, state, number in rows
+        }
+
+    def write(self, made: Sequence[FrozenTrial], changed: Sequence[Change]) -> None:
         for at in range(0, len(made), _MOST):
             with Session(self._engine) as session, session.begin():
-                _add(session, study._study_id, made[at : at + _MOST])
+                _add(session, self._study_id, made[at : at + _MOST])
         for at in range(0, len(changed), _MOST):
             with Session(self._engine) as session, session.begin():
                 for change in changed[at : at + _MOST]:
                     _change(session, change)
+
+
+def count_ended(connection: Connection, study_name: str) -> int:
+    """How many trials of the study of this name have ended."""
+    study, trial = models.StudyModel, models.TrialModel
+    ended = [state for state in TrialState if state.is_finished()]
+    query = (
+        select(func.count())
+        .select_from(trial)
+        .join(study, study.study_id == trial.study_id)
+        .where(study.study_name == study_name, trial.state.in_(ended))
+    )
+    return connection.execute(query).scalar_one()
 
 
 def _add(session: Session, study_id: int, trials: Sequence[FrozenTrial]) -> None:

@@ -13,11 +13,11 @@ from sqlalchemy import Engine, event
 
 from ehrbench.core.errors import StorageError, StudyMismatch
 from ehrbench.core.ledger import Ledger, StudyKey
-from ehrbench.infra.database import PATIENCE_S, Database, guard_forks, patiently
+from ehrbench.infra.database import PATIENCE_S, Database, guard_forks, patiently, read
 from ehrbench.infra.faults import DATABASE_FAULTS
-from ehrbench.infra.optuna_tables import OptunaTables
+from ehrbench.infra.optuna_tables import OptunaTables, count_ended
 from ehrbench.infra.schema import named_lock, setup_lock
-from ehrbench.spine.mirror import mirror
+from ehrbench.spine.mirror import catch_up
 from ehrbench.spine.space import Space
 
 
@@ -62,8 +62,7 @@ def optuna_study(storage: BaseStorage, key: StudyKey, maximize: bool) -> optuna.
 class Dashboard:
     """Mirrors one study's tickets into Optuna's tables; nothing reads them back, so being late harms nothing.
 
-    One worker at a time copies, each at most every ``EVERY_S`` seconds, while the others go on: copying costs
-    as much as the ticket itself.
+    One worker at a time copies, while the others go on; together about every ``EVERY_S`` seconds.
     """
 
     EVERY_S = 10.0
@@ -79,23 +78,41 @@ class Dashboard:
     ) -> None:
         self._storage, self._engine, self._maximize = storage, engine, maximize
         self._ledger, self._key, self._space = ledger, key, space
-        self._due = time.monotonic() + random.uniform(0, self.EVERY_S)  # workers take turns
-        self._study: optuna.Study | None = None  # kept: it remembers finished trials
+        self._due: float | None = None
+        self._tables: OptunaTables | None = None
 
     def __call__(self, *, last: bool = False) -> None:
-        """Copy if it is due; ``last``: now, after whoever else does."""
+        """Copy if it is due; ``last``: now, unless somebody else has copied everything."""
+        if self._due is None:
+            self._due = self._later(0.0, 1.0)
         if not last and time.monotonic() < self._due:
             return
         patiently(
-            lambda: self._copy(PATIENCE_S if last else 0.0),
+            self._copy_all if last else self._copy,
             patience_s=PATIENCE_S,
             where=self._engine.url,
             faults=(*DATABASE_FAULTS, StorageInternalError),
         )
-        self._due = time.monotonic() + self.EVERY_S
+        self._due = self._later(0.5, 1.5)
 
-    def _copy(self, patience_s: float) -> None:
+    def _later(self, least: float, most: float) -> float:
+        """Workers take turns, so that all together they copy every ``EVERY_S`` seconds."""
+        n_workers = max(self._ledger.claimed(self._key), 1)
+        return time.monotonic() + self.EVERY_S * n_workers * random.uniform(least, most)
+
+    def _copy_all(self) -> None:
+        if not self._whole():  # of many workers that end at once the first one copies
+            self._copy(PATIENCE_S)
+
+    def _whole(self) -> bool:
+        """Whether every ticket that was spent has its trial, and its end."""
+        shown = read(self._engine, lambda connection: count_ended(connection, str(self._key)))
+        return shown == self._ledger.spent(self._key)
+
+    def _copy(self, patience_s: float = 0.0) -> None:
         with named_lock(self._engine, "mirror", patience_s) as held:
-            if held:
-                self._study = self._study or optuna_study(self._storage, self._key, self._maximize)
-                mirror(self._study, self._ledger, self._key, self._space, OptunaTables(self._engine))
+            if held and not (patience_s and self._whole()):
+                if self._tables is None:
+                    study = optuna_study(self._storage, self._key, self._maximize)
+                    self._tables = OptunaTables(self._engine, study._study_id)
+                catch_up(self._tables, self._ledger, self._key, self._space)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +39,15 @@ def by_ticket(study: optuna.Study) -> dict[int, FrozenTrial]:
 
 
 @dataclass(frozen=True)
+class Known:
+    """What a mirror has of a ticket: its trial, whether that has ended, and its steps."""
+
+    trial_id: int
+    ended: bool
+    steps: Collection[int]
+
+
+@dataclass(frozen=True)
 class Change:
     """What a running trial has gained: steps and, maybe, its end."""
 
@@ -47,32 +56,44 @@ class Change:
     end: FrozenTrial | None
 
 
-class Write(Protocol):
-    """Puts trials that were made, and what others gained, into the study."""
+class Mirror(Protocol):
+    """An Optuna study that shows tickets as trials."""
 
-    def __call__(
-        self, study: optuna.Study, made: Sequence[FrozenTrial], changed: Sequence[Change]
-    ) -> None: ...
+    def known(self) -> Mapping[int, Known]:
+        """By the tickets' numbers."""
 
-
-def by_optuna(study: optuna.Study, made: Sequence[FrozenTrial], changed: Sequence[Change]) -> None:
-    """``Write`` into any storage."""
-    study.add_trials(made)
-    storage = study._storage
-    for change in changed:
-        for step, value in change.steps.items():
-            storage.set_trial_intermediate_value(change.trial_id, step, value)
-        if change.end is not None:
-            storage.set_trial_state_values(change.trial_id, change.end.state, change.end.values)
+    def write(self, made: Sequence[FrozenTrial], changed: Sequence[Change]) -> None: ...
 
 
-def mirror(study: optuna.Study, ledger: Ledger, key: StudyKey, space: Space, write: Write = by_optuna) -> int:
-    """Copy what the ledger knows and ``study`` does not; how many trials were made or changed.
+@dataclass(frozen=True)
+class StudyMirror:
+    """``Mirror`` in any storage of Optuna's, through its own calls."""
+
+    study: optuna.Study
+
+    def known(self) -> dict[int, Known]:
+        return {
+            number: Known(trial._trial_id, trial.state.is_finished(), trial.intermediate_values.keys())
+            for number, trial in by_ticket(self.study).items()
+        }
+
+    def write(self, made: Sequence[FrozenTrial], changed: Sequence[Change]) -> None:
+        self.study.add_trials(made)
+        storage = self.study._storage
+        for change in changed:
+            for step, value in change.steps.items():
+                storage.set_trial_intermediate_value(change.trial_id, step, value)
+            if change.end is not None:
+                storage.set_trial_state_values(change.trial_id, change.end.state, change.end.values)
+
+
+def catch_up(mirror: Mirror, ledger: Ledger, key: StudyKey, space: Space) -> int:
+    """Copy what the ledger knows and ``mirror`` does not; how many trials were made or changed.
 
     Only one process at a time may copy into a shared storage, or a ticket may become two trials.
     """
-    known = by_ticket(study)
-    ended = {number for number, trial in known.items() if trial.state.is_finished()}
+    known = mirror.known()
+    ended = {number for number, trial in known.items() if trial.ended}
     first = next(number for number in itertools.count() if number not in ended)
     made, changed = [], []
     for row in ledger.tickets(key, first=first):
@@ -82,7 +103,7 @@ def mirror(study: optuna.Study, ledger: Ledger, key: StudyKey, space: Space, wri
             made.append(_frozen(row, space))
         elif (change := _change(row, trial, space)) is not None:
             changed.append(change)
-    write(study, made, changed)
+    mirror.write(made, changed)
     return len(made) + len(changed)
 
 
@@ -90,10 +111,10 @@ def state_of(row: TicketRow) -> TrialState:
     return _STATES[row.state]
 
 
-def _change(row: TicketRow, trial: FrozenTrial, space: Space) -> Change | None:
-    steps = {at: v for at, v in sorted(_steps(row).items()) if at not in trial.intermediate_values}
+def _change(row: TicketRow, trial: Known, space: Space) -> Change | None:
+    steps = {at: value for at, value in sorted(_steps(row).items()) if at not in trial.steps}
     end = _frozen(row, space) if row.state in SPENT else None
-    return Change(trial._trial_id, steps, end) if steps or end else None
+    return Change(trial.trial_id, steps, end) if steps or end else None
 
 
 def _frozen(row: TicketRow, space: Space) -> FrozenTrial:

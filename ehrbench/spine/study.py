@@ -26,7 +26,7 @@ from ehrbench.core.errors import EhrbenchError, FitError, LeaseLost, StorageErro
 from ehrbench.core.ledger import Claim, Fit, HoldLease, Lease, StudyKey, Ticket, TicketRow
 from ehrbench.core.progress import Progress, Step
 from ehrbench.core.tracker import NoTracker, Tracker
-from ehrbench.spine.mirror import TICKET, by_ticket, mirror, steps_of
+from ehrbench.spine.mirror import TICKET, StudyMirror, by_ticket, catch_up, steps_of
 from ehrbench.spine.space import Space, Value
 from ehrbench.spine.trial import Lost, Pruned, TrialSetting, fit_fold, run_trial
 
@@ -163,7 +163,7 @@ class Study:
     def _fill(self, ticket: Ticket, lease: Lease, bar: Step) -> None:
         """Ask for parameters, or find those that a predecessor asked for, and run the trial to its value."""
         ledger = self.setting.ledger
-        mirror(self.memory, ledger, self.key, self.space)
+        catch_up(StudyMirror(self.memory), ledger, self.key, self.space)
         if ticket.params is None:
             ticket = self._ask(ticket)
         # a ticket that nobody had before has no fits
@@ -186,7 +186,7 @@ class Study:
         """Whether the trial is to stop, compared with what others have finished until now."""
 
         def lost(fits: Sequence[Fit]) -> bool:
-            mirror(self.memory, self.setting.ledger, self.key, self.space)
+            catch_up(StudyMirror(self.memory), self.setting.ledger, self.key, self.space)
             trial = copy.copy(by_ticket(self.memory)[ticket.number])
             trial.intermediate_values = steps_of(fits)
             return self.memory.pruner.prune(self.memory, trial)

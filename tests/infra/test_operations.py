@@ -15,7 +15,7 @@ from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.operations import doctor, export, leases, status
 from ehrbench.infra.study import optuna_storage, optuna_study
-from ehrbench.spine.mirror import by_ticket, mirror
+from ehrbench.spine.mirror import StudyMirror, by_ticket, catch_up
 from ehrbench.spine.space import read_space
 
 from .ledger_conformance import DIGEST, KEY, Clock, a_fit
@@ -41,7 +41,7 @@ def study(ledger: SqlLedger, storage: RDBStorage, clock: Clock) -> optuna.Study:
         ledger.record_fit(ticket, a_fit(0))
         clock.now += 10
         if end == "not mirrored":
-            mirror(study, ledger, KEY, SPACE)
+            catch_up(StudyMirror(study), ledger, KEY, SPACE)
         if end == "failed":
             ledger.fail(ticket, "NaN loss", retry=False)
         elif end != "claimed":

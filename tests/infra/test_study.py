@@ -21,7 +21,7 @@ from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.optuna_tables import OptunaTables
 from ehrbench.infra.schema import named_lock
 from ehrbench.infra.study import Dashboard, optuna_storage, optuna_study
-from ehrbench.spine.mirror import by_optuna, by_ticket, mirror
+from ehrbench.spine.mirror import StudyMirror, by_ticket, catch_up
 from ehrbench.spine.space import read_space
 from tests.spine.sleeping import KEY as SLEEP
 from tests.spine.sleeping import sleeping_study
@@ -83,13 +83,13 @@ def spend(ledger: Ledger, end: str, x: float) -> None:
 def test_a_mirror_shows_what_the_ledger_knows(ledger: SqlLedger, study: optuna.Study) -> None:
     for end in ("complete", "pruned", "failed", "claimed", "asking"):
         spend(ledger, end, 0.25)
-    assert mirror(study, ledger, KEY, SPACE) == 4
+    assert catch_up(StudyMirror(study), ledger, KEY, SPACE) == 4
     expected = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL, TrialState.RUNNING]
     assert states(study) == dict(enumerate(expected))
     first = by_ticket(study)[0]
     assert (first.value, first.params, first.intermediate_values) == (0.25, {"x": 0.25}, {0: 0.25, 1: 0.5})
     assert first.distributions == {"x": optuna.distributions.FloatDistribution(0, 1)}
-    assert mirror(study, ledger, KEY, SPACE) == 0
+    assert catch_up(StudyMirror(study), ledger, KEY, SPACE) == 0
     assert study.best_value == 0.25
 
 
@@ -103,8 +103,11 @@ def test_rows_written_together_read_as_if_optuna_had_written_them(
         spend(ledger, end, 0.25)
     storage = optuna_storage(database)
     other = optuna.create_study(storage=storage, study_name="by optuna", direction="maximize")
-    write = OptunaTables(database.engine)
-    assert mirror(study, ledger, KEY, SPACE, write) == mirror(other, ledger, KEY, SPACE) == 4
+    together, one_by_one = OptunaTables(database.engine, study._study_id), StudyMirror(other)
+    assert catch_up(together, ledger, KEY, SPACE) == catch_up(one_by_one, ledger, KEY, SPACE) == 4
+    assert {n: k.ended for n, k in together.known().items()} == {
+        n: k.ended for n, k in one_by_one.known().items()
+    }
     ours, theirs = (optuna.load_study(study_name=s.study_name, storage=storage) for s in (study, other))
     assert [facts(t) for t in ours.get_trials()] == [facts(t) for t in theirs.get_trials()]
     assert ours.best_trial.params == {"x": 0.25}
@@ -114,17 +117,17 @@ def test_rows_written_together_read_as_if_optuna_had_written_them(
 def test_a_running_trial_gains_steps_and_an_end(
     database: Database, ledger: SqlLedger, study: optuna.Study, clock: Clock, together: bool
 ) -> None:
-    write = OptunaTables(database.engine) if together else by_optuna
+    mirror = OptunaTables(database.engine, study._study_id) if together else StudyMirror(study)
     spend(ledger, "claimed", 0.5)
-    mirror(study, ledger, KEY, SPACE, write)
+    catch_up(mirror, ledger, KEY, SPACE)
     clock.now += 61
     taken = ledger.claim(KEY, 6, "w2")
     assert taken is not None
     ledger.record_fit(taken, a_fit(1, steps={2: 0.7}))
     ledger.take_fold(taken, 4, judged=2)
-    assert mirror(study, ledger, KEY, SPACE, write) == 1
+    assert catch_up(mirror, ledger, KEY, SPACE) == 1
     ledger.finish(taken, "complete", 0.6)
-    assert mirror(study, ledger, KEY, SPACE, write) == 1
+    assert catch_up(mirror, ledger, KEY, SPACE) == 1
     (trial,) = study.get_trials()
     assert (trial.state, trial.value) == (TrialState.COMPLETE, 0.6)
     assert trial.intermediate_values == {0: 0.5, 1: 1.0, 2: 0.7}
