@@ -21,7 +21,7 @@ def built(tmp_path_factory) -> tuple[Path, Path]:
     bundle, data, _ = mortality_bundle(root)
     with tarfile.open(next(data.rglob("set-b.tar.gz"))) as archive:
         members = [member for member in archive if member.name.endswith(".txt")][:40]
-        archive.extractall(root, members, filter="data")
+        archive.extractall(root, members)
     return bundle, root / "set-b"
 
 

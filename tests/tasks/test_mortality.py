@@ -80,7 +80,7 @@ def test_an_extracted_folder_and_files_lying_directly_are_the_same_cohort(small,
     shutil.copytree(small / "physionet2012", flat)
     for name in "ab":
         with tarfile.open(flat / f"set-{name}.tar.gz") as archive:
-            archive.extractall(flat, filter="data")
+            archive.extractall(flat)
         (flat / f"set-{name}.tar.gz").unlink()
     assert Mortality().read(flat, ("a", "b")).digest == expected
 
@@ -277,7 +277,7 @@ def test_without_the_variable_the_cache_lies_beside_the_files(small, monkeypatch
 def test_read_unlabelled_takes_a_file_a_folder_or_an_archive(small, tmp_path):
     folder = tmp_path / "raw"
     with tarfile.open(small / "physionet2012" / "set-a.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder)
     by_folder = Mortality().read_unlabelled(folder / "set-a")
     by_archive = Mortality().read_unlabelled(small / "physionet2012" / "set-a.tar.gz")
     assert by_folder.records.ids.tolist() == by_archive.records.ids.tolist() == ["11", "12", "13"]
