@@ -179,8 +179,8 @@ class Search:
         """
         ledger = self.backend.ledger
         studies = [self.study(model, fold) for fold in self.split.all_folds for model in self.contenders]
+        rows = [row for study in studies for row in ledger.tickets(study.key)]
+        models = {fit.model for row in rows for fit in row.fits if fit.model}
         chosen = {fit.model for study in studies for fit in study.best().fits}
-        for study in studies:
-            models = {fit.model for row in ledger.tickets(study.key) for fit in row.fits if fit.model}
-            for lost in models - chosen - ledger.models_elsewhere(self.study_name):
-                ledger.artifacts.drop(lost)
+        for lost in models - chosen - ledger.models_elsewhere(self.study_name):
+            ledger.artifacts.drop(lost)
