@@ -35,7 +35,7 @@ from tests.infra.servers import MariaDb
 from tests.spine.sleeping import KEY, check_exact, sleeping_study
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__])
+PROCESSES.set_forkserver_preload(["tests.spine.sleeping"])  # not __name__: that is __main__ under -m
 PLAIN = "plain"
 #: Trials before the clock starts: more than the sampler draws at random.
 WARM_UP = 15
