@@ -55,11 +55,11 @@ def step_hours(time_hours: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(is_first, torch.ones_like(dt_hours), dt_hours), valid
 
 
-def statistics(values: Tensor, mask: Tensor, filled: Tensor) -> Tensor:
+def statistics(values: Tensor, mask: Tensor, filled: Tensor, valid: Tensor) -> Tensor:
     """(B, N_STATISTICS * F) statistics of each channel over its measurements, 0 where it has none.
 
     log(1 + count) / 4, mean, standard deviation, minimum, maximum, first, last, last - first, and the mean of
-    the second half of the steps less that of the first.
+    the second half of the valid steps (B, L) less that of the first.
     """
     count = mask.sum(1)  # (B, F)
     some = (count > 0).to(values)
@@ -72,10 +72,13 @@ def statistics(values: Tensor, mask: Tensor, filled: Tensor) -> Tensor:
     earlier = mask.cumsum(1) - mask  # measurements before each step
     first = (values * mask * (earlier == 0)).sum(1)
     last = filled[:, -1]
-    half = values.shape[1] // 2
-    early_n, late_n = mask[:, :half].sum(1), mask[:, half:].sum(1)
-    drift = values[:, half:].sum(1) / late_n.clamp(min=1) - values[:, :half].sum(1) / early_n.clamp(min=1)
-    drift = drift * ((early_n > 0) & (late_n > 0))
+    early = (valid.cumsum(1) <= (valid.sum(1, keepdim=True) / 2).floor()).to(values)[..., None]  # (B, L, 1)
+    halves = []
+    for half in (early, 1 - early):
+        n_half = (mask * half).sum(1)
+        halves.append(((values * half).sum(1) / n_half.clamp(min=1), n_half > 0))
+    (early_mean, has_early), (late_mean, has_late) = halves
+    drift = (late_mean - early_mean) * (has_early & has_late)
     parts = [count.log1p() / 4, mean, deviation, lowest, highest, first, last, last - first, drift]
     return torch.cat(parts, dim=1)
 
@@ -122,5 +125,5 @@ class SequenceInput(nn.Module):
             seen, _ = last_observation(elapsed.expand_as(mask), mask)
             parts.append((elapsed - seen * have).clamp(min=0).log1p() / _LOG_DAY)
         steps = torch.cat(parts, dim=2) * valid[..., None]  # (B, L, D)
-        wide = [static, statistics(values, mask, filled)] if self.use_statistics else [static]
+        wide = [static, statistics(values, mask, filled, valid)] if self.use_statistics else [static]
         return steps, dt_hours, valid, torch.cat(wide, dim=1)

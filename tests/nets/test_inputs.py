@@ -48,7 +48,11 @@ def test_forward_fill_and_time_since_match_a_loop(seed: int, length: int) -> Non
 def test_statistics_match_numpy() -> None:
     view = _view(1, 12)
     values, mask = view["values"], view["mask"]
-    got = statistics(values, mask, last_observation(values, mask)[0]).view(4, N_STATISTICS, 3).numpy()
+    got = (
+        statistics(values, mask, last_observation(values, mask)[0], torch.ones(4, 12))
+        .view(4, N_STATISTICS, 3)
+        .numpy()
+    )
     for b in range(4):
         for f in range(3):
             where = np.flatnonzero(mask[b, :, f])
@@ -105,7 +109,6 @@ def test_a_stay_has_one_score_however_far_it_is_padded(pooling: str, bidirection
     view["mask"][:, 0, 0] = 1
     net = SSMNetwork(
         3, 2, 1, width=8, n_pairs=4, n_layers=2, pooling=pooling, irregular=True, bidirectional=bidirectional,
-        inputs={"use_statistics": False},
     ).eval()  # fmt: skip
     with torch.no_grad():
         scores = [net(**view), *(net(**_padded(view, by, "front")) for by in (1, 9))]
