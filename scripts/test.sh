@@ -11,6 +11,8 @@ cd "$root"
 export PATH="$root/.venv/bin:$PATH"
 # Figures repeat bit for bit at one thread count; tests check some to the last bit.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# Tests start Python by the dozen: where it may not keep what it compiled, each start compiles thousands of modules.
+unset PYTHONDONTWRITEBYTECODE
 
 say() { printf '\n\033[1m==>\033[0m %s\n' "$*"; }
 

@@ -184,7 +184,7 @@ def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any]
     write_json(folder / "summary.json", summary)
     outputs.write_search_bundle(folder / "bundle", wired, outcome, summary["models"], progress)
     if wired.settings.report.explained:
-        from ehrbench.app.explaining import write_explanations  # takes torch, whatever the models are
+        from ehrbench.app.explaining import write_explanations  # half a second that workers need not wait
 
         write_explanations(folder, wired, outcome.decided, wired.settings.report.explained, progress)
     write_slices(folder, wired, outcome, progress)

@@ -23,14 +23,12 @@ from ehrbench.core import views
 from ehrbench.core.model import Model, load_arrays
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray
-from ehrbench.explain.gradients import integrated_gradients
 from ehrbench.explain.sources import Source, sources
 from ehrbench.models.logistic import Logistic
-from ehrbench.models.network import NetworkModel
-from ehrbench.models.session import threads
 
 if TYPE_CHECKING:
     from ehrbench.models.lightgbm import LightGBM
+    from ehrbench.models.network import NetworkModel
 
 #: Where the parts of a table's columns are counted from.
 CENTRE = "from a record at the training centre"
@@ -57,27 +55,31 @@ class Attribution:
 
 def attribute(model: Model, records: Records, n_hours: int) -> Attribution:
     """The attribution of one fitted model. Raises Unexplained."""
-    if not _attributable(model):
+    if not (isinstance(model, Logistic) or _is_network(model) or _is_trees(model)):
         raise Unexplained(f"there is no attribution for a {type(model).__name__}")
     view = model.featurizer.transform(records)
     if not (named := sources(view)):
         raise Unexplained(f"its {type(view).__name__} does not name its columns")
-    if isinstance(model, NetworkModel):
+    if _is_network(model):
         return _network(model, view, named, n_hours)
     values = view.arrays()["values"]
     if isinstance(model, Logistic):
         method = f"coefficient × input, {CENTRE}"
         parts, gap = values[:, None, :] * _coefficient(model).T, 0.0  # (U, C, F)
     else:
+        assert _is_trees(model)
         method = "TreeSHAP, against the mean training record"
         parts, gap = tree_shap(model, values)
     return Attribution(method, by_source(parts, values, named["values"]), gap)
 
 
-def _attributable(model: Model) -> TypeGuard[LightGBM | NetworkModel | Logistic]:
-    """Asked without importing LightGBM: a search of other models need not have it installed."""
-    trees = sys.modules.get("ehrbench.models.lightgbm")
-    return isinstance(model, (NetworkModel, Logistic, getattr(trees, "LightGBM", ())))
+# Asked without importing them: a search of other models need not wait for torch, nor have LightGBM installed.
+def _is_network(model: Model) -> TypeGuard[NetworkModel]:
+    return isinstance(model, getattr(sys.modules.get("ehrbench.models.network"), "NetworkModel", ()))
+
+
+def _is_trees(model: Model) -> TypeGuard[LightGBM]:
+    return isinstance(model, getattr(sys.modules.get("ehrbench.models.lightgbm"), "LightGBM", ()))
 
 
 def mean(attributions: Sequence[Attribution]) -> Attribution:
@@ -133,6 +135,9 @@ def by_source(parts: FloatArray, values: FloatArray, named: Sequence[Source]) ->
 def _network(
     model: NetworkModel, view: views.View, named: Mapping[str, tuple[Source, ...]], n_hours: int
 ) -> Attribution:
+    from ehrbench.explain.gradients import integrated_gradients
+    from ehrbench.models.session import threads
+
     arrays = view.arrays()
     if any(np.isnan(array).any() for array in arrays.values()):
         raise Unexplained("its view holds missing values, along which there is no path")
