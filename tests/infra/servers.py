@@ -131,9 +131,8 @@ class MariaDb(Server):
         ]
 
     def _connect(self) -> pymysql.Connection:
-        return pymysql.connect(
-            host="127.0.0.1", port=self.port, user="root", autocommit=True, read_timeout=60
-        )
+        address = {"host": "127.0.0.1", "port": self.port, "user": "root"}
+        return pymysql.connect(**address, ssl_disabled=True, autocommit=True, read_timeout=60)
 
     def ready(self) -> bool:
         try:
