@@ -1,9 +1,10 @@
 """Hyperparameter importance: functional ANOVA over a model's finished trials (Hutter et al. 2014).
 
-The trials of all outer folds are taken together, each fold's values less their median, since folds differ in
-difficulty but not in what the parameters do; optuna's evaluator does the rest on a study in memory. Values
-far below the median are clipped to three median deviations: one diverged trial would otherwise be all that is
-explained. A parameter asked under a condition only is left out and named.
+The trials of all studies (one for each outer fold, and that over all records) are taken together, each
+study's values less their median, since folds differ in difficulty but not in what the parameters do; optuna's
+evaluator does the rest on a study in memory. Values far from the median are clipped to three median
+deviations: one diverged trial would otherwise be all that is explained. A parameter asked under a condition
+only is left out and named.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def axes(trials: pd.DataFrame, space: Mapping[str, Any]) -> list[Axis]:
 
 
 def importance(trials: pd.DataFrame, found: list[Axis], *, seed: int) -> Importance:
-    """Of one model's trials (all outer folds): those complete, with a value."""
+    """Of one model's trials (all studies): those complete, with a value."""
     complete = trials[(trials["state"] == "complete") & trials["value"].notna()]
     everywhere = [a for a in found if all(a.name in params for params in complete["params"])]
     conditional = tuple(a.name for a in found if a not in everywhere)

@@ -40,7 +40,7 @@ _SUMMARY_KEYS = ("schema", "study_name", "task", "protocol", "cohort", "metric",
 _TRIAL_COLUMNS = ("model", "outer_fold", "ticket", "state", "value", "params")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One finished search.
 
@@ -136,9 +136,11 @@ def read_run(folder: Path | str) -> Run:
         raise BundleError(f"{manifest_path}: its data digest is not that of {SUMMARY} — {AGAIN}")
     records = _read_records(folder / RECORDS, summary)
     folds = read_predictions(folder / PREDICTIONS, records, manifest.target, summary["folds"], AGAIN)
-    models = tuple(m for m in summary["models"] if m in folds[0].p)
-    if missing := sorted(set(summary["models"]) - set(models)):
-        raise BundleError(f"{folder / PREDICTIONS}: has no predictions of {', '.join(missing)} — {AGAIN}")
+    models = tuple(summary["models"])
+    for fold in folds:
+        if missing := sorted(set(models) - set(fold.p)):
+            said = f"has no predictions of {', '.join(missing)} in fold {fold.name}"
+            raise BundleError(f"{folder / PREDICTIONS}: {said} — {AGAIN}")
     run = Run(
         folder,
         summary,

@@ -88,7 +88,7 @@ def worst_slices(run: Run, model: str) -> Slices:
         if a[0] != b[0]:
             members[(a, b)] = members[(a,)] & members[(b,)]
     slices = {
-        where: _slice(where, inside, facts, wrong, models)
+        where: _slice(where, inside, facts, model, models)
         for where, inside in members.items()
         if inside.sum() >= MINIMUM and (tested & ~inside).sum() >= MINIMUM
     }
@@ -114,7 +114,7 @@ def _features(run: Run) -> dict[str, np.ndarray]:
 
 
 def _facts(run: Run, models: list[str]) -> dict[str, np.ndarray]:
-    """(N,) of each record: tested, positive, negative; and for each model wrong, missed, false alarm."""
+    """(N,) of each record: tested, positive, negative, group; for each model wrong, missed, alarm."""
     n = len(run.records)
     facts: dict[str, np.ndarray] = {
         name: np.zeros(n, dtype=bool) for name in ("tested", "positive", "negative")
@@ -132,7 +132,6 @@ def _facts(run: Run, models: list[str]) -> dict[str, np.ndarray]:
             _mark(facts[f"alarm {m}"], fold.record, (negative & called).any(axis=1))
     for m in models:
         facts[f"wrong {m}"] = facts[f"missed {m}"] | facts[f"alarm {m}"]
-    facts["model"] = np.array(models)
     facts["group"] = run.records["group"].to_numpy(dtype=str)
     return facts
 
@@ -145,11 +144,10 @@ def _slice(
     where: tuple[tuple[str, str], ...],
     inside: BoolArray,
     facts: Mapping[str, np.ndarray],
-    wrong: BoolArray,
+    model: str,
     models: list[str],
 ) -> Slice:
-    rest = facts["tested"] & ~inside
-    model = next(m for m in models if facts[f"wrong {m}"] is wrong)
+    wrong, rest = facts[f"wrong {model}"], facts["tested"] & ~inside
     k, n, k0, n0 = wrong[inside].sum(), inside.sum(), wrong[rest].sum(), rest.sum()
     pooled = (k + k0) / (n + n0)
     here, there = (effective(wrong[half], facts["group"][half]) for half in (inside, rest))

@@ -45,7 +45,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Subgroup:
-    """One level of one family ("sex": "female"); ``small`` says why nothing is shown of it."""
+    """One level of one family ("sex": "female"); ``small`` says why nothing is shown of it.
+
+    Counted once are records and units that stand in the outer tests of several folds (repeated splits).
+    """
 
     family: str
     level: str
@@ -134,8 +137,10 @@ def _within(fold: FoldPredictions, index: IntArray) -> FoldPredictions:
 
 
 def _describe(family: str, level: str, folds: Sequence[FoldPredictions]) -> Subgroup:
-    n_records = sum(len(np.unique(f.record)) for f in folds)
-    y = np.concatenate([f.y for f in folds])
+    record, unit = (np.concatenate([getattr(f, name) for f in folds]) for name in ("record", "unit"))
+    n_records = len(np.unique(record))
+    once = np.unique(record * (unit.max(initial=0) + 1) + unit, return_index=True)[1]
+    y = np.concatenate([f.y for f in folds])[once]
     each = np.stack([(y == 0).sum(axis=0), (y == 1).sum(axis=0)])
     small = None
     if n_records < MINIMUM:

@@ -9,6 +9,7 @@ from sklearn.metrics import roc_curve
 from ehrbench.metrics.net_benefit import NetBenefit
 from ehrbench.report import curves
 from ehrbench.report.counts import MOST_BINS, score_counts
+from ehrbench.report.figures import curves as figures
 from ehrbench.report.predictions import FoldPredictions
 from tests.report.folders import TARGETS
 
@@ -126,3 +127,16 @@ def test_a_model_with_nan_is_left_out():
     y, p = drawn(50)
     p[3] = np.nan
     assert score_counts([fold(y, p)], ["m"], 0, CUTS, seed=0, n_replicates=1) == {}
+
+
+def test_acting_on_all_is_named_only_where_its_line_is():
+    """One positive in a thousand: at the first threshold it is far below the frame already."""
+
+    def svg(n_positive: int) -> str:
+        known = fold(np.arange(1000) < n_positive, drawn(1000)[1] / 100)
+        thresholds = figures.thresholds_for(n_positive / 1000)
+        counts = score_counts([known], ["m"], 0, thresholds, seed=0, n_replicates=20)
+        return figures.decision(counts, {"m": "m0"}, "0", [], thresholds).svg
+
+    assert "act on all" in svg(200)
+    assert "act on all" not in svg(1)

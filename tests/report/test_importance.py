@@ -1,11 +1,13 @@
 """Importance finds the parameter that matters, in any fold, and says when it cannot."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from ehrbench.report.figures.progress import progress
 from ehrbench.report.importance import Axis, axes, centred, importance
 from tests.report.folders import SPACE
 
@@ -45,3 +47,10 @@ def test_positions():
     assert Axis("a", choices=("False", "True")).position(True) == 0.75
     assert Axis("a", low=2.0, high=2.0).position(2) == 0.5
     assert json.dumps(Axis("a").position(0.25)) == "0.25"
+
+
+def test_dashed_steps_are_explained_where_there_are_any(binary):
+    """A nested search has one more study, over all records; a hold-out has none."""
+    outer_only = replace(binary, trials=binary.trials[binary.trials["outer_fold"] != "all"])
+    captions = [progress(run, "ssm", "m0").caption for run in (binary, outer_only)]
+    assert ["dashed: over all records" in caption for caption in captions] == [True, False]

@@ -75,6 +75,11 @@ def _first_probability(value):
         ("predictions.csv", lambda t: t.assign(label="2"), "labels other than 0 and 1"),
         ("predictions.csv", lambda t: t.assign(outer_fold="9"), "fold"),
         ("predictions.csv", lambda t: t[t["model"] != "ssm"], "no predictions of ssm"),
+        (
+            "predictions.csv",
+            lambda t: t[(t["model"] != "ssm") | (t["outer_fold"] != "1")],
+            "no predictions of ssm in fold 1",
+        ),
         ("predictions.csv", lambda t: t.assign(**{"class": "other"}), "class 'other'"),
         ("predictions.csv", _first_probability("1.2"), "line 2 has probability 1.2"),
         ("predictions.csv", _first_probability("0.999999"), "was altered"),

@@ -43,6 +43,18 @@ def test_sizes_add_up_to_the_cohort(groups, spoiled):
         assert sum(g.n_records for g in groups if g.family == family) == len(spoiled.records)
 
 
+def test_a_record_in_several_test_folds_is_counted_once(spoiled):
+    """As in repeated splits: three records tested twice are three, and too few to be judged."""
+    again = replace(spoiled, folds=spoiled.folds * 2)
+    metric = [metrics.load("auroc")]
+    once, twice = (
+        subgroups.by_subgroup(r, "ensemble", metric, seed=0, n_bootstrap=20) for r in (spoiled, again)
+    )
+    for one, two in zip(once, twice, strict=True):
+        assert (one.n_records, one.n_units, one.positives) == (two.n_records, two.n_units, two.positives)
+        assert one.small == two.small
+
+
 def test_a_value_is_the_mean_over_folds_of_the_subgroup(groups, spoiled):
     men = next(g for g in groups if g.level == "male")
     inside = (spoiled.records["subgroup.sex"] == "male").to_numpy()

@@ -100,10 +100,11 @@ def decision(
         "Threshold: act at this risk or above", "Net benefit (true positives a unit)"
     )
     kept = treat_all >= floor
-    plot.line(thresholds[kept], treat_all[kept], "reference")
+    if kept.any():  # a rare outcome's falls out of the frame before the first threshold
+        plot.line(thresholds[kept], treat_all[kept], "reference")
+        at = int(kept.sum() * 0.62)
+        plot.text(float(thresholds[at]) + 0.006, float(treat_all[at]), "act on all", "note haloed")
     plot.line([0, float(thresholds[-1])], [0, 0], "reference")
-    at = int(kept.sum() * 0.62)
-    plot.text(float(thresholds[at]) + 0.006, float(treat_all[at]), "act on all", "note haloed")
     plot.text(float(thresholds[0]), -top * 0.055, "act on none", "note haloed")
 
     def above(v: np.ndarray) -> np.ndarray:

@@ -21,9 +21,9 @@ def importances(model: str, found: Importance, colour: str) -> Figure:
         plot.bar((0, share), y, 13, colour, f"{parameter}: {share:.1%}")
         plot.text(share + top * 0.01, y, f"{share:.0%}", "note")
     caption = (
-        f"Functional ANOVA (Hutter et al. 2014) over {found.n_trials} finished trials of all outer folds, "
-        "each fold's scores less their median. It says what the score depended on within the space searched, "
-        "no more."
+        f"Functional ANOVA (Hutter et al. 2014) over {found.n_trials} finished trials of all its studies, "
+        "each study's scores less their median. It says what the score depended on within the space "
+        "searched, no more."
     )
     if found.conditional:
         caption += f" Left out, asked under a condition only: {', '.join(found.conditional)}."

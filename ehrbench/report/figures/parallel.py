@@ -37,7 +37,7 @@ def parallel(run: Run, model: str, axes: Sequence[Axis]) -> Figure:
         _draw_axis(plot, k, axis, int(gap / 6.2))
     _draw_scale(plot, len(axes))
     caption = (
-        "Each line is a trial; the last axis is its rank by inner score within its outer fold, and the "
+        "Each line is a trial; the last axis is its rank by inner score within its study, and the "
         "stronger the line, the better. Axes marked log are logarithmic."
     )
     more = len(trials) - len(shown)

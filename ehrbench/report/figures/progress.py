@@ -42,7 +42,8 @@ def progress(run: Run, model: str, colour: str) -> Figure:
         kind = "failed" if row["state"] == "failed" else "pruned"
         plot.raw(f'<path class="mark {kind}" d="M{x:.1f} {bottom:.1f}v-7"><title>{kind}</title></path>')
     hidden = int(((values < low) | (values > high)).sum())
-    caption = f"Steps: best so far in each outer fold; dots: trials. {counted}, over all folds."
+    bundle = "; dashed: over all records, for the bundle" * bool((finished["outer_fold"] == "all").any())
+    caption = f"Steps: best so far in each outer fold{bundle}; dots: trials. {counted}, over all studies."
     caption += " Ticks at the foot: trials pruned or failed." if {"pruned", "failed"} & set(states) else ""
     caption += f" {hidden} far worse trials lie outside the frame." if hidden else ""
     return Figure(name, title, caption, plot.svg())
