@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -20,6 +21,7 @@ from sqlalchemy import select
 from ehrbench.core.errors import LeaseLost
 from ehrbench.core.ledger import Ticket
 from ehrbench.core.progress import SILENT
+from ehrbench.infra import lease
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database, read
 from ehrbench.infra.lease import LeaseKeeper
@@ -195,3 +197,23 @@ def test_the_keeper_renews(ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch) -
     n_asked = len(asked)
     time.sleep(0.3)
     assert len(asked) == n_asked  # nothing after the block
+
+
+def test_training_does_not_wait_for_a_database_that_is_away(
+    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.open_study(KEY, DIGEST, {})
+    ticket = ledger.claim(KEY, 1, "w1")
+    assert ticket is not None
+    back = threading.Event()
+    renew = ledger.renew
+    monkeypatch.setattr(lease, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(ledger, "renew", lambda ticket: back.wait(60) and renew(ticket))
+    with LeaseKeeper(ledger, ticket, lease_s=0.4) as keeper:
+        time.sleep(0.6)  # the lease is over
+        began = time.monotonic()
+        for _ in range(100):  # epochs
+            keeper.check()
+        assert time.monotonic() - began < 10
+        back.set()
+        keeper.check()
