@@ -66,6 +66,8 @@ def test_read_groups_equal_answers(tmp_path):
     [
         ("BMI", "tall", "'tall' is not a number"),
         ("BMI", "nan", "'nan' is not a number"),
+        ("BMI", "1e999", "'1e999' is not a number"),
+        ("BMI", "3_4", "'3_4' is not a number"),
         ("BMI", "", "'' is not a number"),
         ("BMI", 900, "900 is not a whole number from 10 to 100"),
         ("HighBP", 2, "2 is not a whole number from 0 to 1"),
