@@ -84,8 +84,9 @@ def test_an_altered_object_is_an_error(s3: S3Server) -> None:
     ],
 )
 def test_a_fault_is_one_line_that_names_the_variables(
-    s3: S3Server, url: str, variables: dict[str, str], said: str
+    s3: S3Server, url: str, variables: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(StorageError, match=f"(?i){said}") as caught:
         store(s3, url, **variables).put(b"x")
     assert "check ARTIFACTS_URL, AWS_*" in str(caught.value)
