@@ -27,4 +27,5 @@ say "Tests"
 if [ -z "${EHRBENCH_DATA:-}" ]; then
     echo "EHRBENCH_DATA is not set: tests on the publishers' files will be skipped."
 fi
-python -m pytest --cov=ehrbench --cov-report=term:skip-covered --durations=10 "$@"
+# Two at a time, file by file, since tests of a file share what is dear to make; for a debugger: -n 0.
+python -m pytest -n 2 --dist loadfile --cov=ehrbench --cov-report=term:skip-covered --durations=10 "$@"
