@@ -227,6 +227,13 @@ def test_compose_services_are_whole() -> None:
     assert not re.search(r"PASSWORD: (?!\$\{)", text), "a password stands in docker-compose.yml"
 
 
+def test_compose_builds_cuda_for_gpus_alone() -> None:
+    """Where both are to be had, pip takes torch 2.x+cpu for newer than torch 2.x."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    assert services["worker-gpu"]["build"]["args"] == {"EHRBENCH_ALLOW_CUDA": "1"}
+    assert "EHRBENCH_TORCH_WHEELS" in services["worker"]["build"]["args"]
+
+
 def test_a_worker_without_a_search_is_not_healthy() -> None:
     """The check must not find the shell that runs it."""
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())

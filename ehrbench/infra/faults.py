@@ -65,6 +65,11 @@ def explain(error: BaseException, url: URL) -> StorageError | None:
         return StorageError(
             f"{server}: user {url.username} was refused — check OPTUNA_USER and OPTUNA_PASSWORD"
         )
+    if code == 1130:
+        return StorageError(
+            f"{server}: no user may connect from this machine — CREATE USER {url.username}@'%' and GRANT ALL "
+            f"ON {url.database}.* to it"
+        )
     if code in _READ_ONLY_USER:
         return StorageError(
             f"{server}: user {url.username} may not write to {url.database} — GRANT ALL ON {url.database}.* "

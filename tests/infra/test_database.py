@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from sqlalchemy import Connection, inspect, select, text
 
 from ehrbench.core.errors import ConfigError, StorageError
@@ -256,6 +257,28 @@ class TestMySql:
             thread.join(30)
         assert sorted(attempts) == [1, 2]  # one was the victim, once
         assert mariadb.execute("SELECT n FROM deadlock.t") == [(2,), (2,)]
+
+    def test_composes_server_lets_a_plain_user_make_triggers(self, tmp_path: Path) -> None:
+        """As MLflow does; MySQL 8 keeps a binary log unless told otherwise. Then, nobody may connect."""
+        compose = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.yml").read_text())
+        server = MariaDb(tmp_path, "--log-bin", *compose["services"]["mysql"]["command"])
+        try:
+            server.execute(
+                f"CREATE USER 'plain'@'%' IDENTIFIED BY '{PASSWORD}'", "GRANT ALL ON mlflow.* TO 'plain'@'%'"
+            )
+            server.database("mlflow").engine.dispose()
+            database = Database.mysql(server.settings("mlflow", user="plain"))
+            with database.engine.begin() as connection:
+                connection.execute(text("CREATE TABLE t (n INT)"))
+                connection.execute(text("CREATE TRIGGER one BEFORE UPDATE ON t FOR EACH ROW SET NEW.n = 1"))
+                assert connection.execute(text("SELECT @@tx_isolation")).scalar() == "READ-COMMITTED"
+            database.engine.dispose()
+            server.execute("DELETE FROM mysql.global_priv", "FLUSH PRIVILEGES")
+            self.refused(
+                server.settings("mlflow"), "no user may connect from this machine — CREATE USER ehrbench"
+            )
+        finally:
+            server.stop()
 
     @staticmethod
     def refused(settings: Settings, message: str, patience_s: float = 0.5) -> None:
