@@ -93,6 +93,7 @@ class MlflowReplay:
                 logging.CRITICAL
             )  # a full disk is told in our one line
             logging.getLogger("alembic").setLevel(logging.WARNING)
+            logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of each attempt
 
             with folder_lock(self._folder, "setup"):  # a fresh SQLite store is made by one process
                 client = MlflowClient(tracking_uri=self._uri)

@@ -22,7 +22,7 @@ import pytest
 
 from ehrbench.infra.tracking import MlflowTracker
 
-from .servers import MlflowServer, wait_until
+from .servers import MlflowServer, free_port, wait_until
 
 N_TRIALS, N_STEPS = 6, 10
 #: Less than one request to a server that never answers takes; what waits for none is done long before.
@@ -176,6 +176,15 @@ def test_a_server_that_takes_nothing_delays_nothing_and_loses_nothing(
         os.close(tracker._spool._descriptor)  # as the process's end would: the spool is an orphan now
     assert MlflowTracker(sqlite_uri, "e", tmp_path / "spool").close(300) == 0
     check_search(sqlite_uri)
+
+
+def test_a_server_that_is_down_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Not a line of urllib3's for each attempt."""
+    tracker = MlflowTracker(f"http://127.0.0.1:{free_port()}", "e", tmp_path / "spool")
+    tracker.run("s", name="search")
+    wait_until(lambda: tracker._away, 60)
+    assert tracker.close(5) == 1
+    assert [record.name for record in caplog.records] == ["ehrbench.infra.tracking"]
 
 
 def test_a_refused_call_blocks_nothing(tmp_path: Path, sqlite_uri: str) -> None:
