@@ -7,7 +7,9 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
@@ -24,7 +26,7 @@ INTERRUPTED = 130
 def begin() -> None:
     """What comes before Hydra: settings of ``.env`` (the environment goes first), and models spelled out.
 
-    SIGTERM (a container that stops, a scheduler's end of time) is taken as Ctrl-C is: tickets are given back.
+    SIGTERM (a container that stops) is taken as Ctrl-C is: tickets are given back.
     """
     signal.signal(signal.SIGTERM, _interrupt)
     sys.argv = spell_out(sys.argv)
@@ -37,6 +39,29 @@ def begin() -> None:
 
 def _interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
+
+
+def _heed_launcher() -> None:
+    """In a job of submitit (SLURM), take the end of its time and SIGTERM as Ctrl-C, too.
+
+    submitit runs no ``begin``, ignores SIGTERM, and answers SIGUSR2, which comes before the end, with an
+    exception in the midst of training, which would count as the trial's own failure. Its handler still goes
+    first: it asks SLURM to start the job again where ``max_num_timeout`` allows.
+    """
+    warned = signal.getsignal(signal.SIGUSR2)
+    if not callable(warned):
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for another in (signal.SIGTERM, signal.SIGUSR2):  # what comes while tickets are given back
+            signal.signal(another, signal.SIG_IGN)
+        if number == signal.SIGUSR2:
+            with suppress(Exception):
+                warned(number, frame)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGUSR2, stop)
 
 
 def spell_out(arguments: list[str]) -> list[str]:
@@ -79,6 +104,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
 
 def guarded(run: Callable[[Mapping[str, Any]], float | None], config: DictConfig) -> float | None:
     """``run`` on the resolved configuration; errors of the user's end the process with one line."""
+    _heed_launcher()
     try:
         return run(resolved(config))
     except EhrbenchError as error:

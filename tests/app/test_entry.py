@@ -8,14 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from ehrbench.app import searching
-from ehrbench.app.entry import begin, check_models, guarded, spell_out
+from ehrbench.app.entry import INTERRUPTED, begin, check_models, guarded, spell_out
 from ehrbench.core.errors import ConfigError
 from ehrbench.tasks.mortality import Mortality
 
@@ -306,3 +308,33 @@ def test_two_local_workers_share_one_exact_budget(data, tmp_path):
     assert all(
         sum(s.get(k, 0) for k in ("complete", "pruned", "failed")) == 4 for s in summary["studies"].values()
     )
+
+
+@pytest.fixture
+def submitit_job() -> Iterator[None]:
+    """Signals as submitit sets them in a job that SLURM is not to start again."""
+
+    def warned(number: int, frame: object) -> None:
+        raise RuntimeError("Job not requeued because: timed-out too many times.")
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
+    signal.signal(signal.SIGUSR2, warned)
+    signal.signal(signal.SIGTERM, lambda number, frame: None)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("submitit_job")
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+def test_the_end_of_a_slurm_job_is_no_failure_of_its_trial(number: signal.Signals) -> None:
+    def train(config: object) -> None:
+        try:
+            os.kill(os.getpid(), number)
+        except Exception as error:  # as a study does with what a fit raises
+            pytest.fail(f"a trial fails with {error}")
+        pytest.fail("the job goes on")
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(train, OmegaConf.create({}))
+    assert ended.value.code == INTERRUPTED

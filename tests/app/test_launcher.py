@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from ehrbench.core.ledger import SPENT
@@ -12,21 +14,74 @@ from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
 from ehrbench.tasks.mortality import Mortality
+from tests.infra.servers import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def launcher(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """``search.py`` on simulated patients, its workers started by submitit."""
+    Mortality().simulate(folder / "data", 200, seed=2)
+    command = [sys.executable, str(ROOT / "experiments/search.py"), "-m", "hydra/launcher=submitit_local"]
+    command += [
+        "protocol=smoke",
+        "tracker=none",
+        "study_name=launched",
+        f"runs_dir={folder / 'runs'}",
+        *arguments,
+    ]
+    environment = {**os.environ, "EHRBENCH_DATA": str(folder / "data"), "EHRBENCH_CACHE": str(folder)}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def ledger_of(folder: Path) -> SqlLedger:
+    runs = folder / "runs"
+    return SqlLedger(Database.sqlite(runs / "ehrbench.db").engine, FileArtifacts(runs / "artifacts"))
+
+
 def test_a_launcher_starts_workers_of_one_search(tmp_path):
-    Mortality().simulate(tmp_path / "data", 200, seed=2)
-    runs = tmp_path / "runs"
-    search = ["models=[logistic]", "protocol=smoke", "n_trials=3", "tracker=none", "study_name=launched"]
-    launched = ["-m", "hydra/launcher=submitit_local", "worker=range(2)"]
-    command = [sys.executable, str(ROOT / "experiments/search.py"), *launched, *search, f"runs_dir={runs}"]
-    environment = {**os.environ, "EHRBENCH_DATA": str(tmp_path / "data"), "EHRBENCH_CACHE": str(tmp_path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stderr
-    ledger = SqlLedger(Database.sqlite(runs / "ehrbench.db").engine, FileArtifacts(runs / "artifacts"))
+    with launcher(tmp_path, "worker=range(2)", "models=[logistic]", "n_trials=3") as launched:
+        said, _ = launched.communicate(timeout=500)
+    assert launched.returncode == 0, said
+    ledger = ledger_of(tmp_path)
     keys = ledger.studies("launched")
     assert [sorted(row.number for row in ledger.tickets(key)) for key in keys] == [[0, 1, 2]] * 3
     assert all(row.state in SPENT for key in keys for row in ledger.tickets(key))
-    assert not (runs / "launched" / "summary.json").exists()  # judging is left to the command without worker=
+    # judging is left to the command without worker=
+    assert not (tmp_path / "runs" / "launched" / "summary.json").exists()
+
+
+def test_a_job_that_is_to_end_gives_its_trial_back(tmp_path):
+    """As by scancel: no attempt is spent, no lease has to run out."""
+    slow = ["models=[lstm]", "model.lstm.build.max_epochs=10000", "model.lstm.build.patience=10000"]
+    with launcher(tmp_path, "worker=range(1)", *slow) as launched:
+        wait_until(lambda: launched.poll() is not None or running(tmp_path), 120)
+        (job,) = jobs_under(launched.pid)
+        try:
+            time.sleep(3)
+            os.kill(job, signal.SIGTERM)
+            said, _ = launched.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            os.kill(job, signal.SIGKILL)
+            raise
+    ledger = ledger_of(tmp_path)
+    rows = [row for key in ledger.studies("launched") for row in ledger.tickets(key)]
+    assert {(row.state, row.attempt, row.error) for row in rows} == {("free", 0, None)}, said
+
+
+def running(folder: Path) -> bool:
+    """Whether a ticket has its parameters, so that its trial trains."""
+    if not (folder / "runs" / "ehrbench.db").exists():
+        return False
+    ledger = ledger_of(folder)
+    return any(row.params is not None for key in ledger.studies("launched") for row in ledger.tickets(key))
+
+
+def jobs_under(pid: int) -> list[int]:
+    """The processes that run submitit's jobs, among the children of ``pid`` and theirs."""
+    process = Path(f"/proc/{pid}")
+    own = [pid] if b"submitit.core._submit" in (process / "cmdline").read_bytes() else []
+    children = (process / "task" / str(pid) / "children").read_text().split()
+    return own + [job for child in children for job in jobs_under(int(child))]
