@@ -8,7 +8,7 @@
 #   EHRBENCH_PYTHON         the interpreter to use, instead of the first suitable one on the PATH
 #   EHRBENCH_TORCH_WHEELS   a folder of wheels or the URL of an index that has PyTorch's builds for this machine
 #   EHRBENCH_CPU_ONLY=1     install the CPU build of PyTorch although there is a GPU
-#   EHRBENCH_EXTRAS=s3      also what an s3:// URL for ARTIFACTS_URL needs
+#   EHRBENCH_EXTRAS=s3      also what an s3:// URL for ARTIFACTS_URL needs; slurm: Hydra's launcher; s3,slurm: both
 #   EHRBENCH_ALLOW_CUDA=1   take whatever build of PyTorch pip finds, CUDA's gigabytes included
 set -euo pipefail
 

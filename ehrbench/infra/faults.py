@@ -40,7 +40,7 @@ _TRANSIENT = {
 }
 _NO_SUCH_HOST = ("Name or service not known", "nodename nor servname", "getaddrinfo", "No address associated")
 _READ_ONLY_SERVER = {1290, 1792, 1836}
-_READ_ONLY_USER = {1044, 1142, 1143, 1227, 1370}
+_READ_ONLY_USER = {1142, 1143, 1227, 1370}
 
 
 def is_transient(error: BaseException) -> bool:
@@ -69,6 +69,11 @@ def explain(error: BaseException, url: URL) -> StorageError | None:
         return StorageError(
             f"{server}: no user may connect from this machine — CREATE USER {url.username}@'%' and GRANT ALL "
             f"ON {url.database}.* to it"
+        )
+    if code == 1044:  # also where there is none: MySQL tells only those who may know
+        return StorageError(
+            f"{server}: user {url.username} has no rights on a database {url.database} — correct "
+            f"OPTUNA_DATABASE, or CREATE DATABASE and GRANT ALL ON {url.database}.* to it"
         )
     if code in _READ_ONLY_USER:
         return StorageError(

@@ -187,6 +187,14 @@ class TestMySql:
     def test_unknown_database(self, mariadb: MariaDb) -> None:
         self.refused(mariadb.settings("nowhere"), "no database nowhere")
 
+    def test_an_account_of_another_database(self, mariadb: MariaDb) -> None:
+        """The server does not tell it whether there is one."""
+        mariadb.execute(
+            f"CREATE USER 'narrow'@'%' IDENTIFIED BY '{PASSWORD}'", "GRANT ALL ON elsewhere.* TO 'narrow'@'%'"
+        )
+        said = "user narrow has no rights on a database nowhere — correct OPTUNA_DATABASE"
+        self.refused(mariadb.settings("nowhere", user="narrow"), said)
+
     def test_read_only_user(self, mariadb: MariaDb) -> None:
         database = mariadb.database("readonly")
         with pytest.raises(StorageError, match="user reader may not write to readonly"):
