@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -17,6 +18,18 @@ def visible_gpus(accelerator: str) -> list[str]:
         return [name.strip() for name in given.split(",") if name.strip() not in ("", "-1")]
     if not shutil.which("nvidia-smi"):
         return []
-    query = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    found = subprocess.run(query, capture_output=True, text=True, check=False, timeout=60)
-    return found.stdout.split() if found.returncode == 0 else []
+    found = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False, timeout=60)
+    return _listed(found.stdout) if found.returncode == 0 else []
+
+
+def _listed(text: str) -> list[str]:
+    """Names in ``nvidia-smi -L``: each GPU, or in its place the instances it is cut into (MIG)."""
+    names: list[str] = []
+    whole = ""
+    for name in re.findall(r"UUID: ((?:GPU|MIG)-[^)\s]+)", text):
+        if name.startswith("GPU-"):
+            whole = name
+        elif whole in names:
+            names.remove(whole)
+        names.append(name)
+    return names

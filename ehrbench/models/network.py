@@ -28,7 +28,7 @@ from ehrbench.models.export import member_of, write_onnx
 from ehrbench.models.labels import check_learnable, class_weights, known_rows
 from ehrbench.models.loss import JointLoss, TargetLoss
 from ehrbench.models.schedule import TrainingSettings
-from ehrbench.models.session import quiet, seeded, threads
+from ehrbench.models.session import gpu_memory, quiet, seeded, threads
 from ehrbench.models.training import Keeper, Training
 from ehrbench.nets.network import Network
 
@@ -71,7 +71,8 @@ class NetworkModel(TrainingSettings, Model):
             raise FitError("no validation label is known — use fewer folds, or check the outcome file")
         self.featurizer.fit(train)
         view = self.featurizer.transform(train)
-        with threads(self.threads), quiet(), seeded(seed, self._device.type == "cuda"):
+        on_gpu = self._device.type == "cuda"
+        with threads(self.threads), quiet(), seeded(seed, on_gpu), gpu_memory(on_gpu):
             labels = train.labels
             if self.auxiliary_weight:
                 labels = np.concatenate([labels, train.auxiliary_labels], axis=1)  # (U, C + A)

@@ -6,7 +6,9 @@ neither depend on what was there nor leave a trace.
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 import random
 import signal
 import threading
@@ -33,7 +35,12 @@ def threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int, on_gpu: bool) -> Iterator[None]:
-    """Generators seeded inside, restored outside; deterministic kernels on a GPU where they exist."""
+    """Generators seeded inside, restored outside; deterministic kernels on a GPU where they exist.
+
+    CUBLAS_WORKSPACE_CONFIG is read when a process first multiplies on a GPU; of the two values that make
+    cuBLAS deterministic (torch.use_deterministic_algorithms), this one does so for cuDNN's LSTM, too
+    (torch.nn.LSTM).
+    """
     state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - to leave it as it was
     deterministic, warn_only = (
         torch.are_deterministic_algorithms_enabled(),
@@ -42,6 +49,7 @@ def seeded(seed: int, on_gpu: bool) -> Iterator[None]:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if on_gpu else []):
         torch.manual_seed(seed)  # seeds the GPUs, too
         if on_gpu:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":16:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
         try:
             yield
@@ -68,6 +76,7 @@ def quiet() -> Iterator[None]:
             warnings.filterwarnings(
                 "ignore", module=r"(pytorch_lightning|lightning_fabric|lightning|torch)\b"
             )
+            warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
             yield
     except SystemExit as error:
         if isinstance(error.__context__, KeyboardInterrupt):
@@ -78,3 +87,23 @@ def quiet() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+
+@contextmanager
+def gpu_memory(on_gpu: bool) -> Iterator[None]:
+    """What the last fit left on a GPU is freed before; a GPU that is full is said in one line.
+
+    Lightning's trainer and module hold each other, and with them a fold's batches, until Python looks for
+    such rings. MemoryError, and no FitError: another process may leave the GPU, so the trial is tried again.
+    """
+    if on_gpu:
+        gc.collect()
+        torch.cuda.empty_cache()
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        said = str(error).split(". ")[1:2] or [str(error)]
+        raise MemoryError(
+            f"the GPU's memory is full ({said[0]}) — lower batch_size, width or n_layers, "
+            "or end what else runs on it"
+        ) from None

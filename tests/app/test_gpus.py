@@ -11,23 +11,47 @@ import pytest
 from ehrbench.app.gpus import visible_gpus
 from ehrbench.app.workers import LocalWorkers
 
+TWO = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bb)
+"""
+#: As NVIDIA's MIG user guide shows it.
+CUT = """\
+GPU 0: A100-SXM4-40GB (UUID: GPU-aa)
+  MIG 3g.20gb     Device  0: (UUID: MIG-GPU-aa/1/0)
+  MIG 1g.5gb      Device  1: (UUID: MIG-c6d4f1ef)
+GPU 1: A100-SXM4-40GB (UUID: GPU-bb)
+"""
+
 
 @pytest.fixture
-def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sets what nvidia-smi lists."""
     tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\nprintf 'GPU-aa\\nGPU-bb\\n'\n")
+    tool.write_text(f'#!/bin/sh\n[ "$*" = -L ] && cat {tmp_path}/list\n')
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return (tmp_path / "list").write_text
 
 
-@pytest.mark.usefixtures("two_gpus")
-def test_all_that_are_visible(monkeypatch):
+def test_all_that_are_visible(listed, monkeypatch):
+    listed(TWO)
     assert visible_gpus("auto") == ["GPU-aa", "GPU-bb"]
     assert visible_gpus("cpu") == []
-    for given, expected in (("1", ["1"]), ("0,GPU-bb", ["0", "GPU-bb"]), ("", []), ("-1", [])):
+    for given, expected in (
+        ("1", ["1"]),
+        ("0,GPU-bb,MIG-c6", ["0", "GPU-bb", "MIG-c6"]),
+        ("", []),
+        ("-1", []),
+    ):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
         assert visible_gpus("auto") == expected
+
+
+def test_a_gpu_in_parts_is_its_parts(listed):
+    listed(CUT)
+    assert visible_gpus("auto") == ["MIG-GPU-aa/1/0", "MIG-c6d4f1ef", "GPU-bb"]
 
 
 def test_none_without_a_driver(monkeypatch, tmp_path):

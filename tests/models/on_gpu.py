@@ -1,0 +1,162 @@
+"""Every network trained, kept, exported and explained on a GPU, its figures held against the CPU's.
+
+``test_gpu.py`` runs this file in a process of its own: on the machine's GPU, or else on the pretend one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ehrbench.core.target import Kind
+from ehrbench.models.network import NetworkModel
+from ehrbench.nets.head import Head
+from ehrbench.runtime.runners import open_runner
+from tests.models.configured import NAMES, model_class, small
+from tests.models.pretend_gpu import pretend_gpu
+from tests.models.toy import records
+
+REAL = torch.cuda.is_available()
+NETWORKS = [name for name in NAMES if issubclass(model_class(name), NetworkModel)]
+#: Without chance, so that both devices train on the same numbers.
+CALM = {"dropout": 0.0, "input_dropout": 0.0, "max_epochs": 2}
+#: Branches that the models' own settings leave out.
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("ssm", {"irregular": True, "bidirectional": True, "pooling": "attention"}),
+    ("ssm", {"initialisation": "hippo-n", "discretisation": "bilinear", "pooling": "mean"}),
+    ("ssm", {"bidirectional": True, "n_layers": 2, "ema_decay": 0.0}),
+    ("lstm", {"bidirectional": True, "n_layers": 2, "pooling": "mean"}),
+    ("dssm", {"bidirectional": True, "pooling": "attention", "class_weight_power": 0.5}),
+    ("mlp", {"block": "residual", "embedding": "periodic"}),
+    *((name, {"use_mask": False, "use_statistics": False, "use_delta": False}) for name in ("ssm", "lstm")),
+]
+
+
+@pytest.fixture
+def gpu() -> Iterator[None]:
+    if REAL:
+        yield
+    else:
+        with pretend_gpu():
+            yield
+
+
+def calm(name: str, kind: Kind, accelerator: str, **settings: Any) -> NetworkModel:
+    known = model_class(name).__dataclass_fields__
+    settings = {k: v for k, v in CALM.items() if k in known} | settings
+    model = small(name, kind, accelerator=accelerator, **settings)
+    assert isinstance(model, NetworkModel)
+    return model
+
+
+def fitted(model: NetworkModel, kind: Kind) -> np.ndarray:
+    """Probabilities of records that the fit validates on."""
+    valid = records(kind, 40, seed=1)
+    model.fit(records(kind, 60), valid, seed=1)
+    return model.predict(valid)
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("kind", ["multilabel", "multiclass"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_gpu_gives_what_the_cpu_gives(name: str, kind: Kind) -> None:
+    model = calm(name, kind, "gpu", precision="32")
+    p = fitted(model, kind)
+    assert {x.device.type for x in model.fitted_network.parameters()} == {"cuda"}
+    np.testing.assert_allclose(p, fitted(calm(name, kind, "cpu"), kind), atol=2e-3 if REAL else 1e-5)
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(("name", "settings"), [*((name, {}) for name in NETWORKS), *VARIANTS], ids=str)
+def test_so_does_every_branch(name: str, settings: dict[str, Any]) -> None:
+    """``auto`` means bf16 on a GPU that has it: near the CPU's 32 bit, and not the same."""
+    expected = fitted(calm(name, "binary", "cpu", **settings), "binary")
+    exact = fitted(calm(name, "binary", "gpu", precision="32", **settings), "binary")
+    np.testing.assert_allclose(exact, expected, atol=2e-3 if REAL else 1e-5)
+    half = fitted(calm(name, "binary", "gpu", **settings), "binary")
+    assert 1e-6 < np.abs(half - expected).mean() < 0.02
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_as_trained_for_real(name: str) -> None:
+    """With dropout, whose kernels are others on a GPU; the same seed gives the same figures."""
+    p = [fitted(small(name, "multilabel", accelerator="gpu", max_epochs=2), "multilabel") for _ in range(2)]
+    np.testing.assert_array_equal(*p)
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_a_gpu_keeps_a_cpu_reads(name: str, tmp_path: Path) -> None:
+    model = calm(name, "binary", "gpu")
+    p = fitted(model, "binary")
+    model.save(tmp_path)
+    restored = calm(name, "binary", "cpu")
+    restored.restore(tmp_path)
+    asked = records("binary", 40, seed=1)
+    np.testing.assert_allclose(restored.predict(asked), p, atol=1e-3 if REAL else 1e-5)
+    arrays = model.featurizer.transform(asked).arrays()
+    model.export(tmp_path)
+    scores = open_runner("onnx", tmp_path, threads=1, device="cpu").scores(arrays)
+    np.testing.assert_allclose(model.target.probabilities(scores), p, atol=1e-3 if REAL else 1e-5)
+    np.testing.assert_array_equal(model.predict(asked), p)  # it is where it was
+
+
+@pytest.mark.skipif(REAL, reason="about the pretend GPU")
+def test_a_gpu_without_bf16_trains_at_32_bit() -> None:
+    with pretend_gpu(bf16=False):
+        p = fitted(calm("lstm", "binary", "gpu"), "binary")
+    np.testing.assert_allclose(p, fitted(calm("lstm", "binary", "cpu"), "binary"), atol=1e-5)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_a_full_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity"
+        )
+
+    monkeypatch.setattr(Head, "forward", full)
+    message = r"^the GPU's memory is full \(Tried to allocate 2.00 GiB\) — lower batch_size, .*$"
+    with pytest.raises(MemoryError, match=message):
+        small("lstm", "binary", accelerator="gpu").fit(records("binary"), None, seed=1)
+
+
+def zeros_of_the_cpu(x: torch.Tensor) -> object:
+    return x + torch.zeros(x.shape[-1])
+
+
+def numbers_of_the_gpu(x: torch.Tensor) -> object:
+    return x.detach().numpy()
+
+
+def index_of_the_gpu(x: torch.Tensor) -> object:
+    return torch.arange(x.shape[0])[torch.zeros_like(x[:, 0]).long()]
+
+
+def weights_of_the_cpu(x: torch.Tensor) -> object:
+    return torch.nn.functional.linear(x, torch.ones(2, x.shape[-1]))
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize(
+    "fault",
+    [zeros_of_the_cpu, numbers_of_the_gpu, index_of_the_gpu, weights_of_the_cpu],
+    ids=lambda f: f.__name__,
+)
+@pytest.mark.parametrize("name", ["ssm", "lstm", "dssm"])
+def test_a_planted_fault_is_seen(name: str, fault: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    forward = Head.forward
+
+    def planted(self: Head, pooled: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+        fault(pooled)
+        return forward(self, pooled, wide)
+
+    monkeypatch.setattr(Head, "forward", planted)
+    with pytest.raises((RuntimeError, TypeError), match=r"same device|convert cuda|indices should be|numpy"):
+        small(name, "binary", accelerator="gpu").fit(records("binary"), None, seed=1)
