@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -113,6 +113,13 @@ class Settings(BaseModel):
     protocol: Annotated[Nested | Holdout | External, Field(discriminator="kind")]
 
 
+def check_once(key: str, names: Sequence[str]) -> None:
+    """ConfigError where one of the names stands twice: whoever wrote that meant something else."""
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise ConfigError(key, f"{name} is named twice", "name it once")
+
+
 def check(config: Mapping[str, Any]) -> Settings:
     """The checked blocks; ConfigError names the key, its value and what is allowed."""
     try:
@@ -125,6 +132,8 @@ def check(config: Mapping[str, Any]) -> Settings:
         got = first["input"]
         shown = "" if isinstance(got, Mapping) else f" (got {got!r})"
         raise ConfigError(".".join(path), first["msg"][0].lower() + first["msg"][1:] + shown) from None
+    for name in ("sets", "train_sets", "test_sets"):
+        check_once(f"data.{name}", getattr(settings.data, name))
     storage = settings.storage
     refuse_password("storage.artifacts", storage.artifacts, ADDRESSES["artifacts_url"])
     refuse_password("storage.checkpoints", storage.checkpoints or "", ADDRESSES["checkpoints_dir"])

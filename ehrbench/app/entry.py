@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ehrbench.app.checking import check_once
 from ehrbench.core.errors import ConfigError, EhrbenchError
 from ehrbench.infra.settings import Settings
 
@@ -77,7 +78,14 @@ def spell_out(arguments: list[str]) -> list[str]:
 
 
 def check_models(arguments: list[str]) -> None:
-    """ConfigError for a model without a YAML: Hydra would name it, but not those there are."""
+    """ConfigError for a model named twice, which Hydra would take as named once, and for one without a YAML.
+
+    Hydra would name the latter, too, but not those there are.
+    """
+    for argument in arguments:
+        if re.fullmatch(r"model=\[[\w, ]*\]", argument):
+            named = argument.removeprefix("model=[").removesuffix("]").split(",")
+            check_once("models", [name.strip() for name in named if name.strip()])
     known = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
     if any(argument.startswith(("--config-dir", "-cd")) for argument in arguments):
         return  # another folder may hold more

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from ehrbench import metrics
+from ehrbench.app.checking import check_once
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
 from ehrbench.core.errors import BundleError, ConfigError, DataError
@@ -147,7 +148,9 @@ def write_probabilities(path: Path, records: Records, p: FloatArray, bundle: Bun
 def _sets(value: Any) -> list[str]:
     if not isinstance(value, list) or not value:
         raise ConfigError("data.sets", f"{value!r} is not a list of sets", "for example data.sets=[b]")
-    return [str(name) for name in value]
+    names = [str(name) for name in value]
+    check_once("data.sets", names)
+    return names
 
 
 def _whole(config: Mapping[str, Any], key: str, low: int, high: int) -> int:

@@ -129,7 +129,7 @@ def _banner(wired: Wired) -> str:
         f"{len(records):,} records of sets {', '.join(wired.cohort.sets)}; trials a study: {budget}",
     ]
     if wired.cohort.skipped:
-        lines.append(f"[yellow]{len(wired.cohort.skipped)} rows were skipped[/]; summary.json counts them")
+        lines.append(f"[yellow]{len(wired.cohort.skipped)} rows were skipped[/]; skipped.csv will list them")
     if wired.cohort.label == "simulated":
         lines.append("[bold red]SIMULATED COHORT: no figure below says anything about patients[/]")
     return "\n".join(lines)
@@ -206,6 +206,8 @@ def _print(console: Console, wired: Wired, summary: Mapping[str, Any], folder: P
     shown = outputs.reported_metrics(wired)[:5]
     leaderboard(console, title, [(name, summary["models"][name]) for name, _ in order], shown)
     console.print(f"report    {folder / 'report.html'}\nsummary   {folder / 'summary.json'}")
+    if wired.cohort.skipped:
+        console.print(f"skipped   {folder / 'skipped.csv'}")
     console.print(f"serve     {command('ehrbench')} serve --bundle {folder / 'bundle'}")
     if wired.settings.tracker.kind == "mlflow":
         console.print(f"compare   {comparing(wired.settings.tracker.uri)}")

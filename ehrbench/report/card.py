@@ -80,11 +80,12 @@ def _use(manifest: Manifest) -> str:
 def _data(summary: Mapping[str, Any]) -> str:
     data = summary["data"]
     positives = "; ".join(f"{name} {share:.1%}" for name, share in data["positives"].items())
+    listed = " (skipped.csv)" * bool(data["skipped"])
     flow = "\n".join(f"- {step}: {count:,}" for step, count in data.get("flow", {}).items())
     return (
         f"## Data\n\nSets {', '.join(data['sets'])} ({summary['cohort']}): {data['n_records']:,} records, "
         f"{data['n_units']:,} units to predict. Share positive: {positives}. "
-        f"Rows skipped as unreadable: {data['skipped']:,}.\n\n{flow}"
+        f"Rows skipped as unreadable: {data['skipped']:,}{listed}.\n\n{flow}"
     ).rstrip()
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +127,10 @@ def test_an_address_with_a_password_ends_before_hydra_could_print_it(begin_with,
         (["models=[]"], "models: no model is named"),
         (["task=diabetes", "models=[lstm]"], "model.lstm.view: the task has no view 'sequence', only table"),
         (["protocol=holdout", "data.test_sets=[]"], "data.test_sets: the hold-out protocol needs"),
+        (["data.sets=[a,b,a]"], "data.sets: a is named twice — name it once"),
+        (["protocol=holdout", "data.test_sets=[b,b]"], "data.test_sets: b is named twice"),
+        (["protocol=holdout", "data.train_sets=[a,a]"], "data.train_sets: a is named twice"),
+        (["ensemble.combiners=[mean,mean]"], "ensemble.combiners: mean is named twice"),
         (["protocol=holdout", "data.test_sets=[a]"], "data.test_sets: set a is also a training set"),
     ],
 )
@@ -198,8 +204,30 @@ def test_a_model_that_does_not_exist_is_told_with_those_that_do():
     check_models(
         ["search.py", "model=[ssm, lightgbm]", "model.x.build.y=1", "--config-dir=more", "model=[mine]"]
     )
+    with pytest.raises(ConfigError, match=r"^models: ssm is named twice — name it once$"):
+        check_models(["search.py", "model=[ssm, lstm,ssm]", "--config-dir=more"])
     with pytest.raises(ConfigError, match=r"models: there is no model 'mine' — choose among .*lightgbm"):
         check_models(["search.py", "model=[ssm,mine]"])
+
+
+def test_skipped_rows_are_told_with_the_file_that_lists_them(data, tmp_path):
+    harmed = tmp_path / "data"
+    shutil.copytree(data / "physionet2012", harmed / "physionet2012")
+    raw, archive = tmp_path / "raw", harmed / "physionet2012" / "set-a.tar.gz"
+    with tarfile.open(archive) as packed:
+        packed.extractall(raw)
+    one = min(raw.rglob("*.txt"))
+    one.write_text(one.read_text() + "99:99,HR,80\n")
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(raw / "set-a", "set-a")
+    code, output = run("search.py", *SMALL, f"runs_dir={tmp_path}", "study_name=s", data=harmed)
+    assert code == 0, output
+    assert "1 rows were skipped; skipped.csv will list them" in output
+    listed = tmp_path / "s" / "skipped.csv"
+    assert f"skipped   {listed}" in output.replace("\n", "")
+    assert "99:99" in listed.read_text()
+    card = (tmp_path / "s" / "bundle" / "MODEL_CARD.md").read_text()
+    assert "Rows skipped as unreadable: 1 (skipped.csv)" in card
 
 
 def test_an_unknown_key_is_refused_by_hydra(data, tmp_path):

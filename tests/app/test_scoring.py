@@ -84,3 +84,8 @@ def test_one_patient_is_read_as_strictly_as_the_server_does(built, raw):
 def test_a_share_that_is_none_is_refused_before_the_bundle_is_opened(share, tmp_path):
     with pytest.raises(ConfigError, match=r"max_skipped: .* is not a share from 0 to 1"):
         predict(tmp_path / "nowhere", tmp_path, share)
+
+
+def test_a_set_named_twice_is_refused():
+    with pytest.raises(ConfigError, match=r"^data.sets: b is named twice — name it once$"):
+        scoring.evaluate_bundle({"data": {"sets": ["b", "b"]}})
