@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from ehrbench.core.errors import ConfigError
+from ehrbench.core.errors import ConfigError, check_once
 from ehrbench.infra.settings import ADDRESSES, refuse_password
 
 #: A set may be called 2015, which YAML reads as a number.
@@ -111,13 +111,6 @@ class Settings(BaseModel):
     storage: Storage
     tracker: Tracking
     protocol: Annotated[Nested | Holdout | External, Field(discriminator="kind")]
-
-
-def check_once(key: str, names: Sequence[str]) -> None:
-    """ConfigError where one of the names stands twice: whoever wrote that meant something else."""
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            raise ConfigError(key, f"{name} is named twice", "name it once")
 
 
 def check(config: Mapping[str, Any]) -> Settings:

@@ -15,8 +15,7 @@ from typing import Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ehrbench.app.checking import check_once
-from ehrbench.core.errors import ConfigError, EhrbenchError
+from ehrbench.core.errors import ConfigError, EhrbenchError, check_once
 from ehrbench.infra.settings import Settings
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

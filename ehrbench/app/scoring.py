@@ -11,10 +11,9 @@ import numpy as np
 from rich.console import Console
 
 from ehrbench import metrics
-from ehrbench.app.checking import check_once
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
-from ehrbench.core.errors import BundleError, ConfigError, DataError
+from ehrbench.core.errors import BundleError, ConfigError, DataError, check_once
 from ehrbench.core.records import Records
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import FloatArray

@@ -7,6 +7,8 @@ of ours, never a fault in the user's data or configuration.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class EhrbenchError(Exception):
     """Base of all errors that are the user's to mend."""
@@ -57,6 +59,13 @@ class ConfigError(EhrbenchError):
 
     def __reduce__(self) -> tuple[object, ...]:
         return ConfigError, (self.key, self.problem, self.remedy)
+
+
+def check_once(key: str, names: Sequence[str]) -> None:
+    """ConfigError where one of the names stands twice: whoever wrote that meant something else."""
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise ConfigError(key, f"{name} is named twice", "name it once")
 
 
 class FitError(EhrbenchError):

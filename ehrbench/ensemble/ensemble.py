@@ -21,7 +21,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ehrbench.core.errors import BundleError, ConfigError, FitError
+from ehrbench.core.errors import BundleError, ConfigError, FitError, check_once
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.ensemble._base import Calibrator, Combiner, Scores, unit_loss
@@ -165,8 +165,7 @@ def _check(key: str, names: Sequence[str], known: dict[str, Any]) -> None:
         raise ConfigError(key, "names no candidate", f"choose from {', '.join(known)}")
     if unknown := [n for n in names if n not in known]:
         raise ConfigError(key, f"there is no {unknown[0]!r}", f"choose from {', '.join(known)}")
-    if twice := [n for i, n in enumerate(names) if n in names[:i]]:
-        raise ConfigError(key, f"{twice[0]} is named twice", "name it once")
+    check_once(key, names)
 
 
 def _check_scores(scores: Scores, y: FloatArray, fold: IntArray) -> None:

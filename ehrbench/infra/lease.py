@@ -17,7 +17,6 @@ from ehrbench.core.ledger import Claim, Ledger
 
 logger = logging.getLogger(__name__)
 
-
 #: How long ``check`` waits for the answer of a ledger that has not answered for a whole lease.
 PATIENCE_S = 5.0
 
@@ -49,9 +48,7 @@ class LeaseKeeper:
         with self._changed:
             self._ended = True
             self._changed.notify_all()
-        self._thread.join(
-            timeout=1.0
-        )  # a thread that waits for a database that is away ends with the process
+        self._thread.join(timeout=1.0)  # one that waits for a database that is away ends with the process
 
     def check(self) -> None:
         """Raise LeaseLost if another worker has taken it over.

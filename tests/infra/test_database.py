@@ -279,9 +279,14 @@ class TestMySql:
             with database.engine.begin() as connection:
                 connection.execute(text("CREATE TABLE t (n INT)"))
                 connection.execute(text("CREATE TRIGGER one BEFORE UPDATE ON t FOR EACH ROW SET NEW.n = 1"))
-                assert connection.execute(text("SELECT @@tx_isolation")).scalar() == "READ-COMMITTED"
+                level = "SHOW VARIABLES WHERE Variable_name IN ('tx_isolation', 'transaction_isolation')"
+                assert {value for _, value in connection.execute(text(level))} == {"READ-COMMITTED"}
             database.engine.dispose()
-            server.execute("DELETE FROM mysql.global_priv", "FLUSH PRIVILEGES")
+            ((accounts,),) = server.execute(  # MariaDB's and MySQL's
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = 'mysql' "
+                "AND table_type = 'BASE TABLE' AND table_name IN ('global_priv', 'user')"
+            )
+            server.execute(f"DELETE FROM mysql.{accounts}", "FLUSH PRIVILEGES")
             self.refused(
                 server.settings("mlflow"), "no user may connect from this machine — CREATE USER ehrbench"
             )

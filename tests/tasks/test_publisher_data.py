@@ -62,7 +62,7 @@ def test_mortality_is_quick(data):
             records.rows(featurizer.key, featurizer.rows)
         times.append(time.process_time() - began)
     assert times[0] < 10
-    assert min(times[1:]) < 0.6
+    assert min(times[1:]) < 0.3
 
 
 def test_diabetes_counts(data):
