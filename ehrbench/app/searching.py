@@ -129,7 +129,7 @@ def _banner(wired: Wired) -> str:
         f"{len(records):,} records of sets {', '.join(wired.cohort.sets)}; trials a study: {budget}",
     ]
     if wired.cohort.skipped:
-        lines.append(f"[yellow]{len(wired.cohort.skipped)} rows were skipped[/]; skipped.csv will list them")
+        lines.append(f"[yellow]Rows skipped: {len(wired.cohort.skipped):,}[/]; skipped.csv will list them")
     if wired.cohort.label == "simulated":
         lines.append("[bold red]SIMULATED COHORT: no figure below says anything about patients[/]")
     return "\n".join(lines)

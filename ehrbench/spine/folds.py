@@ -280,7 +280,8 @@ def _apart(
 
 def _marks(duplicates: str, dropped: int, judging: str = "test") -> str:
     marks = ", duplicates allowed" * (duplicates == "allow")
-    return marks + f", {dropped} training records dropped that repeat {judging} records" * (dropped > 0)
+    records = "record dropped that repeats" if dropped == 1 else "records dropped that repeat"
+    return marks + f", {dropped} training {records} {judging} records" * (dropped > 0)
 
 
 def _positions(

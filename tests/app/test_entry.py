@@ -222,7 +222,7 @@ def test_skipped_rows_are_told_with_the_file_that_lists_them(data, tmp_path):
         packed.add(raw / "set-a", "set-a")
     code, output = run("search.py", *SMALL, f"runs_dir={tmp_path}", "study_name=s", data=harmed)
     assert code == 0, output
-    assert "1 rows were skipped; skipped.csv will list them" in output
+    assert "Rows skipped: 1; skipped.csv will list them" in output
     listed = tmp_path / "s" / "skipped.csv"
     assert f"skipped   {listed}" in output.replace("\n", "")
     assert "99:99" in listed.read_text()

@@ -112,7 +112,7 @@ def test_holdout_drops_refuses_or_allows_identical_content_on_both_sides():
         folds.holdout(records, *sides, 3, 0, "a -> b", "refuse")
     split = folds.holdout(records, *sides, 3, 0, "a -> b")
     assert set(split.outer[0].train) == set(range(1, 50))
-    assert "1 training records dropped" in split.label
+    assert "1 training record dropped that repeats test records" in split.label
     allowed = folds.holdout(records, *sides, 3, 0, "a -> b", "allow")
     assert set(allowed.outer[0].train) == set(range(50))
     assert "duplicates allowed" in allowed.label
