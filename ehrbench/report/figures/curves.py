@@ -49,9 +49,9 @@ def precision_recall(
         "Recall (sensitivity)", "Precision (positive predictive value)"
     )
     plot.line([0, 1], [share, share], "reference")
-    plot.text(0.99, share - 0.035, f"prevalence {share:.1%}", "note", anchor="end")
     _draw(plot, drawn, colours)
-    caption = "Mean of the folds' curves at each recall. " + _left_out(drawn) + _bands(unusable)
+    reference = f"Thin dashed line: the prevalence, {number(100 * share, 3)}\u00a0%. "  # no room beside it
+    caption = "Mean of the folds' curves at each recall. " + reference + _left_out(drawn) + _bands(unusable)
     return Figure(f"pr-{key}", title, caption, plot.svg(), models=_legend(drawn, colours))
 
 
