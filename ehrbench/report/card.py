@@ -14,7 +14,7 @@ from ehrbench import metrics
 from ehrbench.core.bundle import Manifest, check_checksums, write_checksums
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.report.rendering import interval, write_page
-from ehrbench.report.run import ENSEMBLE, read_run
+from ehrbench.report.run import read_run
 from ehrbench.report.subgroups import MINIMUM, MINIMUM_EACH, Subgroup, by_subgroup
 
 CARD = "MODEL_CARD.md"
@@ -50,7 +50,7 @@ def model_card(summary: Mapping[str, Any], manifest: Manifest, subgroups: Sequen
         _use(manifest),
         _data(summary),
         _protocol(summary, manifest),
-        _performance(summary, manifest.threshold_rule),
+        _performance(summary, manifest),
         _by_subgroup(summary, subgroups),
         _thresholds(manifest),
         _limits(summary, manifest),
@@ -101,14 +101,13 @@ def _protocol(summary: Mapping[str, Any], manifest: Manifest) -> str:
     )
 
 
-def _performance(summary: Mapping[str, Any], rule: str) -> str:
-    name = ENSEMBLE if ENSEMBLE in summary["models"] else next(iter(summary["models"]))
+def _performance(summary: Mapping[str, Any], manifest: Manifest) -> str:
     rows = [
         "| Metric | Mean over outer folds | 95 %, these fitted models | 95 %, the procedure |",
         "|---|---|---|---|",
     ]
     called = False
-    for metric, result in summary["models"][name].items():
+    for metric, result in manifest.metrics.items():
         title = metric
         if metric in metrics.names():
             title = metrics.load(metric).title + " ‡" * metrics.load(metric).needs_threshold
@@ -119,10 +118,27 @@ def _performance(summary: Mapping[str, Any], rule: str) -> str:
         procedure = result.get("interval_procedure")
         ends = [interval(result.get("interval")), interval(procedure) if procedure else "one test fold"]
         rows.append(f"| {title} | {result['mean']:.4f} | {_cell(ends[0])} | {_cell(ends[1])} |")
+    rule = manifest.threshold_rule
     note = (
         f"\n\n‡ at each outer fold's threshold, chosen on its inner out-of-fold predictions (rule `{rule}`)."
     )
-    return f"## Performance\n\nOf the {name}.\n\n" + "\n".join(rows) + note * called
+    return f"## Performance\n\n{_served(summary)}\n\n" + "\n".join(rows) + note * called
+
+
+def _served(summary: Mapping[str, Any]) -> str:
+    """What the ensemble is, in the procedure that became the bundle."""
+    folds = {fold["name"]: fold for fold in summary["folds"]}
+    chosen = folds.get("all", summary["folds"][0])["chosen"]["ensemble"]
+    state, calibrator = chosen["state"], chosen["calibrator"]
+    models = ", ".join(state["models"])
+    if len(state["models"]) == 1:
+        what = f"{models} alone"
+    elif "best" in state:
+        what = f"{state['best']} alone, the best of {models}"
+    else:
+        what = f"{chosen['combiner'].replace('_', ' ')} of {models}"
+    how = "not recalibrated" if calibrator == "identity" else f"calibrated by {calibrator}"
+    return f"Of the ensemble. The bundle serves this one: {what}; {how}."
 
 
 def _by_subgroup(summary: Mapping[str, Any], groups: Sequence[Subgroup]) -> str:

@@ -228,6 +228,9 @@ def test_skipped_rows_are_told_with_the_file_that_lists_them(data, tmp_path):
     assert "99:99" in listed.read_text()
     card = (tmp_path / "s" / "bundle" / "MODEL_CARD.md").read_text()
     assert "Rows skipped as unreadable: 1 (skipped.csv)" in card
+    calibrator = json.loads((tmp_path / "s" / "bundle" / "ensemble.json").read_text())["calibrator"]["name"]
+    how = "not recalibrated" if calibrator == "identity" else f"calibrated by {calibrator}"
+    assert f"The bundle serves this one: logistic alone; {how}." in card
 
 
 def test_an_unknown_key_is_refused_by_hydra(data, tmp_path):

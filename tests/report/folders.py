@@ -71,6 +71,7 @@ def write_run(folder: Path, sketch: Sketch = Sketch()) -> Path:
         models={m: [f"members/{m}/0"] for m in sketch.models}, thresholds=[0.3] * target.n_classes,
         threshold_rule="f1", cohort=sketch.cohort, data_digest=summary["data"]["digest"], data_sets=["a"],
         protocol=summary["protocol"], salt="s", git_commit="c" * 40, created=summary["created"], seed=0,
+        metrics=summary["models"].get("ensemble", {}),
     )  # fmt: skip
     (folder / "bundle").mkdir(exist_ok=True)
     (folder / "bundle" / "manifest.json").write_text(manifest.to_json())
@@ -201,7 +202,8 @@ def _summary(sketch, target, record, fold, y, p) -> dict:
             "chosen": {
                 "models": {m: {"ticket": 1, "params": {"learning_rate": 0.01}, f"inner_{sketch.metric}": 0.85,
                                "inner_by_fold": [0.85], "best_steps": [3]} for m in sketch.models},
-                "ensemble": {"combiner": "linear_stack", "calibrator": "platt", "state": {}},
+                "ensemble": {"combiner": "linear_stack", "calibrator": "platt",
+                             "state": {"models": list(sketch.models)}},
                 "thresholds": {m: threshold.tolist() for m in p},
             },
         }

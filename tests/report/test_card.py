@@ -1,6 +1,7 @@
 """The card says what the summary says, and a bundle stays checkable when it gets one."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -37,11 +38,40 @@ def test_simulated_is_said_first(binary):
 
 
 def test_undefined_metrics_and_no_subgroups_in_words(binary):
-    summary = json.loads(json.dumps(binary.summary))
-    summary["models"]["ensemble"]["auroc"] = {"undefined": "auroc: a | b"}
-    text = model_card(summary, binary.manifest)
+    manifest = replace(binary.manifest, metrics={"auroc": {"undefined": "auroc: a | b"}})
+    text = model_card(binary.summary, manifest)
     assert "undefined: auroc: a \\| b" in text
     assert "names no subgroups" in text
+
+
+@pytest.mark.parametrize(
+    ("state", "combiner", "calibrator", "said"),
+    [
+        ({"models": ["lstm"]}, "mean", "identity", "lstm alone; not recalibrated."),
+        (
+            {"models": ["ssm", "lstm"]},
+            "linear_stack",
+            "platt",
+            "linear stack of ssm, lstm; calibrated by platt.",
+        ),
+        (
+            {"models": ["ssm", "lstm"], "best": "lstm"},
+            "best_member",
+            "isotonic",
+            "lstm alone, the best of ssm, lstm; calibrated by isotonic.",
+        ),
+    ],
+)
+def test_the_card_speaks_of_what_the_bundle_serves(binary, state, combiner, calibrator, said):
+    """Of the fold over all records, which became the bundle; the judged folds may have chosen otherwise."""
+    summary = json.loads(json.dumps(binary.summary))
+    assert summary["folds"][-1]["name"] == "all"
+    chosen = {"combiner": combiner, "calibrator": calibrator, "state": state}
+    summary["folds"][-1]["chosen"]["ensemble"] = chosen
+    served = binary.summary["models"]["lstm"]
+    text = model_card(summary, replace(binary.manifest, metrics=served))
+    assert f"The bundle serves this one: {said}\n" in text
+    assert f"| AUROC | {served['auroc']['mean']:.4f} |" in text
 
 
 def test_the_bundle_stays_checkable(folder):
