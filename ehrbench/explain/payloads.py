@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from ehrbench.core.records import Payload, Records
-from ehrbench.core.types import BoolArray, IntArray
+from ehrbench.core.types import BoolArray, FloatArray, IntArray
 from ehrbench.features.events import Events, event_order
 from ehrbench.features.rows import Rows
 
@@ -26,16 +26,27 @@ def parameters(payload: Payload) -> tuple[str, ...]:
     return ()
 
 
-def exchanged(records: Records, parameter: str, donors: IntArray) -> Records:
-    """The records, unlabelled, with everything of one parameter taken from the records at ``donors`` (N,)."""
+def exchanged(records: Records, parameter: str, donors: IntArray) -> tuple[IntArray, Records]:
+    """Everything of one parameter taken from the records at ``donors`` (N,): who changes by it, unlabelled.
+
+    A record stays as it was, and is left out, where neither it nor its donor has the parameter, or both have
+    the same cell. Returns the positions of the others, ascending, and these records.
+    """
     payload = records.payload
     match payload:
         case Events():
-            return _with(records, _exchanged_events(payload, parameter, donors))
+            index = np.flatnonzero(_differs(payload, parameter, donors))
+            return index, _with(
+                records.take(index), _exchanged_events(payload, parameter, index, donors[index])
+            )
         case Rows():
             column = np.array(payload.names) == parameter
-            values = np.where(column, payload.values[donors], payload.values)
-            return _with(records, replace(payload, values=values))
+            cells, given = payload.values[:, column], payload.values[donors][:, column]
+            index = np.flatnonzero(~_same(cells, given).all(axis=1))
+            kept = payload.take(index)
+            values = kept.values.copy()
+            values[:, column] = given[index]
+            return index, _with(records.take(index), replace(kept, values=values))
     raise TypeError(f"{type(payload).__name__} has no parameters")
 
 
@@ -75,26 +86,43 @@ def _kept(events: Events, keep: BoolArray) -> Events:
     )
 
 
-def _exchanged_events(events: Events, parameter: str, donors: IntArray) -> Events:
-    descriptors = events.descriptors.copy()
+def _same(one: FloatArray, two: FloatArray) -> BoolArray:
+    """Equal, or both unknown."""
+    return np.equal(one, two) | (np.isnan(one) & np.isnan(two))
+
+
+def _differs(events: Events, parameter: str, donors: IntArray) -> BoolArray:
+    """(N,): has the parameter's series, or its donor has; or their descriptors differ."""
+    differs = np.zeros(len(events), dtype=bool)
+    if parameter in events.parameters:
+        code = events.parameters.index(parameter)
+        differs[np.repeat(np.arange(len(events)), events.n_events)[events.parameter == code]] = True
+        differs |= differs[donors]
+    if parameter in events.descriptor_names:
+        described = events.descriptors[:, events.descriptor_names.index(parameter)]
+        differs |= ~_same(described, described[donors])
+    return differs
+
+
+def _exchanged_events(events: Events, parameter: str, index: IntArray, donors: IntArray) -> Events:
+    """The patients at ``index`` with one parameter of those at ``donors``, one each."""
+    kept, given = events.take(index), events.take(donors)
     if parameter in events.descriptor_names:
         place = events.descriptor_names.index(parameter)
-        descriptors[:, place] = events.descriptors[donors, place]
+        kept.descriptors[:, place] = given.descriptors[:, place]
     if parameter not in events.parameters:
-        return replace(events, descriptors=descriptors, store=None)
-    code, given = events.parameters.index(parameter), events.take(donors)
-    parts = _kept(events, events.parameter != code), _kept(given, given.parameter == code)
+        return kept
+    code = events.parameters.index(parameter)
+    parts = _kept(kept, kept.parameter != code), _kept(given, given.parameter == code)
     owner = np.concatenate([np.repeat(np.arange(len(part)), part.n_events) for part in parts])
     minute, codes, value = (
         np.concatenate([getattr(part, name) for part in parts]) for name in ("minute", "parameter", "value")
     )
     order = event_order(owner, codes, minute)
     return replace(
-        events,
-        starts=np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(events)))]),
+        kept,
+        starts=np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(kept)))]),
         minute=minute[order],
         parameter=codes[order],
         value=value[order],
-        descriptors=descriptors,
-        store=None,
     )

@@ -37,11 +37,11 @@ def test_until_the_last_hour_is_everything():
 
 @pytest.mark.parametrize("parameter", ["HR", "Age", "Weight", "Never"])
 def test_one_parameter_of_events_is_exchanged_and_no_other(parameter):
-    events, donors = random_events(25, 2), np.random.default_rng(0).permutation(25)
-    found = exchanged(records_of(events), parameter, donors).payload
-    back = exchanged(records_of(found), parameter, np.argsort(donors)).payload
-    assert (back.digests() == events.digests()).all()
-    given = events.take(donors)
+    whole, donors = random_events(25, 2), np.random.default_rng(0).permutation(25)
+    index, records = exchanged(records_of(whole), parameter, donors)
+    found, events, given = records.payload, whole.take(index), whole.take(donors[index])
+    assert (records.ids == records_of(whole).ids[index]).all()
+    assert (found.digests() != events.digests()).any() or parameter == "Never"
     for name in PARAMETERS:
         source = given if name == parameter else events
         of = [
@@ -56,12 +56,31 @@ def test_one_parameter_of_events_is_exchanged_and_no_other(parameter):
         np.testing.assert_array_equal(found.descriptors[:, place], source.descriptors[:, place])
 
 
+@pytest.mark.parametrize("parameter", ["HR", "Age", "Weight", "Never"])
+def test_records_that_an_exchange_leaves_as_they_are_are_left_out(parameter):
+    events, donors = random_events(200, 3), np.random.default_rng(0).permutation(200)
+    given = events.take(donors)
+    index, records = exchanged(records_of(events), parameter, donors)
+    assert len(records) == len(index) == len(np.unique(index))
+    assert (len(index) == 0) == (parameter == "Never")
+    for i in np.setdiff1d(np.arange(200), index):
+        for part in (events, given):
+            of = part.parameter[part.starts[i] : part.starts[i + 1]]
+            assert parameter not in np.array(PARAMETERS)[of]
+        if parameter in DESCRIPTORS:
+            place = DESCRIPTORS.index(parameter)
+            np.testing.assert_array_equal(events.descriptors[i, place], given.descriptors[i, place])
+
+
 def test_one_column_of_rows_is_exchanged_and_no_other():
     rows, donors = random_rows(20, 0), np.random.default_rng(0).permutation(20)
-    found = exchanged(records_of(rows), "Income", donors).payload
+    index, found = exchanged(records_of(rows), "Income", donors)
     expected = rows.values.copy()
     expected[:, 1] = rows.values[donors, 1]
-    np.testing.assert_array_equal(found.values, expected)
+    np.testing.assert_array_equal(found.payload.values, expected[index])
+    left = np.setdiff1d(np.arange(20), index)
+    np.testing.assert_array_equal(rows.values[left], expected[left])
+    assert 0 < len(index) < 20
     assert n_hours(rows) == 0
 
 
