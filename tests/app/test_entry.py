@@ -140,6 +140,22 @@ def test_a_wrong_value_ends_in_one_line_that_names_its_key(arguments, message, d
     assert len(error.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ([], "event1"),
+        (["+experiment=quickstart"], "event1"),
+        (["task=diabetes"], "f1"),
+        (["threshold=youden"], "youden"),
+        (["threshold=f1"], "f1"),
+        (["task=diabetes", "threshold=event1"], "event1"),
+    ],
+)
+def test_a_task_may_name_its_threshold_and_the_command_line_has_the_last_word(arguments, rule):
+    with initialize_config_dir(str(ROOT / "conf")):
+        assert compose("config", spell_out(arguments)).threshold.rule == rule
+
+
 def refused(runs_dir: Path, data: Path, capsys, *arguments: str) -> str:
     """What the entry point's guard prints for a run that it refuses with exit code 2."""
     with initialize_config_dir(str(ROOT / "conf")):
