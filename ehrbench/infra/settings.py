@@ -135,6 +135,6 @@ def refuse_password(key: str, address: str, place: str) -> None:
 
 
 def _port(name: str, text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 65536:
+    if not (text.isascii() and text.isdecimal()) or not 0 < int(text) < 65536:
         raise ConfigError(name, f"{text!r} is not a port", "give a number from 1 to 65535")
     return int(text)

@@ -99,10 +99,14 @@ class LightGBMRunner:
 
         del device  # trees are walked on the CPU everywhere
         single = directory / "model.txt"
-        numbered = sorted(directory.glob("model.*.txt"), key=lambda path: int(path.name.split(".")[1]))
-        if not single.is_file() and not numbered:
-            raise BundleError(f"{single}: missing — copy the bundle again, whole")
-        self._boosters = [Trees(path, threads) for path in ([single] if single.is_file() else numbered)]
+        files = [single]
+        if not single.is_file():
+            n_labels = max(1, len(list(directory.glob("model.*.txt"))))
+            files = [directory / f"model.{label}.txt" for label in range(n_labels)]
+        for path in files:
+            if not path.is_file():
+                raise BundleError(f"{path}: missing — copy the bundle again, whole")
+        self._boosters = [Trees(path, threads) for path in files]
 
     def scores(self, arrays: Mapping[str, np.ndarray]) -> FloatArray:
         return np.concatenate([booster.scores(arrays["values"]) for booster in self._boosters], axis=1)

@@ -18,6 +18,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from ehrbench.core.task import RawInput
 from ehrbench.serve.problems import BODY, Problem
 from ehrbench.serve.settings import ServeSettings
+from ehrbench.tasks.numbers import of_text
 
 _PATIENCE = 8
 _HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # of surrogates; the other half may be missing
@@ -67,8 +68,8 @@ async def _read_body(request: Request, most: int) -> bytes:
     read to its end and thrown away, up to ``_PATIENCE`` times ``most``.
     """
     too_large = Problem(413, f"the body is larger than {most} bytes", remedy="post fewer records at once")
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > _PATIENCE * most:
+    declared = of_text(request.headers.get("content-length", ""))
+    if declared is not None and declared > _PATIENCE * most:
         raise too_large
     body, n_bytes = bytearray(), 0
     async for chunk in request.stream():
@@ -149,6 +150,6 @@ def _no_constant(name: str) -> None:
 
 
 def _finite(text: str) -> float:
-    if (number := float(text)) in (float("inf"), float("-inf")):
+    if (number := of_text(text)) is None:
         raise ValueError(f"{text[:40]} is too large a number")
     return number

@@ -7,7 +7,6 @@ range is another column or another survey, never a rare patient.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,7 @@ import pyarrow.csv as pc
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import FloatArray, IntArray
-from ehrbench.tasks.json_values import finite, shown
+from ehrbench.tasks.numbers import of_json, of_text, shown
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,6 @@ ANSWERS: tuple[Answer, ...] = (
     Answer("Income", 1, 8, "1 below $10,000 to 8 $75,000 and over, a year"),
 )
 NAMES = tuple(answer.name for answer in ANSWERS)
-#: Python's float takes more: 3_4, and the digits of other scripts.
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 _REMEDY = "columns and codes: docs/tasks/diabetes.md, or GET /model of a server"
 
 
@@ -112,7 +109,7 @@ def read_json(name: str, body: Mapping[str, Any]) -> FloatArray:
         if answer.name not in body:
             raise DataError("is missing", record=name, field=answer.name, remedy=_REMEDY)
         raw = body[answer.name]
-        if (number := finite(raw)) is None:
+        if (number := of_json(raw)) is None:
             raise DataError(f"{shown(raw)} is not a number", record=name, field=answer.name, remedy=_REMEDY)
         if not answer.low <= number <= answer.high or number != int(number):
             raise DataError(_out_of_range(answer, number), record=name, field=answer.name, remedy=_REMEDY)
@@ -174,8 +171,8 @@ def _row(line: str, columns: list[str], names: list[str], out: FloatArray) -> tu
     found = dict(zip(columns, cells, strict=True))
     for j, name in enumerate(names):
         cell = found[name].strip()
-        if not _NUMBER.fullmatch(cell) or not np.isfinite(number := float(cell)):
-            return name, f"{cell!r} is not a number"
+        if (number := of_text(cell)) is None:
+            return name, f"{shown(cell)} is not a number"
         out[j] = number
     return None
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.errors import DataError
 from ehrbench.core.progress import Progress, Step
+from ehrbench.tasks.numbers import of_text
 
 _CHUNK = 1 << 18
 _TIMEOUT_S = 30
@@ -162,8 +163,8 @@ def _continue(url: str, part: Path, note: Callable[[str], None]) -> bool:
     with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as answer:
         resumed = getattr(answer, "status", None) == 206
         have = have if resumed else 0
-        length = answer.headers.get("Content-Length")
-        total = have + int(length) if length else None
+        length = of_text(answer.headers.get("Content-Length", ""))
+        total = None if length is None else have + int(length)
         with part.open("ab" if resumed else "wb") as out:
             while chunk := answer.read(_CHUNK):
                 out.write(chunk)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ehrbench.core.errors import DataError
+from ehrbench.tasks.numbers import of_text, shown
 
 COLUMNS = ("RecordID", "SAPS-I", "SOFA", "Length_of_stay", "Survival", "In-hospital_death")
 
@@ -58,7 +59,7 @@ def read_outcomes(path: Path, remedy: str) -> dict[str, Outcome]:
         except ValueError as error:
             column = str(error)
             raise DataError(
-                f"{given[column]!r} is no number of days",
+                f"{shown(given[column])} is no number of days",
                 file=path,
                 record=record,
                 field=column,
@@ -70,8 +71,8 @@ def read_outcomes(path: Path, remedy: str) -> dict[str, Outcome]:
 
 def _days(given: dict[str, str], column: str, negative: float) -> float:
     """Days, or what a negative number stands for (-1 everywhere, -23 once); ValueError naming the column."""
-    try:
-        days = float(given.get(column, "nan"))
-    except ValueError:
-        raise ValueError(column) from None
+    if column not in given:
+        return math.nan
+    if (days := of_text(given[column])) is None:
+        raise ValueError(column)
     return negative if days < 0 else days

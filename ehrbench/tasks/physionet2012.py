@@ -22,6 +22,7 @@ from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
 from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES
+from ehrbench.tasks.numbers import of_text
 
 HEADER = b"Time,Parameter,Value"
 LAST_MINUTE = 48 * 60
@@ -39,7 +40,6 @@ _ALLOWED = {
 }
 TIME = re.compile(rb"(\d{2,3}):([0-5]\d)")
 _ID = re.compile(rb"^[^,\n]*, *RecordID *, *(\d+)", re.MULTILINE)
-_NUMBER = re.compile(rb"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _SENTINEL = b"?,?,?"
 _LONGEST_LINE = 1000
 EMPTY_NAME = "empty parameter name"
@@ -225,9 +225,8 @@ def _name(text: bytes) -> tuple[float, str]:
 
 
 def _number(text: bytes) -> tuple[float, str]:
-    if not _NUMBER.fullmatch(text) or not np.isfinite(number := float(text)):
-        return np.nan, f"{_show(text)} is not a number"
-    return number, ""
+    number = of_text(text.decode("utf-8", "replace"))
+    return (np.nan, f"{_show(text)} is not a number") if number is None else (number, "")
 
 
 def _show(text: bytes) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES
-from ehrbench.tasks.json_values import finite, shown
+from ehrbench.tasks.numbers import of_json, shown
 from ehrbench.tasks.physionet2012 import CODE, DESCRIPTOR_NAMES, LAST_MINUTE, SERIES_NAMES, TIME, problem_of
 
 
@@ -128,7 +128,7 @@ def _event(place: str, event: Any) -> tuple[int, int, float]:
 
 
 def _number(place: str, raw: Any) -> float:
-    if (number := finite(raw)) is None:
+    if (number := of_json(raw)) is None:
         raise _Fault(place, f"{shown(raw)} is not a number", "give a JSON number")
     return number
 

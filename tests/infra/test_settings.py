@@ -27,7 +27,7 @@ def test_no_file(tmp_path: Path) -> None:
     assert Settings.read(tmp_path / "none", {}).optuna_port == 3306
 
 
-@pytest.mark.parametrize("port", ["x", "0", "70000", "-1"])
+@pytest.mark.parametrize("port", ["x", "0", "70000", "-1", "3_306", "３３０６"])
 def test_port(port: str) -> None:
     with pytest.raises(ConfigError, match="OPTUNA_PORT"):
         Settings.read(None, {"OPTUNA_PORT": port})

@@ -57,6 +57,13 @@ def test_trees_of_several_labels_keep_their_order_beyond_ten(tmp_path: Path, val
     np.testing.assert_array_equal(scores, expected)
 
 
+def test_a_label_without_its_trees_is_named(tmp_path: Path, values: np.ndarray) -> None:
+    train(tmp_path / "model.0.txt", values, values[:, 0] > 0, objective="binary")
+    (tmp_path / "model.0.txt").rename(tmp_path / "model.one.txt")
+    with pytest.raises(BundleError, match=r"model\.0\.txt: missing"):
+        open_runner("lightgbm", tmp_path, threads=1, device="cpu")
+
+
 def test_trees_refuse_a_view_of_another_width(tmp_path: Path, values: np.ndarray) -> None:
     train(tmp_path / "model.txt", values, values[:, 0] > 0, objective="binary")
     trees = Trees(tmp_path / "model.txt", threads=1)

@@ -21,12 +21,13 @@ GOOD = Remote("body.bin", hashlib.sha256(BODY).hexdigest())
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``files``; ``break_after`` bytes the first answers stop short; ``ranges`` as told."""
+    """Serves ``files``; ``break_after`` bytes the first answers stop short; the others as told."""
 
     files: dict[str, bytes]
     break_after: int | None = None
     breaks: int = 1
     ranges: bool = True
+    length: str | None = None  # instead of the number of bytes
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -53,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(416)
             return
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body) - start))
+        self.send_header("Content-Length", self.server.length or str(len(body) - start))
         self.end_headers()
         rest = body[start:]
         if self.server.break_after is not None and self.server.breaks > 0:
@@ -121,6 +122,13 @@ def test_the_next_run_goes_on_from_the_part(server, tmp_path):
 
 def test_a_server_without_ranges_begins_again(server, tmp_path):
     server.files["body.bin"], server.ranges, server.break_after = BODY, False, 5000
+    get(server, tmp_path, GOOD)
+    assert (tmp_path / "body.bin").read_bytes() == BODY
+
+
+@pytest.mark.parametrize("length", ["soon", "-1"])
+def test_a_length_that_is_no_number_of_bytes_is_not_believed(server, tmp_path, length):
+    server.files["body.bin"], server.length = BODY, length
     get(server, tmp_path, GOOD)
     assert (tmp_path / "body.bin").read_bytes() == BODY
 

@@ -140,6 +140,18 @@ def harm_outcome_days(folder):
     (folder / "Outcomes-a.txt").write_text(OUTCOMES + "11,6,1,5,soon,0\n")
 
 
+def harm_outcome_underscore(folder):
+    (folder / "Outcomes-a.txt").write_text(OUTCOMES + "11,6,1,1_0,-1,0\n")
+
+
+def harm_outcome_infinity(folder):
+    (folder / "Outcomes-a.txt").write_text(OUTCOMES + "11,6,1,5,inf,0\n")
+
+
+def harm_outcome_nan(folder):
+    (folder / "Outcomes-a.txt").write_text(OUTCOMES + "11,6,1,nan,-1,0\n")
+
+
 def harm_outcome_width(folder):
     (folder / "Outcomes-a.txt").write_text(OUTCOMES + "11,6,1\n")
 
@@ -171,6 +183,9 @@ def harm_a_record(folder):
         (harm_outcome_columns, "In-hospital_death", "has no column"),
         (harm_outcome_value, "record 11", "'yes' is not 0 or 1"),
         (harm_outcome_days, "Survival", "'soon' is no number of days"),
+        (harm_outcome_underscore, "record 11, field Length_of_stay", "'1_0' is no number of days"),
+        (harm_outcome_infinity, "record 11, field Survival", "'inf' is no number of days"),
+        (harm_outcome_nan, "record 11, field Length_of_stay", "'nan' is no number of days"),
         (harm_outcome_width, "Outcomes-a.txt", "line 2 has 3 columns, not 6"),
         (harm_same_record_twice, "file set-a.tar.gz, set-b.tar.gz, record 11", "stands twice"),
         (

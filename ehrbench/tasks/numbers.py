@@ -1,0 +1,43 @@
+"""Numbers as publishers' files, posted records and headers write them: one strict reader for each form.
+
+Python's ``float`` takes more than any of them means: 1_0 for 10, nan and inf, the digits of other scripts.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+#: A digit is matched in one way only: text as long as a request may be is refused in linear time.
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
+_LONGEST = 40
+
+
+def of_text(text: str) -> float | None:
+    """The finite decimal number a text is, or None for any other text.
+
+    >>> of_text("-1.5e2"), of_text("1_0"), of_text("nan"), of_text("1e999"), of_text("")
+    (-150.0, None, None, None, None)
+    """
+    if not _NUMBER.fullmatch(text):
+        return None
+    number = float(text)
+    return number if math.isfinite(number) else None
+
+
+def of_json(value: Any) -> float | None:
+    """The number, or None for anything else: true and false, text, NaN, whole numbers beyond float64."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:  # JSON's whole numbers have no end
+        return None
+    return number if math.isfinite(number) else None
+
+
+def shown(value: Any) -> str:
+    """The value as Python writes it, cut short."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
