@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import Counter
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -18,7 +19,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from ehrbench.core.task import RawInput
 from ehrbench.serve.problems import BODY, Problem
 from ehrbench.serve.settings import ServeSettings
-from ehrbench.tasks.numbers import of_text
+from ehrbench.tasks.numbers import of_text, shown
 
 _PATIENCE = 8
 _HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # of surrogates; the other half may be missing
@@ -140,8 +141,8 @@ async def _form_inputs(request: Request, body: bytes) -> list[RawInput]:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} stands there twice")
+        counts = Counter(key for key, _ in pairs)
+        raise ValueError(f"key {shown(next(key for key, n in counts.items() if n > 1))} stands there twice")
     return content
 
 

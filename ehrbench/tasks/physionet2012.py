@@ -119,6 +119,7 @@ class _Faults:
     def __init__(self, names: Sequence[str], bodies: Sequence[bytes], start: IntArray, strict: bool) -> None:
         self._names, self._bodies, self._start, self._strict = names, bodies, start, strict
         self._found: list[tuple[int, Skipped]] = []
+        self._who: dict[int, str] = {}  # looked for once, as an input may have a fault in every line
 
     def add(self, line: int, field: str, problem: str, remedy: str = _FORMAT) -> None:
         record = int(np.searchsorted(self._start, line, side="right")) - 1
@@ -126,8 +127,10 @@ class _Faults:
 
     def add_to(self, record: int, line: int, field: str, problem: str, remedy: str) -> None:
         name, place = self._names[record], f"{field} in line {line}" if field != "line" else f"line {line}"
-        named = _ID.search(self._bodies[record])
-        who = named[1].decode() if named else name.rsplit("/", 1)[-1].removesuffix(".txt")
+        if record not in self._who:
+            named = _ID.search(self._bodies[record])
+            self._who[record] = named[1].decode() if named else name.rsplit("/", 1)[-1].removesuffix(".txt")
+        who = self._who[record]
         if self._strict and problem != EMPTY_NAME:
             raise DataError(problem, file=name, record=who, field=place, remedy=remedy)
         self._found.append((int(self._start[record]) + line, Skipped(name, who, place, problem)))

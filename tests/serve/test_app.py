@@ -177,6 +177,16 @@ BAD: dict[str, tuple[dict[str, Any], int, dict[str, str]]] = {
 }
 
 
+def test_a_key_twice_among_very_many_is_found_at_once(any_bundles: dict[str, Path]) -> None:
+    """Each key counted among all the others would hold the server for minutes."""
+    keys = ",".join(f'"{k}":0' for k in range(100_000))
+    with running(any_bundles["binary"]) as client:
+        begun = time.perf_counter()
+        answer = client.post("/predict", content=f'{{{keys},"z":0,"z":0}}'.encode(), headers=JSON)
+        assert time.perf_counter() - begun < 10
+    assert "'z' stands there twice" in answer.json()["error"]["problem"]
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_bad_input_is_told_where_it_is_wrong(client: httpx.Client, case: str) -> None:
     request, status, expected = BAD[case]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -260,3 +261,11 @@ def test_the_example_and_the_schema_are_accepted():
     assert text.records.payload.n_events[0] > 50
     assert text.skipped == ()
     assert set(schema["properties"]["descriptors"]["properties"]) == set(DESCRIPTOR_NAMES)
+
+
+def test_faults_in_every_line_are_listed_at_once():
+    """Looking for the RecordID again at each fault would read the whole record as often as it has lines."""
+    begun = time.perf_counter()
+    with pytest.raises(DataError, match="has no RecordID"):
+        TASK.parse([RawInput("posted", b"Time,Parameter,Value\n" + b"00:01,,1\n" * 20_000)], strict=True)
+    assert time.perf_counter() - begun < 10
