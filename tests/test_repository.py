@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -186,6 +187,40 @@ def test_links_in_the_documentation_lead_somewhere() -> None:
             if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists():
                 dead.append(f"{page.relative_to(ROOT)}: {target}")
     assert dead == []
+
+
+def test_figures_shown_are_those_recorded() -> None:
+    """Of the README and of the tables beside the recorded runs: AUROC, AUPRC, and what stands after them."""
+    results = ROOT / "experiments" / "results"
+    recorded = {path.parent.name: json.loads(path.read_text()) for path in results.glob("*/summary.json")}
+    of_protocol = {"hold-out a → b": "mortality-a-b", "nested 5x5, a + b": "mortality-nested"}
+    of_protocol["nested 5x2, grouped"] = "diabetes-lightgbm"
+    shown: list[tuple[str, str, list[str]]] = []  # run, model, cells
+    for line in (ROOT / "README.md").read_text().split("<!-- ")[1].splitlines():
+        if len(cells := _cells(line)) == 5 and re.match(r"\d", cells[3]):
+            run = of_protocol[cells[1]] if cells[1] else shown[-1][0]
+            shown.append((run, cells[2], cells[3:]))
+    run = ""
+    for line in (results / "README.md").read_text().splitlines():
+        run = line.removeprefix("## ") if line.startswith("## ") else run
+        if len(cells := _cells(line)) == 7 and run in recorded and cells[0] in recorded[run]["models"]:
+            shown.append((run, cells[0], cells[1:]))
+    assert {run for run, _, _ in shown} == set(recorded)
+    assert len(shown) == 19
+    for run, model, cells in shown:
+        found, inner = recorded[run]["models"][model], recorded[run]["selected"].get(model, {}).get("inner")
+        ends = [found[name]["interval"] for name in ("auroc", "auprc")]
+        expected = [
+            f"{found[name]['mean']:.4f} ({end['low']:.4f}–{end['high']:.4f})"
+            for name, end in zip(("auroc", "auprc"), ends, strict=True)
+        ]
+        expected += [f"{found['event1']['mean']:.4f}", f"{found['event2']['mean']:.2f}"]
+        expected += [f"{found['brier']['mean']:.4f}", "" if inner is None else f"{inner:.4f}"]
+        assert cells == expected[: len(cells)], f"{run}: {model}"
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
 
 
 # --- settings and containers ----------------------------------------------------------------------------
