@@ -64,8 +64,14 @@ def _parser() -> argparse.ArgumentParser:
     explain.set_defaults(run_command=_explain)
     compare = commands.add_parser("compare", help="one page for several runs, with paired tests")
     compare.add_argument("runs", type=Path, nargs="+", metavar="RUN")
-    compare.add_argument("--output", type=Path, default=Path("comparison.html"), metavar="FILE")
-    compare.add_argument("--metric", help="default: the runs' own")
+    compare.add_argument(
+        "--output",
+        type=Path,
+        default=Path("comparison.html"),
+        metavar="FILE",
+        help="default: comparison.html",
+    )
+    compare.add_argument("--metric", help="default: the first run's")
     compare.set_defaults(run_command=_compare)
     certify = commands.add_parser("certify", help="check a finished search's leakage certificate again")
     certify.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")

@@ -58,7 +58,7 @@ def add_commands(commands: Any) -> None:
         verb.add_argument("study_name", nargs="?", help="all when left out")
         verb.add_argument("--storage", choices=("sqlite", "mysql"), default="sqlite")
         verb.add_argument("--runs-dir", type=Path, default=Path("runs"))
-    again = verbs.add_parser("replay", help="train a run's winners again and compare bit for bit (CPU)")
+    again = verbs.add_parser("replay", help="train a bundle's models again and compare bit for bit (CPU)")
     again.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
     again.set_defaults(run_command=_replay)
 

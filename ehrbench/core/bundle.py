@@ -6,6 +6,7 @@
         config.yaml              the resolved configuration that made it
         training_groups.npy      (T,) uint64, sorted: ``group_hashes`` of every group the procedure has seen
         ensemble.json            the combiner and the calibrator, as ``ehrbench.ensemble`` writes them
+        MODEL_CARD.md            the same for people, as ``ehrbench.report`` writes it
         members/<model>/<k>/     member.json, featurizer.npz, and model.onnx, model.txt or model.npz
 
 A model's probability is the mean over its members k; the ensemble combines the models, then calibrates.

@@ -1,8 +1,8 @@
 """Model: fits on records, predicts probabilities by unit, saves and exports itself.
 
-A model is one file under ``ehrbench/models`` and one YAML under ``conf/model`` with two keys: ``build``
-(``_target_`` and defaults) and ``space``. Its featurizer lives inside it, so it cannot see a record it was
-not given. Nothing in the spine knows which model it holds.
+A model is one file under ``ehrbench/models`` and one YAML under ``conf/model``: ``view`` (which of the task's
+featurizers it eats), ``n_trials``, ``build`` (``_target_`` and settings) and ``space``. Its featurizer lives
+inside it, so it cannot see a record it was not given. Nothing in the spine knows which model it holds.
 
 Contract
 --------

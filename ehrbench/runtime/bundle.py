@@ -2,8 +2,8 @@
 
 What a file must hold is in ``ehrbench.core.bundle``. Opening checks every file against its checksum, imports
 nothing outside ``ehrbench.tasks`` and ``ehrbench.features``, unpickles nothing, and keeps no path open, so a
-bundle may be copied, moved and read from any working directory. It does not judge: whether a bundle is good
-enough to serve is the gate's business.
+bundle may be copied, moved and read from any working directory. It does not judge whether a bundle is
+good enough to serve.
 
 Thread safety: ``predict`` may be called from several threads at once.
 """
