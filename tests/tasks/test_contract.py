@@ -40,7 +40,15 @@ def simulated(name: str, root: Path, n_records: int = 60) -> Cohort:
 @every_task
 def test_its_yaml_says_what_its_class_does(name: str) -> None:
     config, task = configuration(name), task_of(name)
-    assert set(config) == {"name", "metric", "sets", "train_sets", "test_sets", "build", "views"}
+    assert set(config) - {"defaults"} == {
+        "name",
+        "metric",
+        "sets",
+        "train_sets",
+        "test_sets",
+        "build",
+        "views",
+    }
     assert (config["name"], config["metric"], tuple(config["sets"])) == (
         name,
         task.metric,
