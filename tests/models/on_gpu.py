@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,9 @@ import pytest
 import torch
 
 from ehrbench.core.target import Kind
+from ehrbench.models import network
 from ehrbench.models.network import NetworkModel
+from ehrbench.models.training import Training
 from ehrbench.nets.head import Head
 from ehrbench.runtime.runners import open_runner
 from tests.models.configured import NAMES, model_class, small
@@ -125,6 +130,35 @@ def test_a_full_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     message = r"^the GPU's memory is full \(Tried to allocate 2.00 GiB\) — lower batch_size, .*$"
     with pytest.raises(MemoryError, match=message):
         small("lstm", "binary", accelerator="gpu").fit(records("binary"), None, seed=1)
+
+
+@pytest.mark.usefixtures("gpu")
+def test_each_fit_asks_for_repeatable_kernels_and_finds_the_last_one_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Lightning leaves a ring of trainer, module and batches, which Python collects when it likes."""
+    made: list[weakref.ref[Training]] = []
+    alive, asked = [], []
+
+    class Watched(Training):
+        def __init__(self, *arguments: Any) -> None:
+            alive.append(sum(one() is not None for one in made))
+            asked.append(
+                (os.environ.get("CUBLAS_WORKSPACE_CONFIG"), torch.are_deterministic_algorithms_enabled())
+            )
+            super().__init__(*arguments)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(network, "Training", Watched)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    gc.disable()
+    try:
+        for _ in range(2):
+            calm("lstm", "binary", "gpu").fit(records("binary"), None, seed=1)
+    finally:
+        gc.enable()
+    assert alive == [0, 0]
+    assert asked == [(":16:8", True)] * 2
 
 
 def zeros_of_the_cpu(x: torch.Tensor) -> object:
