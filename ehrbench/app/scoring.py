@@ -118,7 +118,7 @@ def predict_files(config: Mapping[str, Any]) -> None:
         prediction = bundle.predict(parsed.records)
     output = Path(str(config["output"]))
     write_probabilities(output, parsed.records, prediction.probabilities, bundle)
-    console.print(f"{len(parsed.records):,} records  {output}")
+    console.print(f"predicted records: {len(parsed.records):,}  {output}")
     _say_skipped(console, parsed.skipped, parsed.n_lost)
 
 

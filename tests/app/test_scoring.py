@@ -49,7 +49,7 @@ def test_a_few_bad_rows_are_told_one_by_one(built, raw, capsys):
     one.write_text(one.read_text() + "47:00,HR,fast\n")
     assert predict(built[0], raw) == sorted(path.stem for path in raw.glob("*.txt"))
     told = " ".join(capsys.readouterr().err.split())
-    assert "40 records" in told
+    assert "predicted records: 40" in told
     assert f"skipped rows: 1 raw/{one.name}, record {one.stem}, field Value in line" in told
     assert "'fast' is not a number" in told
 
@@ -66,7 +66,9 @@ def test_too_much_that_cannot_be_read_refuses_the_input(built, raw, capsys):
     assert found == sorted({path.stem for path in raw.glob("*.txt")} - {one.stem})
     told = " ".join(capsys.readouterr().err.split())
     n_skipped = 1 + two.read_text().count(",HR,x")
-    assert f"39 records {raw.parent / 'out.csv'} skipped rows: {n_skipped}, lost records: 1" in told
+    assert (
+        f"predicted records: 39 {raw.parent / 'out.csv'} skipped rows: {n_skipped}, lost records: 1" in told
+    )
     assert f"and {n_skipped - 10} more" in told
 
 
