@@ -67,6 +67,7 @@ class Manifest:
     format: int = FORMAT
 
     def to_json(self) -> str:
+        """The content of ``manifest.json``; ValueError for a NaN in it."""
         return json.dumps(asdict(self), indent=2, sort_keys=True, allow_nan=False)
 
     @staticmethod

@@ -41,7 +41,8 @@ class Featurizer(ABC):
         """What was learned, as arrays; ``restore`` takes it back."""
 
     @abstractmethod
-    def restore(self, state: dict[str, np.ndarray]) -> None: ...
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Become what an equally built featurizer was when it gave ``state``."""
 
     @property
     def key(self) -> str:
@@ -51,8 +52,10 @@ class Featurizer(ABC):
         )
 
     def fit(self, records: Records) -> Self:
+        """Learn from training records; itself."""
         self.fit_rows(records.rows(self.key, self.rows))
         return self
 
     def transform(self, records: Records) -> View:
+        """The finished view of any records (U rows), after ``fit`` or ``restore``."""
         return self.apply(records.rows(self.key, self.rows))

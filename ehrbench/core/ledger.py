@@ -144,7 +144,8 @@ class ArtifactStore(ABC):
         """Store a flat folder's files under one digest."""
 
     @abstractmethod
-    def get_folder(self, digest: str, into: Path) -> None: ...
+    def get_folder(self, digest: str, into: Path) -> None:
+        """Write the files of ``put_folder`` into a folder; StorageError when missing or altered."""
 
     @abstractmethod
     def drop(self, digest: str) -> None:
@@ -250,7 +251,8 @@ class Ledger(ABC):
         """What helpers train now, by ticket and fold."""
 
     @abstractmethod
-    def studies(self, study_name: str | None = None) -> list[StudyKey]: ...
+    def studies(self, study_name: str | None = None) -> list[StudyKey]:
+        """All studies, or those of one search."""
 
     @abstractmethod
     def models_elsewhere(self, study_name: str) -> set[str]:
@@ -261,7 +263,8 @@ class Ledger(ABC):
         """Keep a finished step of the search (an outer fold's result) under a name; the first one stays."""
 
     @abstractmethod
-    def result(self, study_name: str, name: str) -> bytes | None: ...
+    def result(self, study_name: str, name: str) -> bytes | None:
+        """What ``put_result`` kept under the name; None where nothing was."""
 
     @abstractmethod
     def result_names(self, study_name: str, prefix: str) -> list[str]:

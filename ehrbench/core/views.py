@@ -19,7 +19,9 @@ class View(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, index: IntArray) -> Self: ...
+    def take(self, index: IntArray) -> Self:
+        """The rows at ``index``, in that order."""
+        ...
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Named arrays, first axis U; a network's inputs in this order."""

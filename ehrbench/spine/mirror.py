@@ -62,7 +62,8 @@ class Mirror(Protocol):
     def known(self) -> Mapping[int, Known]:
         """By the tickets' numbers."""
 
-    def write(self, made: Sequence[FrozenTrial], changed: Sequence[Change]) -> None: ...
+    def write(self, made: Sequence[FrozenTrial], changed: Sequence[Change]) -> None:
+        """Add trials that are new, and what running ones have gained."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ def _steps(row: TicketRow) -> dict[int, float]:
 
 
 def steps_of(fits: Iterable[Fit]) -> dict[int, float]:
+    """Optuna's steps of several fits together: step -> pseudo-value (see ``race``)."""
     return {at: value for fit in fits for at, value in fit.steps.items()}
 
 

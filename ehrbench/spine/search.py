@@ -166,6 +166,7 @@ class Search:
         return Outcome(outer, tested, final)
 
     def decide(self, fold: OuterFold) -> Decided:
+        """The procedure of one outer fold whose studies are spent; FitError where it cannot be decided."""
         studies = [self.study(model, fold) for model in self.contenders]
         try:
             return decide(studies, self.target, self.ensemble, self.threshold)

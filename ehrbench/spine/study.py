@@ -79,6 +79,7 @@ class Study:
         return self.setting.ledger.claimed(self.key)
 
     def spent(self) -> bool:
+        """Whether the whole budget is complete, pruned or failed."""
         return self.setting.ledger.spent(self.key) >= self.n_trials
 
     def run(self, progress: Progress) -> bool:
