@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or the error's exit code after one line on standard error."""
     try:
         Settings.load(Path(".env"), os.environ)
-        options = _parser().parse_args(arguments)
+        options = build_parser().parse_args(arguments)
         options.run_command(options)
     except EhrbenchError as error:
         print(f"ehrbench: {error}", file=sys.stderr)
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ehrbench", description="Clinical prediction, searched and certified."
     )
