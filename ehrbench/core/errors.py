@@ -69,7 +69,10 @@ def check_once(key: str, names: Sequence[str]) -> None:
 
 
 class FitError(EhrbenchError):
-    """A fit that cannot give a usable model (a NaN loss, a fold with one class); spends a retry."""
+    """A fit that cannot give a usable model (a NaN loss, a fold with one class).
+
+    Its trial is spent as failed at once: the same parameters and seed would fail the same way.
+    """
 
 
 class UndefinedMetric(EhrbenchError):
