@@ -17,11 +17,13 @@ from scipy.special import ndtri
 
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.types import FloatArray
+from ehrbench.features.ranks import Ranks
 
 Method = Literal["standard", "robust", "quantile"]
 METHODS: tuple[str, ...] = get_args(Method)
 _TAIL = 0.001
 _QUANTILES = 201
+_CELLS = 1 << 17  # scored at once, so that the work arrays stay small
 
 
 class Scaling:
@@ -42,6 +44,7 @@ class Scaling:
         self.knots = np.array([knots for knots, _, _ in facts]).reshape(len(facts), width)
         self.centre = np.array([centre for _, centre, _ in facts])
         self.spread = np.array([spread for _, _, spread in facts])
+        self._prepare()
 
     def _column(self, known: FloatArray) -> tuple[FloatArray, float, float]:
         if self.method == "quantile":
@@ -70,16 +73,23 @@ class Scaling:
 
     def _normal_scores(self, values: FloatArray) -> FloatArray:
         out = np.empty(values.shape, dtype=np.float32)
-        at = np.linspace(0, 1, _QUANTILES)
-        for f, knots in enumerate(self.knots):
-            # the mean of both ends of a run of equal quantiles, so that ties get their mid-rank
-            x = np.asarray(values[..., f], dtype=np.float64)
-            rank = (np.interp(x, knots, at) + 1 - np.interp(-x, -knots[::-1], at)) / 2
-            out[..., f] = ndtri(rank.clip(0.5 / _QUANTILES, 1 - 0.5 / _QUANTILES))
+        if not out.size:
+            return out
+        n_columns = len(self.knots)
+        rows, scores = values.reshape(-1, n_columns), out.reshape(-1, n_columns)
+        size = max(1, _CELLS // n_columns)
+        for start in range(0, len(rows), size):
+            rank = self._ranks(rows[start : start + size].astype(np.float64))
+            scores[start : start + size] = ndtri(rank.clip(0.5 / _QUANTILES, 1 - 0.5 / _QUANTILES))
         return out
+
+    def _prepare(self) -> None:
+        if self.method == "quantile":
+            self._ranks = Ranks(self.knots)
 
     def state(self) -> dict[str, np.ndarray]:
         return {"knots": self.knots, "centre": self.centre, "spread": self.spread}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         self.knots, self.centre, self.spread = state["knots"], state["centre"], state["spread"]
+        self._prepare()
