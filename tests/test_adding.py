@@ -58,6 +58,8 @@ def bash(command: str, folder: Path) -> str:
     return ran.stdout + ran.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_every_example_of_the_page_runs(checkout: Path) -> None:
     added, said = [], ""
     for language, text in blocks():
