@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from ehrbench.core.ledger import SPENT
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
@@ -53,11 +55,18 @@ def test_a_launcher_starts_workers_of_one_search(tmp_path):
     assert not (tmp_path / "runs" / "launched" / "summary.json").exists()
 
 
-def test_a_job_that_is_to_end_gives_its_trial_back(tmp_path):
+#: Settings under which a fit takes minutes. Lightning (networks) heeds SIGTERM in a way of its own.
+SLOW = {
+    "lightgbm": [f"model.lightgbm.space.n_estimators.{end}=100000" for end in ("low", "high")],
+    "lstm": [f"model.lstm.build.{name}=10000" for name in ("max_epochs", "patience")],
+}
+
+
+@pytest.mark.parametrize("model", SLOW)
+def test_a_job_that_is_to_end_gives_its_trial_back(model, tmp_path):
     """As by scancel: no attempt is spent, no lease has to run out."""
-    slow = ["models=[lstm]", "model.lstm.build.max_epochs=10000", "model.lstm.build.patience=10000"]
-    with launcher(tmp_path, "worker=range(1)", *slow) as launched:
-        wait_until(lambda: launched.poll() is not None or running(tmp_path), 120)
+    with launcher(tmp_path, "worker=range(1)", f"models=[{model}]", *SLOW[model]) as launched:
+        wait_until(lambda: launched.poll() is not None or running(tmp_path), 300)
         (job,) = jobs_under(launched.pid)
         try:
             time.sleep(3)
@@ -65,6 +74,7 @@ def test_a_job_that_is_to_end_gives_its_trial_back(tmp_path):
             said, _ = launched.communicate(timeout=60)
         except subprocess.TimeoutExpired:
             os.kill(job, signal.SIGKILL)
+            launched.kill()  # it would wait for the job's result
             raise
     ledger = ledger_of(tmp_path)
     rows = [row for key in ledger.studies("launched") for row in ledger.tickets(key)]
