@@ -45,14 +45,17 @@ def build_parser() -> argparse.ArgumentParser:
     get.set_defaults(run_command=_get)
     simulate = verbs.add_parser("simulate", help="write a simulated cohort in the publisher's format")
     simulate.add_argument("--records", type=int, default=2000, help="records in all (default 2000)")
-    simulate.add_argument("--seed", type=int, default=0)
+    simulate.add_argument("--seed", type=int, default=0, help="another one gives other records (default 0)")
     simulate.set_defaults(run_command=_simulate)
     describe = verbs.add_parser("describe", help="read the data and say what is there")
     describe.add_argument("--sets", nargs="+", help="sets to read (default: the task's)")
     describe.set_defaults(run_command=_describe)
     for verb in (get, simulate, describe):
         verb.add_argument("task", help=f"one of {', '.join(task_names())}")
-        verb.add_argument("--root", type=Path, default=Path(os.environ.get("EHRBENCH_DATA", "data")))
+        place = Path(os.environ.get("EHRBENCH_DATA", "data"))
+        verb.add_argument(
+            "--root", type=Path, default=place, help="data folder (default: EHRBENCH_DATA, or data)"
+        )
     report = commands.add_parser("report", help="write a run's report.html again")
     report.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
     report.set_defaults(run_command=_report)
@@ -84,10 +87,14 @@ def build_parser() -> argparse.ArgumentParser:
     certify.set_defaults(run_command=_certify)
     operating.add_commands(commands)
     serve = commands.add_parser("serve", help="answer HTTP requests from a bundle")
-    serve.add_argument("--bundle", type=Path, required=True, metavar="DIR")
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=8000)
-    serve.add_argument("--threads", type=int, default=1, help="CPU threads of one prediction")
+    serve.add_argument(
+        "--bundle", type=Path, required=True, metavar="DIR", help="its folder, such as runs/quickstart/bundle"
+    )
+    serve.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: this machine alone)"
+    )
+    serve.add_argument("--port", type=int, default=8000, help="default 8000; 0: any free one")
+    serve.add_argument("--threads", type=int, default=1, help="CPU threads of one prediction (default 1)")
     serve.set_defaults(run_command=_serve)
     return parser
 

@@ -26,7 +26,7 @@ models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, 
 selected: {model: {inner: mean inner value of the chosen trials, outer: mean outer value}} (the optimism);
     both of what the search optimised: for a metric with an ideal between, of the distance to it;
 folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds}}], "all" being the bundle's;
-studies: {key: {complete, pruned, failed, seconds}};
+studies: {key: {complete, pruned, failed: tickets, where there are any; fits, seconds}};
 code: {git_commit, versions}; files: {other file of the folder: SHA-256}.
 """
 
