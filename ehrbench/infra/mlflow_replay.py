@@ -96,12 +96,29 @@ class MlflowReplay:
             logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of each attempt
 
             with folder_lock(self._folder, "setup"):  # a fresh SQLite store is made by one process
+                self._make_store()
                 client = MlflowClient(tracking_uri=self._uri)
                 client.search_experiments(max_results=1)
             self._client = client
         if not self._experiment_id:
             with folder_lock(self._folder, "setup"):
                 self._experiment_id = self._open_experiment()
+
+    def _make_store(self) -> None:
+        """A fresh SQLite store stands whole or not at all.
+
+        Where MLflow is stopped while it makes one (a full disk, a kill), it leaves tables over which every
+        later start of it stumbles.
+        """
+        store = Path(self._uri.removeprefix("sqlite:///"))
+        if not self._uri.startswith("sqlite:///") or "?" in self._uri or store.exists():
+            return
+        from mlflow import MlflowClient
+
+        draft = store.with_name(f"{store.name}.draft")
+        draft.unlink(missing_ok=True)
+        MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
+        draft.replace(store)
 
     def _open_experiment(self) -> str:
         found = self._client.get_experiment_by_name(self._experiment)

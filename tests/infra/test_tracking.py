@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -95,6 +97,28 @@ def test_sqlite_store(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None
     assert not list((tmp_path / "spool").glob("*.jsonl"))
     assert (tmp_path / "mlartifacts").is_dir()
     assert capfd.readouterr() == ("", "")  # no banner, no git warning, no migration log
+
+
+def test_a_disk_that_is_full_while_the_store_is_made_costs_nothing(tmp_path: Path) -> None:
+    """MLflow alone would leave tables that no later start of it accepts."""
+    uri, spool = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "spool"
+    search = multiprocessing.get_context("spawn").Process(target=track_on_a_full_disk, args=(uri, spool))
+    search.start()
+    search.join()
+    assert search.exitcode == 0
+    assert MlflowTracker(uri, "e", spool).close(300) == 0
+    check_search(uri)
+    assert not (tmp_path / "mlflow.db.draft").exists()
+
+
+def track_on_a_full_disk(uri: str, spool: Path) -> None:
+    """A search whose files may not grow above 300 kB: less than MLflow's tables take, more than its calls."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+    tracker = MlflowTracker(uri, "e", spool)
+    track_search(tracker, spool.parent)
+    wait_until(lambda: tracker._away, 240)
+    assert tracker.close(1) > 0
 
 
 def test_the_whole_spool_twice_leaves_everything_once(tmp_path: Path, sqlite_uri: str) -> None:
