@@ -6,15 +6,15 @@ Scores a bundle on labelled records it has not seen; writes metrics.json and pre
 import hydra
 from omegaconf import DictConfig
 
-from ehrbench.app import scoring
-from ehrbench.app.entry import begin, guarded
+from ehrbench.app.entry import guarded, start
 
 
 @hydra.main(config_path="../conf", config_name="evaluate")
 def main(config: DictConfig) -> float | None:
+    from ehrbench.app import scoring  # seconds, which a wrong key need not wait for
+
     return guarded(scoring.evaluate_bundle, config)
 
 
 if __name__ == "__main__":
-    begin()
-    main()
+    start(main)

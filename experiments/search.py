@@ -10,18 +10,18 @@ import sys
 import hydra
 from omegaconf import DictConfig
 
-from ehrbench.app import searching
-from ehrbench.app.entry import begin, guarded
+from ehrbench.app.entry import guarded, start
 from ehrbench.app.workers import is_worker
 
 
 @hydra.main(config_path="../conf", config_name="config")
 def main(config: DictConfig) -> float | None:
+    from ehrbench.app import searching  # seconds, which a wrong key need not wait for
+
     if is_worker() or config.worker is not None:
         return guarded(searching.work, config)
     return guarded(lambda c: searching.search(c, sys.argv), config)
 
 
 if __name__ == "__main__":
-    begin()
-    main()
+    start(main)

@@ -9,15 +9,15 @@ python experiments/train.py -m hydra/sweeper=optuna hydra.sweeper.n_trials=10 mo
 import hydra
 from omegaconf import DictConfig
 
-from ehrbench.app import searching
-from ehrbench.app.entry import begin, guarded
+from ehrbench.app.entry import guarded, start
 
 
 @hydra.main(config_path="../conf", config_name="config")
 def main(config: DictConfig) -> float | None:
+    from ehrbench.app import searching  # seconds, which a wrong key need not wait for
+
     return guarded(searching.train, config)
 
 
 if __name__ == "__main__":
-    begin()
-    main()
+    start(main)

@@ -1,4 +1,4 @@
-"""Checks a composed configuration before anything runs: unknown keys are Hydra's, values are ours."""
+"""Checks a composed configuration before anything runs: keys, those added with a + too, and values."""
 
 from __future__ import annotations
 
@@ -90,10 +90,31 @@ class Tracking(_Block):
     spool: str = ""
 
 
+class TaskBlock(_Block):
+    """Its keys; their values are looked into where they are used, as those of ``Any`` are below."""
+
+    name: str
+    metric: Any
+    sets: Any
+    train_sets: Any
+    test_sets: Any
+    build: Any
+    views: Any
+
+
+class ModelBlock(_Block):
+    """Likewise."""
+
+    view: Any
+    n_trials: Any = None
+    build: Any
+    space: Any = None
+
+
 class Settings(BaseModel):
     """The blocks that every entry point of a search shares."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     n_trials: Annotated[int, Field(ge=1, le=100_000)]
     metric: str
@@ -111,6 +132,11 @@ class Settings(BaseModel):
     storage: Storage
     tracker: Tracking
     protocol: Annotated[Nested | Holdout | External, Field(discriminator="kind")]
+    task: TaskBlock
+    model: dict[str, ModelBlock] | None = None
+    ensemble: Any
+    threshold: Any
+    worker: Annotated[int, Field(ge=0)] | None = None
 
 
 def check(config: Mapping[str, Any]) -> Settings:
@@ -122,6 +148,8 @@ def check(config: Mapping[str, Any]) -> Settings:
         path = [str(part) for part in first["loc"]]
         if path[0] == "protocol" and len(path) > 1 and path[1] in ("nested", "holdout", "file"):
             del path[1]
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(".".join(path), "unknown key", "--cfg job shows all keys") from None
         got = first["input"]
         shown = "" if isinstance(got, Mapping) else f" (got {got!r})"
         raise ConfigError(".".join(path), first["msg"][0].lower() + first["msg"][1:] + shown) from None

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from hydra.errors import CompactHydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -21,6 +22,35 @@ from ehrbench.infra.settings import Settings
 CONF = Path(__file__).resolve().parents[2] / "conf"
 #: Exit status after Ctrl-C, as shells have it.
 INTERRUPTED = 130
+
+
+def start(main: Callable[[], object]) -> None:
+    """Run a Hydra script's ``main``; what Hydra cannot compose ends in one line of ours."""
+    begin()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print
+    try:
+        main()
+    except CompactHydraException as error:
+        _end(not_composed(error))
+    except KeyboardInterrupt:  # while modules are imported
+        raise SystemExit(INTERRUPTED) from None
+
+
+def not_composed(error: CompactHydraException) -> ConfigError:
+    """Hydra's refusal in our words. Its advice to add an unknown key with a + would only be refused later."""
+    lines = str(error).splitlines()
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return ConfigError(group, f"there is no {name!r}", f"choose among {', '.join(error.options)}")
+    if isinstance(error, OverrideParseException):
+        said = [line for line in lines[1:] if not line.startswith("See ")]
+        remedy = "write key=value, in quotes where the shell has a use for its characters"
+        return ConfigError(error.override.partition("=")[0], f"cannot be read ({said[-1]})", remedy)
+    if unknown := re.match(r"Could not override '(.+)'", lines[0]):
+        guess = re.search(r"Did you mean: '(.+?)'", str(error.__cause__))
+        remedy = (f"did you mean {guess[1]}? " if guess else "") + "--cfg job shows all keys"
+        return ConfigError(unknown[1], "unknown key", remedy)
+    return ConfigError("configuration", " ".join(str(error).split()), "--cfg job shows all keys")
 
 
 def begin() -> None:

@@ -30,6 +30,8 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
 
     Raises BundleError when a record belongs to a group the bundle was made from.
     """
+    _check_keys(config, {"bundle", "data", "output", "n_bootstrap", "seed", "threads"})
+    _check_keys(config["data"], {"root", "sets"}, "data.")
     console, progress = terminal()
     sets, seed = _sets(config["data"]["sets"]), _whole(config, "seed", 0, 2**31 - 1)
     n_bootstrap = _whole(config, "n_bootstrap", 100, 100_000)
@@ -99,6 +101,7 @@ def predict_files(config: Mapping[str, Any]) -> None:
     Raises DataError, and writes nothing, when no record can be read, or when more than ``max_skipped`` of the
     rows or of the records cannot.
     """
+    _check_keys(config, {"bundle", "input", "output", "threads", "max_skipped"})
     console, progress = terminal()
     most = config["max_skipped"]
     if isinstance(most, bool) or not isinstance(most, int | float) or not 0 <= most <= 1:
@@ -114,6 +117,10 @@ def predict_files(config: Mapping[str, Any]) -> None:
             remedy="give raw records of the bundle's task; none could be read",
         )
     bundle.task.check_skipped(parsed, "mend it, or predict the rest with a larger max_skipped", float(most))
+    ids, counts = np.unique(parsed.records.ids, return_counts=True)
+    if (counts > 1).any():
+        problem, record = "stands twice in the input", ids[counts > 1][0]
+        raise DataError(problem, file=config["input"], record=record, remedy="keep one of them")
     with progress.step("predicting"):
         prediction = bundle.predict(parsed.records)
     output = Path(str(config["output"]))
@@ -142,6 +149,12 @@ def write_probabilities(path: Path, records: Records, p: FloatArray, bundle: Bun
         for u in range(len(p)):
             for c, name in enumerate(bundle.manifest.target.classes):
                 writer.writerow([ids[u], numbers[u], name, repr(float(p[u, c]))])
+
+
+def _check_keys(config: Mapping[str, Any], known: set[str], block: str = "") -> None:
+    """ConfigError for a key that Hydra was told to add with a +."""
+    if unknown := sorted(set(config) - known):
+        raise ConfigError(f"{block}{unknown[0]}", "unknown key", "--cfg job shows all keys")
 
 
 def _sets(value: Any) -> list[str]:

@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 from hydra import compose, initialize_config_dir
+from hydra.errors import CompactHydraException
 from omegaconf import OmegaConf
 
 from ehrbench.app import searching
-from ehrbench.app.entry import INTERRUPTED, begin, check_models, guarded, spell_out
+from ehrbench.app.entry import INTERRUPTED, begin, check_models, guarded, not_composed, spell_out
 from ehrbench.core.errors import ConfigError
 from ehrbench.tasks.mortality import Mortality
 
@@ -132,6 +133,11 @@ def test_an_address_with_a_password_ends_before_hydra_could_print_it(begin_with,
         (["protocol=holdout", "data.train_sets=[a,a]"], "data.train_sets: a is named twice"),
         (["ensemble.combiners=[mean,mean]"], "ensemble.combiners: mean is named twice"),
         (["protocol=holdout", "data.test_sets=[a]"], "data.test_sets: set a is also a training set"),
+        (["+n_trails=3"], "n_trails: unknown key — "),
+        (["+protocol.folds=3"], "protocol.folds: unknown key — "),
+        (["+task.hours=24"], "task.hours: unknown key — "),
+        (["+model.logistic.C=2"], "model.logistic.C: unknown key — "),
+        (["worker=-1"], "worker: input should be greater than or equal to 0"),
     ],
 )
 def test_a_wrong_value_ends_in_one_line_that_names_its_key(arguments, message, data, tmp_path, capsys):
@@ -154,6 +160,37 @@ def test_a_wrong_value_ends_in_one_line_that_names_its_key(arguments, message, d
 def test_a_task_may_name_its_threshold_and_the_command_line_has_the_last_word(arguments, rule):
     with initialize_config_dir(str(ROOT / "conf")):
         assert compose("config", spell_out(arguments)).threshold.rule == rule
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("n_trails=3", "n_trails: unknown key — did you mean n_trials? --cfg job shows all keys"),
+        ("model.logistic.build.penalty=3", "model.logistic.build.penalty: unknown key — --cfg job shows all"),
+        ("model.ssm.n_trials=3", "model.ssm.n_trials: unknown key — "),  # of a model that is not named
+        ("protocol=loo", "protocol: there is no 'loo' — choose among file, holdout, nested, smoke"),
+        ("+experiment=quick", "experiment: there is no 'quick' — choose among quickstart"),
+        ("data.sets=[a,,b", "data.sets: cannot be read (no viable alternative at input '[a,,') — write key="),
+        ("n_trials", "n_trials: cannot be read (missing EQUAL at '<EOF>') — write key=value"),
+        ("~nothing", "configuration: Could not delete from config. 'nothing' does not exist. — "),
+    ],
+)
+def test_what_hydra_cannot_compose_is_said_in_one_line(argument, message):
+    with initialize_config_dir(str(ROOT / "conf")), pytest.raises(CompactHydraException) as refused:
+        compose("config", [*spell_out(SMALL), argument])
+    said = str(not_composed(refused.value))
+    assert said.startswith(message)
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("script", ["search.py", "train.py", "evaluate.py", "predict.py"])
+def test_a_key_that_does_not_exist_ends_in_one_line(script, data):
+    assert run(script, "bundel=x", data=data) == (
+        2,
+        "ehrbench: bundel: unknown key — "
+        + "did you mean bundle? " * (script in ("evaluate.py", "predict.py"))
+        + "--cfg job shows all keys\n",
+    )
 
 
 def refused(runs_dir: Path, data: Path, capsys, *arguments: str) -> str:

@@ -6,11 +6,12 @@ import csv
 import re
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ehrbench.app import scoring
-from ehrbench.core.errors import ConfigError, DataError
+from ehrbench.core.errors import ConfigError, DataError, StorageError
 from tests.serve.mortality import mortality_bundle
 
 
@@ -37,11 +38,20 @@ def raw(built, tmp_path) -> Path:
 
 def predict(bundle: Path, raw: Path, max_skipped: object = 0.001) -> list[str]:
     """The records predicted."""
-    output = raw.parent / "out.csv"
-    config = {"bundle": bundle, "input": raw, "output": output, "threads": 1, "max_skipped": max_skipped}
+    config = settings(bundle, raw) | {"max_skipped": max_skipped}
     scoring.predict_files(config)
-    with output.open() as file:
+    with config["output"].open() as file:
         return [row["record"] for row in csv.DictReader(file)]
+
+
+def settings(bundle: Path, raw: Path) -> dict[str, Any]:
+    return {
+        "bundle": bundle,
+        "input": raw,
+        "output": raw.parent / "out.csv",
+        "threads": 1,
+        "max_skipped": 0.001,
+    }
 
 
 def test_a_few_bad_rows_are_told_one_by_one(built, raw, capsys):
@@ -86,6 +96,28 @@ def test_one_patient_is_read_as_strictly_as_the_server_does(built, raw):
 def test_a_share_that_is_none_is_refused_before_the_bundle_is_opened(share, tmp_path):
     with pytest.raises(ConfigError, match=r"max_skipped: .* is not a share from 0 to 1"):
         predict(tmp_path / "nowhere", tmp_path, share)
+
+
+def test_a_record_that_stands_twice_is_refused(built, raw):
+    one = min(raw.glob("*.txt"))
+    (raw / "copy.txt").write_bytes(one.read_bytes())
+    with pytest.raises(DataError, match=rf"record {one.stem}: stands twice .* — keep one of them"):
+        predict(built[0], raw)
+    assert not (raw.parent / "out.csv").exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(built, raw):
+    one = min(raw.glob("*.txt"))
+    output = one / "out.csv"  # below a file
+    with pytest.raises(StorageError, match=r"out\.csv: cannot be written \(File exists\) — "):
+        scoring.predict_files(settings(built[0], raw) | {"output": output})
+
+
+def test_a_key_that_does_not_exist_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"^limit: unknown key"):
+        scoring.predict_files(settings(tmp_path, tmp_path) | {"limit": 3})
+    with pytest.raises(ConfigError, match=r"^data\.set: unknown key"):
+        scoring.evaluate_bundle({"data": {"sets": ["b"], "set": "b"}})
 
 
 def test_a_set_named_twice_is_refused():
