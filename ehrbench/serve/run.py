@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import signal
 import socket
@@ -71,6 +72,9 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
+        if error.errno in (socket.EAI_NONAME, errno.EADDRNOTAVAIL):
+            problem = f"{host} is no address of this machine"
+            raise ConfigError("host", problem, "choose another host") from error
         reason = (error.strerror or str(error)).lower()
         raise ConfigError(
             "port", f"cannot listen on {host}:{port} ({reason})", "choose another port"

@@ -68,6 +68,8 @@ class Diabetes(Task):
             name, body = _table(folder)
             answers = read_csv(name, body, strict=False)
             step.advance()
+        if not answers.n_rows:
+            raise DataError("holds no rows", file=name, remedy=GET)
         if answers.labels is None:
             raise DataError("has no such column", file=name, field=LABEL.name, remedy=GET)
         records = _records((answers.lines - 1).astype(str), answers.values, answers.labels[:, None])

@@ -133,15 +133,20 @@ class Mortality(Task):
 
     def _content_key(self, raw: dict[str, Path]) -> str:
         """Names all that shapes parsed records: the files' bytes, the code that reads them, settings."""
-        files = [
-            [
-                name,
-                [[p.name, file_digest(p)] for p in sorted(path.glob("*.txt"))]
-                if path.is_dir()
-                else file_digest(path),
+        try:
+            files = [
+                [
+                    name,
+                    [[p.name, file_digest(p)] for p in sorted(path.glob("*.txt"))]
+                    if path.is_dir()
+                    else file_digest(path),
+                ]
+                for name, path in raw.items()
             ]
-            for name, path in raw.items()
-        ]
+        except OSError as error:
+            raise DataError(
+                f"cannot be read ({error.strerror or error})", file=error.filename, remedy=GET
+            ) from error
         here = Path(__file__).parent
         code = source_digest(here, Path(physionet2012_files.__file__), here.parent / "features" / "events.py")
         return digest(files, code, self.hours)

@@ -12,7 +12,7 @@ import pytest
 from ehrbench import metrics
 from ehrbench.core.errors import BundleError, StorageError
 from ehrbench.report import write_report
-from ehrbench.report.rendering import parts_of
+from ehrbench.report.rendering import parts_of, write_page
 from ehrbench.report.run import read_run
 from ehrbench.report.skipped import Reason, reasons
 from tests.report.folders import Sketch, write_run
@@ -216,6 +216,8 @@ def test_a_page_that_cannot_be_written(folder):
     with pytest.raises(StorageError, match=r"report\.html"):
         write_report(folder, n_bootstrap=5)
     assert not list(folder.glob(".report*"))
+    with pytest.raises(StorageError, match=r"page\.html: cannot be written"):
+        write_page(folder / "summary.json" / "page.html", "below a file")
 
 
 def test_no_record_is_named(tmp_path):

@@ -143,6 +143,9 @@ def test_missing_damaged_and_wrong_files_are_named(tmp_path):
     (tmp_path / TABLE).write_bytes(csv_of(ROW))
     with pytest.raises(DataError, match="Diabetes_binary: has no such column"):
         TASK.read(tmp_path, ())
+    (tmp_path / TABLE).write_bytes(csv_of(ROW | {"Diabetes_binary": 0}).split(b"\n")[0] + b"\n")
+    with pytest.raises(DataError, match="holds no rows"):
+        TASK.read(tmp_path, ())
     with pytest.raises(ConfigError, match=r"data.sets"):
         TASK.read(tmp_path, ("a",))
 

@@ -168,6 +168,11 @@ def harm_a_record(folder):
     write_set(folder, "a", {11: record_text(11), 12: b"Time,Value\n"})
 
 
+def harm_unreadable(folder):
+    (folder / "set-a.tar.gz").unlink()
+    (folder / "set-a" / "11.txt").mkdir(parents=True)
+
+
 @pytest.mark.parametrize(
     ("harm", "place", "problem"),
     [
@@ -193,6 +198,7 @@ def harm_a_record(folder):
             "Time in line 8",
             "'99:99' is not a time HH:MM; faulty rows: 1 of 20, lost records: 0 of 3",
         ),
+        (harm_unreadable, "11.txt", r"cannot be read \(Is a directory\)"),
         (harm_a_record, "12.txt", "does not begin with Time,Parameter,Value"),
     ],
 )
