@@ -10,14 +10,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from hydra.errors import CompactHydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ehrbench.core.errors import ConfigError, EhrbenchError, check_once
 from ehrbench.infra.settings import Settings
+
+if TYPE_CHECKING:
+    from hydra.errors import CompactHydraException
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 #: Exit status after Ctrl-C, as shells have it.
@@ -26,6 +28,8 @@ INTERRUPTED = 130
 
 def start(main: Callable[[], object]) -> None:
     """Run a Hydra script's ``main``; what Hydra cannot compose ends in one line of ours."""
+    from hydra.errors import CompactHydraException  # the command ehrbench does without Hydra
+
     begin()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print
     try:
@@ -38,6 +42,8 @@ def start(main: Callable[[], object]) -> None:
 
 def not_composed(error: CompactHydraException) -> ConfigError:
     """Hydra's refusal in our words. Its advice to add an unknown key with a + would only be refused later."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+
     lines = str(error).splitlines()
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
