@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, InternalError
 
 from ehrbench.core.errors import ConfigError, StorageError
 from ehrbench.infra.faults import DATABASE_FAULTS, explain, is_transient
@@ -29,6 +29,8 @@ from ehrbench.infra.settings import Settings
 
 #: How long a write waits for a database that is restarting.
 PATIENCE_S = 300.0
+#: How long a server may say nothing when it is first asked.
+SILENCE_S = 10
 _SQLITE_BUSY_S = 60.0
 _READ_ONLY = {"ehrbench_read": True}
 
@@ -112,8 +114,23 @@ class Database:
         return Database, (self.url, dict(self.connect_args))
 
     def check(self, patience_s: float = 5.0) -> None:
-        """Connect once. Raises StorageError with one line on what is wrong and what to do."""
-        read(self.engine, lambda connection: connection.exec_driver_sql("SELECT 1"), patience_s=patience_s)
+        """Connect once. Raises StorageError with one line on what is wrong and what to do.
+
+        Also of another service's port, which may say something else or nothing.
+        """
+        arguments = self.engine_arguments()
+        if self.url.get_backend_name() == "mysql":
+            arguments["connect_args"]["read_timeout"] = SILENCE_S
+        engine = create_engine(self.url, **arguments)
+        try:
+            read(engine, lambda connection: connection.exec_driver_sql("SELECT 1"), patience_s=patience_s)
+        except InternalError as error:  # the driver's, of the order of packets
+            raise StorageError(
+                f"{self.url.host}:{self.url.port}: answers, but not as MySQL does — check OPTUNA_HOST and "
+                f"OPTUNA_PORT"
+            ) from error
+        finally:
+            engine.dispose()
 
     def check_writable(self, patience_s: float = 5.0) -> None:
         """Ask to write to the ledger's tables, but write nothing. StorageError where that is refused."""

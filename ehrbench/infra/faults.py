@@ -99,7 +99,9 @@ def explain(error: BaseException, url: URL) -> StorageError | None:
             f"and that the server runs"
         )
     if code in _TRANSIENT:
-        return StorageError(f"{server}: {_TRANSIENT[code]}, still — check the server, then run again")
+        return StorageError(
+            f"{server}: {_TRANSIENT[code]}, still — check OPTUNA_HOST, OPTUNA_PORT and the server, run again"
+        )
     return None
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import socket
 import sqlite3
 import threading
 import time
 import traceback
-from contextlib import closing
+from contextlib import closing, suppress
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,38 @@ class TestMySql:
             optuna_host="127.0.0.1", optuna_port=free_port(), optuna_user="u", optuna_database="d"
         )
         self.refused(settings, "cannot connect")
+
+    @pytest.mark.parametrize(
+        ("greeting", "message"),
+        [
+            (b"", r"lost connection .* check OPTUNA_HOST, OPTUNA_PORT and the server"),
+            (
+                b"SSH-2.0-OpenSSH_9.2p1\r\n",
+                r"answers, but not as MySQL does — check OPTUNA_HOST and OPTUNA_PORT",
+            ),
+        ],
+    )
+    def test_the_port_of_another_service(
+        self, greeting: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("ehrbench.infra.database.SILENCE_S", 1)
+        with socket.create_server(("127.0.0.1", 0)) as service:
+
+            def greet() -> None:
+                with suppress(OSError):  # the end of the test
+                    while True:
+                        callers.append(service.accept()[0])
+                        callers[-1].sendall(greeting)
+
+            callers: list[socket.socket] = []
+            threading.Thread(target=greet, daemon=True).start()
+            port = service.getsockname()[1]
+            settings = Settings(
+                optuna_host="127.0.0.1", optuna_port=port, optuna_user="u", optuna_database="d"
+            )
+            self.refused(settings, message)
+            for caller in callers:
+                caller.close()
 
     def test_unknown_database(self, mariadb: MariaDb) -> None:
         self.refused(mariadb.settings("nowhere"), "no database nowhere")
