@@ -6,8 +6,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CONF = Path(__file__).resolve().parents[2] / "conf"
 #: Exit status after Ctrl-C, as shells have it.
 INTERRUPTED = 130
+#: After which an interrupt that was swallowed is repeated, in seconds.
+AGAIN_S = 0.1
 
 
 def start(main: Callable[[], object]) -> None:
@@ -100,6 +102,29 @@ def _heed_launcher() -> None:
     signal.signal(signal.SIGUSR2, stop)
 
 
+@contextmanager
+def _insisting() -> Iterator[None]:
+    """Interrupt again where Python has swallowed an interrupt, as it does in destructors and callbacks.
+
+    A stop that comes in the midst of one, of Lightning's or SQLAlchemy's, would otherwise be lost, and the
+    worker train on until it is killed, its trial kept from others until the lease is over.
+    """
+    before = sys.unraisablehook
+
+    def ignored(what: Any) -> None:
+        if what.exc_type is not KeyboardInterrupt:
+            before(what)
+            return
+        signal.signal(signal.SIGALRM, _interrupt)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
+
+    sys.unraisablehook = ignored
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
 def spell_out(arguments: list[str]) -> list[str]:
     """``models=[a,b]`` and ``model=a`` as Hydra's ``model=[a,b]`` and ``model=[a]``: a search has several."""
     spelled = []
@@ -149,7 +174,8 @@ def guarded(run: Callable[[Mapping[str, Any]], float | None], config: DictConfig
     """``run`` on the resolved configuration; errors of the user's end the process with one line."""
     _heed_launcher()
     try:
-        return run(resolved(config))
+        with _insisting():
+            return run(resolved(config))
     except EhrbenchError as error:
         _end(error)
     except KeyboardInterrupt:

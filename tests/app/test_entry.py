@@ -313,6 +313,40 @@ def test_runs_that_cannot_be_written_are_said_before_anything_is_trained(data, t
     assert "runs_dir=FOLDER" in error
 
 
+SWALLOWED = """
+import os, signal, sys, time
+from omegaconf import OmegaConf
+from ehrbench.app.entry import begin, guarded
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{0})
+        time.sleep(0.5)
+def run(config):
+    Last()
+    time.sleep(60)
+{1}
+guarded(run, OmegaConf.create())
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "before"),
+    [
+        ("SIGINT", "begin()"),
+        ("SIGTERM", "begin()"),
+        ("SIGTERM", "signal.signal(signal.SIGUSR2, lambda number, frame: None)"),  # as submitit does
+        ("SIGUSR2", "signal.signal(signal.SIGUSR2, lambda number, frame: None)"),
+    ],
+)
+def test_a_stop_that_python_swallows_in_a_destructor_is_heeded(asked, before):
+    begun = time.monotonic()
+    code = SWALLOWED.format(asked, before)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 130, ended.stderr
+    assert ended.stderr == ""
+    assert time.monotonic() - begun < 55
+
+
 @pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_keeps_what_is_finished_and_the_same_command_goes_on(asked, data, tmp_path):
     arguments = [*SMALL, f"runs_dir={tmp_path}", "n_trials=8"]
