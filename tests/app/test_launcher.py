@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -69,7 +68,6 @@ def test_a_job_that_is_to_end_gives_its_trial_back(model, tmp_path):
         wait_until(lambda: launched.poll() is not None or running(tmp_path), 300)
         (job,) = jobs_under(launched.pid)
         try:
-            time.sleep(3)
             os.kill(job, signal.SIGTERM)
             said, _ = launched.communicate(timeout=60)
         except subprocess.TimeoutExpired:
