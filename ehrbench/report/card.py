@@ -13,7 +13,7 @@ from typing import Any
 from ehrbench import metrics
 from ehrbench.core.bundle import Manifest, check_checksums, write_checksums
 from ehrbench.core.progress import SILENT, Progress
-from ehrbench.report.rendering import interval, write_page
+from ehrbench.report.rendering import how_chosen, interval, write_page
 from ehrbench.report.run import read_run
 from ehrbench.report.subgroups import MINIMUM, MINIMUM_EACH, Subgroup, by_subgroup
 
@@ -94,7 +94,7 @@ def _protocol(summary: Mapping[str, Any], manifest: Manifest) -> str:
     title = metrics.load(summary["metric"]).title
     return (
         f"## How it was made\n\nProtocol: {summary['protocol']}. Hyperparameters were chosen by {title} on "
-        f"inner folds; trials in each study: {budget}. Stack, calibrator and thresholds were fitted on inner "
+        f"inner folds; trials in each study: {budget}. Stack and calibrator were fitted on inner "
         "out-of-fold predictions. The figures below are of outer-test records, which no choice has seen. In "
         "a nested protocol they judge the procedure, and this bundle is that procedure run once "
         "more on all records."
@@ -118,10 +118,7 @@ def _performance(summary: Mapping[str, Any], manifest: Manifest) -> str:
         procedure = result.get("interval_procedure")
         ends = [interval(result.get("interval")), interval(procedure) if procedure else "one test fold"]
         rows.append(f"| {title} | {result['mean']:.4f} | {_cell(ends[0])} | {_cell(ends[1])} |")
-    rule = manifest.threshold_rule
-    note = (
-        f"\n\n‡ at each outer fold's threshold, chosen on its inner out-of-fold predictions (rule `{rule}`)."
-    )
+    note = f"\n\n‡ at each outer fold's threshold, {how_chosen(manifest.threshold_rule)}."
     return f"## Performance\n\n{_served(summary)}\n\n" + "\n".join(rows) + note * called
 
 
@@ -167,8 +164,8 @@ def _thresholds(manifest: Manifest) -> str:
         return "## Thresholds\n\nNone: the bundle gives probabilities only."
     pairs = zip(manifest.target.classes, manifest.thresholds, strict=True)
     listed = "\n".join(f"- {name}: {threshold:.4f}" for name, threshold in pairs)
-    rule = f"Chosen on out-of-fold predictions by the rule `{manifest.threshold_rule}`; positive at or above."
-    return f"## Thresholds\n\n{rule}\n\n{listed}"
+    how = how_chosen(manifest.threshold_rule)
+    return f"## Thresholds\n\n{how[0].upper() + how[1:]}; positive at or above.\n\n{listed}"
 
 
 def _limits(summary: Mapping[str, Any], manifest: Manifest) -> str:

@@ -21,6 +21,13 @@ MOST_COLUMNS = 8
 TEMPLATES = Path(__file__).parent / "templates"
 
 
+def how_chosen(rule: str) -> str:
+    """How decision thresholds came about, from a bundle's ``threshold_rule`` ("f1", "fixed=0.5")."""
+    if rule.startswith("fixed="):
+        return f"given beforehand ({rule.removeprefix('fixed=')})"
+    return f"chosen on inner out-of-fold predictions (rule: {rule})"
+
+
 def render(template: str, context: Mapping[str, Any]) -> str:
     """The page as text."""
     environment = jinja2.Environment(
@@ -36,6 +43,7 @@ def render(template: str, context: Mapping[str, Any]) -> str:
         "p_value": p_value,
         "fixed": _fixed,
         "signed": _signed,
+        "how_chosen": how_chosen,
     }
     environment.globals |= {"style": _asset("style.css"), "script": _asset("page.js"), "interval": interval}
     return environment.get_template(template).render(context)

@@ -80,8 +80,20 @@ def test_metrics_of_calls_stand_apart_with_their_threshold_s_rule(binary_folder)
     tables = [re.search(rf'id="{i}">.*?</thead>', text, re.S)[0] for i in ("leaderboard", "leaderboard-2")]
     assert ["AUROC" in table for table in tables] == [True, False]
     assert ["Sensitivity" in table for table in tables] == [False, True]
-    assert "inner out-of-fold predictions (rule: f1)" in words(text)
+    assert "chosen on inner out-of-fold predictions (rule: f1)" in words(text)
     assert "Net benefit weighs" not in text  # of which none is reported here
+
+
+def test_a_threshold_given_beforehand_is_not_said_to_be_chosen(binary_folder):
+    path = binary_folder / "bundle" / "manifest.json"
+    before = path.read_text()
+    try:
+        path.write_text(before.replace('"threshold_rule": "f1"', '"threshold_rule": "fixed=0.3"'))
+        text = words(write_report(binary_folder, n_bootstrap=5).read_text())
+    finally:
+        path.write_text(before)
+    assert "Calls at the threshold of each outer fold, given beforehand (0.3)." in text
+    assert "chosen on inner out-of-fold predictions" not in text
 
 
 def test_no_table_is_wider_than_paper_and_the_searched_metric_s_kind_comes_first():
