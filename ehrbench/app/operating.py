@@ -78,7 +78,12 @@ def _open(options: argparse.Namespace) -> tuple[Database, SqlLedger, FileArtifac
     url = environment.artifacts_url or str(options.runs_dir / "artifacts")
     folders = environment.checkpoints_dir or None
     artifacts = FileArtifacts(url, environment.object_store_options(), folders=folders)
-    return database, SqlLedger(database.engine, artifacts), artifacts
+    ledger = SqlLedger(database.engine, artifacts)
+    if options.study_name is not None and not ledger.studies(options.study_name):
+        known = ", ".join(sorted({key.study_name for key in ledger.studies()}))
+        remedy = f"choose among {known}" if known else "none has begun there"
+        raise ConfigError("study_name", f"there is no search {options.study_name!r}", remedy)
+    return database, ledger, artifacts
 
 
 def _status(options: argparse.Namespace) -> None:

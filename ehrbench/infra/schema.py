@@ -147,7 +147,7 @@ results = Table(
 def ensure(engine: Engine) -> None:
     """Make the tables, or migrate those of an earlier version; any number of workers may do this at once.
 
-    Raises StorageError for a database made by a later version.
+    Raises StorageError for a database made by a later version, and for another program's.
     """
     if (found := _found(engine)) is None or found < VERSION:
         with setup_lock(engine):
@@ -165,6 +165,13 @@ def ensure(engine: Engine) -> None:
 
 
 def _make(connection: Connection) -> None:
+    found = inspect(connection)
+    for table, column in (("studies", "study_id"), ("trials", "trial_id")):  # Optuna's, also half made
+        if found.has_table(table) and column not in {one["name"] for one in found.get_columns(table)}:
+            raise StorageError(
+                f"{connection.engine.url.database}: has another program's table {table} — CREATE DATABASE "
+                f"one for searches alone"
+            )
     metadata.create_all(connection)
     if connection.execute(select(version.c.version)).scalar() is None:
         connection.execute(version.insert().values(id=1, version=VERSION))

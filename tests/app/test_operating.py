@@ -61,6 +61,13 @@ def test_replay_trains_the_winners_again_to_the_same_bits(runs, capsys):
     assert "OTHER" not in out
 
 
+@pytest.mark.parametrize("verb", [["status"], ["doctor"], ["export", "nothing.csv"]])
+def test_a_search_that_is_not_there_is_named_with_those_that_are(verb, runs, capsys):
+    assert main(["study", *verb, "tiny", "--runs-dir", str(runs)]) == 2
+    said = "ehrbench: study_name: there is no search 'tiny' — choose among tiny-beats-nested\n"
+    assert capsys.readouterr().err == said
+
+
 def test_what_is_not_there_is_named(tmp_path, capsys):
     assert main(["study", "status", "--runs-dir", str(tmp_path)]) == 2
     assert "no searches there" in capsys.readouterr().err

@@ -92,6 +92,13 @@ def test_tables_of_an_earlier_version_become_those_of_this_one(
     assert stored == schema.VERSION
 
 
+def test_the_database_of_another_program_stays_as_it_is(database: Database) -> None:
+    write(database.engine, lambda c: c.exec_driver_sql("CREATE TABLE studies (patient INTEGER)"))
+    with pytest.raises(StorageError, match="has another program's table studies — CREATE DATABASE one"):
+        schema.ensure(database.engine)
+    assert inspect(database.engine).get_table_names() == ["studies"]
+
+
 def test_a_failed_transaction_leaves_nothing(database: Database) -> None:
     schema.ensure(database.engine)
 
