@@ -142,7 +142,7 @@ def _open_parent(wired: Wired) -> None:
     tags["budget"] = ", ".join(f"{name} {n}" for name, n in budget.items())
     tracker.run(search.study_name, name=search.study_name, tags=tags)
     params = {"protocol": search.split.label, "metric": search.metric.name, "seed": search.seed}
-    tracker.params(search.study_name, params | {f"n_trials.{name}": n for name, n in budget.items()})
+    tracker.params(search.study_name, params)  # the budget is a tag: MLflow lets no parameter grow
 
 
 def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> None:

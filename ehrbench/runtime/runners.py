@@ -99,10 +99,8 @@ class LightGBMRunner:
 
         del device  # trees are walked on the CPU everywhere
         single = directory / "model.txt"
-        files = [single]
-        if not single.is_file():
-            n_labels = max(1, len(list(directory.glob("model.*.txt"))))
-            files = [directory / f"model.{label}.txt" for label in range(n_labels)]
+        n_labels = 0 if single.is_file() else len(list(directory.glob("model.*.txt")))
+        files = [directory / f"model.{label}.txt" for label in range(n_labels)] or [single]
         for path in files:
             if not path.is_file():
                 raise BundleError(f"{path}: missing — copy the bundle again, whole")
