@@ -36,8 +36,10 @@ class Spool:
         """A new file; its name sorts by time."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}{_SUFFIX}"
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o644)
+        draft = path.with_suffix(".new")
+        descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o644)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        draft.rename(path)  # seen only when it is locked: before, it would be an orphan
         return Spool(path, descriptor)
 
     @staticmethod

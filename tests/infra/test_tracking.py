@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import resource
@@ -22,6 +23,7 @@ from typing import Any
 
 import pytest
 
+from ehrbench.infra.spool import Spool
 from ehrbench.infra.tracking import MlflowTracker
 
 from .servers import MlflowServer, free_port, wait_until
@@ -132,6 +134,24 @@ def test_the_whole_spool_twice_leaves_everything_once(tmp_path: Path, sqlite_uri
     spool.write_bytes(copy.read_bytes())
     assert MlflowTracker(sqlite_uri, "e", tmp_path / "spool").close(300) == 0
     check_search(sqlite_uri)
+
+
+def test_a_spool_that_is_just_being_made_is_nobodys_orphan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker starts between the file's making and its lock, finds it empty and clears up."""
+    lock = fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        for spool in Spool.adopt_orphans(tmp_path):
+            spool.close()
+        lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    spool = Spool.create(tmp_path)
+    spool.append({"do": "run"})
+    assert spool.batch(10)[0] == [{"do": "run"}]
 
 
 def test_calls_cost_the_caller_little(tmp_path: Path) -> None:
