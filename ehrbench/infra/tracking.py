@@ -102,8 +102,8 @@ class MlflowTracker:
             orphans.pop(0).close()
         self._left = 0
         while True:
+            self._news.clear()  # first: the end, too, is news
             closing = self._closing.is_set()  # read before draining: what came before it is taken
-            self._news.clear()
             if not self._drain(self._spool):
                 self._left = self._spool.waiting()
                 return

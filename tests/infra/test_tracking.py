@@ -154,6 +154,32 @@ def test_a_spool_that_is_just_being_made_is_nobodys_orphan(
     assert spool.batch(10)[0] == [{"do": "run"}]
 
 
+class SlowEvent(threading.Event):
+    """Whose ``clear`` comes only after what another thread does: ``meanwhile``."""
+
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
+
+    def clear(self) -> None:
+        self.meanwhile()
+        super().clear()
+
+
+def test_an_end_that_comes_while_the_thread_looks_for_news_is_not_missed(tmp_path: Path) -> None:
+    tracker = MlflowTracker("http://127.0.0.1:9", "e", tmp_path / "spool")  # nothing is ever sent
+    time.sleep(0.5)  # now it waits
+    before, tracker._news = tracker._news, SlowEvent()
+
+    def close() -> None:
+        tracker._closing.set()
+        tracker._news.set()
+
+    tracker._news.meanwhile = close
+    before.set()
+    tracker._thread.join(10)
+    assert not tracker._thread.is_alive()
+    assert tracker.close() == 0
+
+
 def test_calls_cost_the_caller_little(tmp_path: Path) -> None:
     """With a server that does not answer at all."""
     tracker = MlflowTracker("http://127.0.0.1:9", "e", tmp_path / "spool")
