@@ -11,7 +11,8 @@ of the list of values) given.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +47,8 @@ class Parameter:
             return False
         assert self.low is not None
         assert self.high is not None
-        on_step = not self.step or abs((value - self.low) / self.step % 1) < 1e-9
+        steps = (value - self.low) / (self.step or 1)
+        on_step = self.step is None or abs(steps - round(steps)) < 1e-8  # Optuna's tolerance
         return self.low <= value <= self.high and on_step and (self.type == "float" or value == int(value))
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> Value:
@@ -89,11 +91,11 @@ def read_space(raw: Mapping[str, Mapping[str, Any]], key: str) -> Space:
             raise ConfigError(
                 f"{key}.{name}", f"{spec!r} is not a parameter", "give type, low and high or choices"
             )
-        parameters.append(_parameter(str(name), dict(spec), f"{key}.{name}", {p.name for p in parameters}))
+        parameters.append(_parameter(str(name), dict(spec), f"{key}.{name}", parameters))
     return Space(tuple(parameters))
 
 
-def _parameter(name: str, spec: dict[str, Any], key: str, earlier: set[str]) -> Parameter:
+def _parameter(name: str, spec: dict[str, Any], key: str, earlier: Sequence[Parameter]) -> Parameter:
     kind = spec.pop("type", None)
     when = _conditions(spec.pop("when", None) or {}, f"{key}.when", earlier)
     if kind == "categorical":
@@ -102,7 +104,7 @@ def _parameter(name: str, spec: dict[str, Any], key: str, earlier: set[str]) -> 
             raise ConfigError(f"{key}.choices", f"{list(choices)} is empty or repeats a value")
         parameter = Parameter(name, kind, choices=choices, when=when)
     elif kind in ("float", "int"):
-        low, high = (_number(spec.pop(bound, None), f"{key}.{bound}") for bound in ("low", "high"))
+        low, high = (_number(spec.pop(bound, None), f"{key}.{bound}", kind) for bound in ("low", "high"))
         log, step = bool(spec.pop("log", False)), spec.pop("step", None)
         if low > high:
             raise ConfigError(f"{key}.low", f"{low} is above high = {high}")
@@ -110,9 +112,9 @@ def _parameter(name: str, spec: dict[str, Any], key: str, earlier: set[str]) -> 
             raise ConfigError(f"{key}.low", f"{low} has no logarithm", "choose low > 0 or log: false")
         if log and step is not None:
             raise ConfigError(f"{key}.step", "a logarithmic parameter has no step")
-        parameter = Parameter(
-            name, kind, low, high, log, None if step is None else _number(step, f"{key}.step"), when=when
-        )
+        if step is not None and _number(step, f"{key}.step", kind) <= 0:
+            raise ConfigError(f"{key}.step", f"{step} is not above 0")
+        parameter = Parameter(name, kind, low, high, log, step, when=when)
     else:
         raise ConfigError(f"{key}.type", f"{kind!r} is none of float, int, categorical")
     if spec:
@@ -121,20 +123,25 @@ def _parameter(name: str, spec: dict[str, Any], key: str, earlier: set[str]) -> 
 
 
 def _conditions(
-    raw: Mapping[str, Any], key: str, earlier: set[str]
+    raw: Mapping[str, Any], key: str, earlier: Sequence[Parameter]
 ) -> tuple[tuple[str, tuple[Value, ...]], ...]:
-    conditions = []
+    conditions, by_name = [], {parameter.name: parameter for parameter in earlier}
     for name, allowed in raw.items():
-        if name not in earlier:
+        if name not in by_name:
             raise ConfigError(f"{key}.{name}", "names no parameter that stands before this one")
-        values = allowed if isinstance(allowed, list | tuple) else [allowed]
+        values, asked = allowed if isinstance(allowed, list | tuple) else [allowed], by_name[name]
+        for value in values:
+            if value not in asked.choices and not asked.holds(value):
+                raise ConfigError(f"{key}.{name}", f"{value!r} is never chosen for {name}")
         conditions.append((str(name), tuple(values)))
     return tuple(conditions)
 
 
-def _number(value: Any, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+def _number(value: Any, key: str, kind: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ConfigError(
             key, f"{value!r} is not a number", "in YAML write 1.0e-4, not 1e-4" * isinstance(value, str)
         )
+    if kind == "int" and value != int(value):
+        raise ConfigError(key, f"{value} is not whole, as an int must be")
     return value

@@ -41,8 +41,28 @@ def test_suggestions_stay_inside_the_bounds():
         ({"x": {"type": "categorical", "choices": []}}, r"s\.x\.choices"),
         ({"x": {"type": "int", "low": 0, "high": 1, "when": {"y": 1}}}, r"s\.x\.when\.y: names no parameter"),
         ({"x": 3}, r"s\.x: 3 is not a parameter"),
+        ({"x": {"type": "float", "low": 0, "high": float("nan")}}, r"s\.x\.high: nan is not a number"),
+        ({"x": {"type": "float", "low": 0, "high": 1, "step": 0}}, r"s\.x\.step: 0 is not above 0"),
+        ({"x": {"type": "int", "low": 0, "high": 8, "step": 0.5}}, r"s\.x\.step: 0\.5 is not whole"),
+        ({"x": {"type": "int", "low": 0.5, "high": 8}}, r"s\.x\.low: 0\.5 is not whole"),
+        (
+            {**SPACE, "x": {"type": "int", "low": 0, "high": 1, "when": {"pooling": "atention"}}},
+            r"s\.x\.when\.pooling: 'atention' is never chosen",
+        ),
+        (
+            {**SPACE, "x": {"type": "int", "low": 0, "high": 1, "when": {"layers": [4, 5]}}},
+            r"s\.x\.when\.layers: 5 is never chosen",
+        ),
     ],
 )
 def test_a_wrong_space_is_refused_by_key(spec, message):
     with pytest.raises(ConfigError, match=message):
         read_space(spec, "s")
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.2, 0.3, 0.6, 0.7, 1.0])
+def test_a_default_on_a_step_is_held(value):
+    """Also where the quotient is a last digit below a whole number, as 0.3 / 0.1 is."""
+    space = read_space({"x": {"type": "float", "low": 0.0, "high": 1.0, "step": 0.1}}, "s")
+    assert space.within({"x": value}) == {"x": value}
+    assert space.within({"x": value + 0.05}) == {}
