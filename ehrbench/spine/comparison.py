@@ -81,7 +81,8 @@ def delong(a: Sequence[FoldData], b: Sequence[FoldData], level: float = 0.95) ->
 
     a, b: the same folds, as two models predict them. Folds are independent given the models, so their
     variances add, but for groups that stand in several of them: those count once, with all that they bring.
-    Raises UndefinedMetric for a fold with one class.
+    Raises UndefinedMetric for a fold with one class, or with all of a class in one group: how much groups
+    differ is then unknown.
     """
     _check_paired(a, b)
     means, parts, owners = np.zeros(2), [], []
@@ -128,16 +129,17 @@ def _influence(
     for c in range(n_classes):
         positive, negative = y[:, c] == 1, y[:, c] == 0
         m, n = int(positive.sum()), int(negative.sum())
-        if min(m, n) < 2:
+        of_m, of_n = (len(np.unique(member[rows])) for rows in (positive, negative))
+        if min(of_m, of_n) < 2:
             raise UndefinedMetric(
-                f"delong: {m} positives and {n} negatives in a fold; it needs two of each kind"
+                f"delong: {m} positives of {of_m} groups and {n} negatives of {of_n} in a fold; it needs two "
+                f"groups with each kind"
             )
         for k in range(n_models):
             v10, v01 = _placements(p[k, positive, c], p[k, negative, c])
             values[k] += v10.mean() / n_classes
-            for v, rows in ((v10, member[positive]), (v01, member[negative])):
-                owners = len(np.unique(rows))
-                factor = np.sqrt(owners / max(owners - 1, 1)) / (len(v) * n_classes)
+            for v, rows, owners in ((v10, member[positive], of_m), (v01, member[negative], of_n)):
+                factor = np.sqrt(owners / (owners - 1)) / (len(v) * n_classes)
                 influence[k] += factor * np.bincount(rows, v - v.mean(), influence.shape[1])
     return values, groups, influence
 

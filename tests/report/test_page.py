@@ -170,7 +170,7 @@ def test_a_fold_with_one_class(tmp_path):
     text = words(write_report(folder, n_bootstrap=20).read_text())
     assert "1 fold with one class only left out" in text
     assert "all 80 units are negative" in text
-    assert "it needs two of each kind" in text
+    assert "it needs two groups with each kind" in text
     assert "AUROC is undefined in fold 1" in text
 
 

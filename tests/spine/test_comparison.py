@@ -135,8 +135,14 @@ def test_models_that_order_alike_do_not_differ():
 
 
 def test_what_cannot_be_compared_says_why():
-    with pytest.raises(UndefinedMetric, match="1 positives and 4 negatives"):
+    with pytest.raises(UndefinedMetric, match="1 positives of 1 groups and 4 negatives of 4"):
         delong([fold([0.1, 0.2, 0.3, 0.4, 0.5], [0, 0, 0, 0, 1])], [fold([0.1] * 5, [0, 0, 0, 0, 1])])
+    owner = [
+        *range(12),
+        *[12] * 8,
+    ]  # all positives are one patient's: their spread between patients is unknown
+    with pytest.raises(UndefinedMetric, match="8 positives of 1 groups and 12 negatives of 12"):
+        delong([fold(A, group=owner)], [fold(B, group=owner)])
     with pytest.raises(ValueError, match="fold 0 holds other units"):
         delong([fold(A)], [fold(B, Y[::-1])])
     with pytest.raises(ValueError, match="cannot be paired"):
