@@ -182,8 +182,9 @@ def _optuna_drift(
     before = by_ticket(study)
     if fix:
         space = read_space(ledger.facts(key).get("space") or {}, "space")
-        with named_lock(ledger.engine, "mirror", PATIENCE_S):
-            catch_up(OptunaTables(ledger.engine, study._study_id), ledger, key, space)
+        with named_lock(ledger.engine, "mirror", PATIENCE_S) as held:
+            if held:
+                catch_up(OptunaTables(ledger.engine, study._study_id), ledger, key, space)
     after = by_ticket(study)
     for row in ledger.tickets(key):
         where = f"{key} ticket {row.number}"

@@ -10,10 +10,12 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
+from ehrbench.infra import operations
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.operations import doctor, export, leases, status
+from ehrbench.infra.schema import named_lock
 from ehrbench.infra.study import optuna_storage, optuna_study
 from ehrbench.spine.mirror import StudyMirror, by_ticket, catch_up
 from ehrbench.spine.space import read_space
@@ -113,6 +115,18 @@ def test_doctor(
     assert states == {0: "COMPLETE", 1: "COMPLETE", 2: "FAIL", 3: "RUNNING"}
     again = doctor(ledger, artifacts, storage)
     assert not any("in Optuna" in f.what or "half" in f.what for f in again)
+
+
+@pytest.mark.usefixtures("study")
+def test_doctor_copies_nothing_while_a_worker_copies(
+    ledger: SqlLedger, artifacts: FileArtifacts, storage: RDBStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that copy at once would make two trials of one ticket."""
+    monkeypatch.setattr(operations, "PATIENCE_S", 1.0)
+    with named_lock(ledger.engine, "mirror", 0.0) as held:
+        assert held
+        found = doctor(ledger, artifacts, storage, fix=True)
+    assert [f.fixed for f in found if "Optuna" in f.what] == [False, False]
 
 
 @pytest.mark.usefixtures("study")
