@@ -156,6 +156,13 @@ def split_groups(records: Records) -> IntArray:
     return _join(_relabel(records.groups), _relabel(records.payload.digests()))
 
 
+def halves(records: Records, seed: int) -> tuple[IntArray, IntArray]:
+    """Positions of two halves of the records, by group and with their share of each class, as folds are."""
+    groups = _relabel(records.groups)
+    first, second = _k_fold(records, np.arange(len(records)), groups, 2, seed, "protocol.inner_folds")
+    return first, second
+
+
 def _outer_fold(
     records: Records, groups: IntArray, index: int | None, train: IntArray, test: IntArray, k: int, seed: int
 ) -> OuterFold:

@@ -26,7 +26,7 @@ from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.spine.dataset import Dataset
-from ehrbench.spine.folds import OuterFold
+from ehrbench.spine.folds import OuterFold, halves
 from ehrbench.spine.race import Race
 from ehrbench.spine.thresholds import ThresholdRule
 
@@ -170,12 +170,10 @@ def fold_score(setting: TrialSetting, valid: Records, predictions: FloatArray, i
     metric, target = setting.metric, setting.target
     if not metric.needs_threshold:
         return metric(valid.labels, predictions, target=target)
-    _, group = np.unique(valid.groups, return_inverse=True)
-    draw = np.random.default_rng(derive_seed(setting.seed, "halves", inner)).permutation(int(group.max()) + 1)
-    first = np.repeat(draw[group.ravel()] % 2 == 0, valid.n_units)
+    first, second = map(valid.units_of, halves(valid, derive_seed(setting.seed, "halves", inner)))
     scores = []
-    for judged in (first, ~first):
-        threshold = setting.threshold.choose(valid.labels[~judged], predictions[~judged], target)
+    for judged, other in ((first, second), (second, first)):
+        threshold = setting.threshold.choose(valid.labels[other], predictions[other], target)
         scores.append(metric(valid.labels[judged], predictions[judged], target=target, threshold=threshold))
     return float(np.mean(scores))
 
