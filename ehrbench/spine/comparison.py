@@ -23,7 +23,7 @@ from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
-from ehrbench.spine.intervals import bca, interval_of, resampled_t
+from ehrbench.spine.intervals import ROUNDING, bca, interval_of, resampled_t
 from ehrbench.spine.resampling import FoldData, resample
 
 
@@ -97,9 +97,9 @@ def delong(a: Sequence[FoldData], b: Sequence[FoldData], level: float = 0.95) ->
     value = float(means[0] - means[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     error = float(np.sqrt(max(variance, 0.0)))
-    if error < 1e-12:  # both order all units alike
-        reason = "the two models order the units alike" if abs(value) < 1e-12 else "nothing varies"
-        p_value = 1.0 if abs(value) < 1e-12 else None
+    if error < ROUNDING:  # both order all units alike
+        reason = "the two models order the units alike" if abs(value) < ROUNDING else "nothing varies"
+        p_value = 1.0 if abs(value) < ROUNDING else None
         return Difference(value, None, None, level, p_value, 0.0, "delong", reason)
     half = float(ndtri((1 + level) / 2)) * error
     p_value = float(2 * ndtr(-abs(value) / error))
@@ -180,7 +180,7 @@ def paired_bootstrap(
     interval = interval_of(resampled, level)
     replicates = resampled.replicates[np.isfinite(resampled.replicates)]
     if interval.low is None:
-        same = len(replicates) > 0 and not replicates.any() and resampled.value == 0
+        same = len(replicates) > 0 and np.abs([resampled.value, *replicates]).max() < ROUNDING
         reason = "the two models' values are equal in all resamples" if same else interval.reason
         return Difference(
             resampled.value, None, None, level, 1.0 if same else None, None, "paired_bootstrap", reason
@@ -214,7 +214,7 @@ def resampled_t_difference(
     interval = resampled_t(difference, ratio, level)
     value, method = float(difference.mean()), "resampled_t"
     if interval.low is None:
-        p_value = 1.0 if len(difference) > 1 and not difference.any() else None
+        p_value = 1.0 if len(difference) > 1 and np.abs(difference).max() < ROUNDING else None
         return Difference(value, None, None, level, p_value, None, method, interval.reason)
     k = len(difference)
     error = float(np.sqrt((1 / k + ratio) * difference.var(ddof=1)))

@@ -28,6 +28,8 @@ from ehrbench.spine.resampling import FoldData, Resampled, resample
 
 __all__ = ["FoldData", "Interval", "bca", "group_bootstrap", "group_bootstraps", "interval_of", "resampled_t"]
 
+#: What varies by less is the rounding of its last digits.
+ROUNDING = 1e-12
 #: With more undefined replicates than this share there is no interval.
 MOST_UNDEFINED = 0.05
 #: BCa corrects a bias of up to so many standard normal units; beyond, its interval would collapse.
@@ -107,7 +109,7 @@ def interval_of(resampled: Resampled, level: float = 0.95) -> Interval:
     n, asked = len(defined), len(resampled.replicates)
     if asked - n > MOST_UNDEFINED * asked:
         return Interval(None, None, level, "bca", n, f"undefined in {asked - n} of {asked} resamples")
-    if np.ptp(defined) == 0:
+    if np.ptp(defined) < ROUNDING:
         return Interval(None, None, level, "bca", n, f"the same in all {n} resamples, so nothing is known")
     tails = np.array([(1 - level) / 2, (1 + level) / 2])
     if not defined.min() <= resampled.value <= defined.max():
@@ -178,7 +180,7 @@ def resampled_t(by_fold: Sequence[float] | FloatArray, ratio: float, level: floa
         return Interval(None, None, level, "resampled_t", k, "one fold only: nothing varies")
     if not np.isfinite(values).all():
         return Interval(None, None, level, "resampled_t", k, "the metric is undefined in a fold")
-    if np.ptp(values) == 0:
+    if np.ptp(values) < ROUNDING:
         return Interval(None, None, level, "resampled_t", k, f"the same in all {k} folds: nothing varies")
     half = float(stats.t.ppf((1 + level) / 2, k - 1) * np.sqrt((1 / k + ratio) * values.var(ddof=1)))
     mean = float(values.mean())

@@ -134,6 +134,19 @@ def test_models_that_order_alike_do_not_differ():
     assert (equal.value, equal.p_value) == (0, 1)
 
 
+def test_a_difference_in_the_last_digit_is_none():
+    """As between a model and the ensemble of it alone, whose probabilities went to scores and back."""
+    again = [FoldData(f.y, BINARY.probabilities(BINARY.scores(f.p)), f.group) for f in folds()]
+    brier = metrics.load("brier")
+    assert any((one.p != other.p).any() for one, other in zip(folds(), again, strict=True))
+    fitted = paired_bootstrap(folds(), again, brier, BINARY, seed=0, n_replicates=100)
+    assert (fitted.low, fitted.p_value) == (None, 1)
+    by_fold = [[brier(f.y, f.p, target=BINARY) for f in each] for each in (folds(), again)]
+    assert resampled_t_difference(*by_fold, 0.25).p_value == 1
+    once_more = resampled_t_difference([0.5, 0.8, 0.3], [0.4, 0.7, 0.2], 0.5)  # one hit in ten, in each fold
+    assert (once_more.low, once_more.p_value) == (None, None)
+
+
 def test_what_cannot_be_compared_says_why():
     with pytest.raises(UndefinedMetric, match="1 positives of 1 groups and 4 negatives of 4"):
         delong([fold([0.1, 0.2, 0.3, 0.4, 0.5], [0, 0, 0, 0, 1])], [fold([0.1] * 5, [0, 0, 0, 0, 1])])
