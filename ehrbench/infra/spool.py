@@ -44,12 +44,12 @@ class Spool:
 
     @staticmethod
     def adopt_orphans(folder: Path) -> list[Spool]:
-        """Files whose processes are gone, oldest first, now locked by this process."""
+        """Files whose processes are gone, oldest first, now locked by this process; not other users'."""
         adopted = []
         for path in sorted(folder.glob(f"*{_SUFFIX}")):
             try:
                 descriptor = os.open(path, os.O_RDWR | os.O_APPEND)
-            except FileNotFoundError:
+            except OSError:  # gone by now, or another user's
                 continue
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

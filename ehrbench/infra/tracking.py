@@ -37,7 +37,7 @@ class MlflowTracker:
         self._spool = Spool.create(spool_dir)
         self._replay = MlflowReplay(uri, experiment, spool_dir)
         self._news, self._closing = threading.Event(), threading.Event()
-        self._left = 0
+        self._left = 0  # in orphans
         self._full = self._away = False
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
         self._thread.start()
@@ -74,10 +74,10 @@ class MlflowTracker:
             self._thread.join(min(timeout_s, _AWAY_S))
         if not self._away:
             self._thread.join(max(deadline - time.monotonic(), 0.0))
-        if self._thread.is_alive():
-            return self._spool.waiting() + self._left
-        self._spool.close()
-        return self._left
+        left = self._spool.waiting() + self._left
+        if not self._thread.is_alive():
+            self._spool.close()
+        return left
 
     def _append(self, kind: str, key: str, **content: Any) -> None:
         try:
@@ -95,7 +95,6 @@ class MlflowTracker:
         while orphans:
             self._left = sum(spool.waiting() for spool in orphans)
             if not self._drain(orphans[0]):
-                self._left += self._spool.waiting()
                 for spool in orphans:
                     spool.close()
                 return
@@ -104,10 +103,7 @@ class MlflowTracker:
         while True:
             self._news.clear()  # first: the end, too, is news
             closing = self._closing.is_set()  # read before draining: what came before it is taken
-            if not self._drain(self._spool):
-                self._left = self._spool.waiting()
-                return
-            if closing:
+            if not self._drain(self._spool) or closing:
                 return
             self._news.wait()
             self._closing.wait(0.2)  # let calls gather into one batch

@@ -154,6 +154,15 @@ def test_a_spool_that_is_just_being_made_is_nobodys_orphan(
     assert spool.batch(10)[0] == [{"do": "run"}]
 
 
+def test_a_spool_that_cannot_be_opened_stops_no_other(tmp_path: Path) -> None:
+    """As that of another user of a shared folder."""
+    (tmp_path / "0.jsonl").mkdir()
+    tracker = MlflowTracker(f"http://127.0.0.1:{free_port()}", "e", tmp_path)
+    tracker.run("s", name="search")
+    wait_until(lambda: tracker._away, 60)
+    assert tracker.close() == 1
+
+
 class SlowEvent(threading.Event):
     """Whose ``clear`` comes only after what another thread does: ``meanwhile``."""
 
