@@ -317,6 +317,7 @@ SWALLOWED = """
 import os, signal, sys, time
 from omegaconf import OmegaConf
 from ehrbench.app.entry import begin, guarded
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
 class Last:
     def __del__(self):
         os.kill(os.getpid(), signal.{0})

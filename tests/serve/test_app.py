@@ -130,7 +130,7 @@ BAD: dict[str, tuple[dict[str, Any], int, dict[str, str]]] = {
         {"problem": "surrogates not allowed"},
     ),
     "half a pair in a key": ({"content": b'{"\\udc00": 1}', "headers": JSON}, 400, {"problem": "surrogates"}),
-    "deep": ({"content": b"[" * 9000, "headers": JSON}, 400, {"problem": "nested too deeply"}),
+    "deep": ({"content": b"[" * 19_000, "headers": JSON}, 400, {"problem": "nested too deeply"}),
     "empty": ({"content": b" ", "headers": JSON}, 400, {"problem": "the body is empty"}),
     "form cut": (
         {"content": b"--x\r\nnonsense", "headers": {"Content-Type": "multipart/form-data; boundary=x"}},
