@@ -48,16 +48,19 @@ class MlflowReplay:
         self._client: Any = None
         self._experiment_id = ""
         self._runs: dict[str, str] = {}
-        self._doubtful = True
+        self._doubtful = False
 
     def doubt(self) -> None:
-        """The next ``send`` may repeat what was partly taken: check before writing, and look runs up anew."""
-        self._doubtful = True
+        """The experiment and its runs may be gone: look them up anew."""
         self._runs.clear()
         self._experiment_id = ""
 
-    def send(self, events: Sequence[Mapping[str, Any]]) -> None:
-        """Write the events, in order for each run. Raises whatever MLflow raises when it cannot take them."""
+    def send(self, events: Sequence[Mapping[str, Any]], *, doubtful: bool = False) -> None:
+        """Write the events, in order for each run. Raises whatever MLflow raises when it cannot take them.
+
+        doubtful: some of them may have been taken before; look before writing.
+        """
+        self._doubtful = doubtful
         self._connect()
         pending: dict[str, _Pending] = {}
         for event in events:
@@ -72,7 +75,6 @@ class MlflowReplay:
                 self._do(event)
         for key, batch in pending.items():
             self._log(key, batch)
-        self._doubtful = False
 
     @staticmethod
     def forget_files(event: Mapping[str, Any]) -> None:

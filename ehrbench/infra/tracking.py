@@ -94,7 +94,7 @@ class MlflowTracker:
         orphans = Spool.adopt_orphans(self._folder)
         while orphans:
             self._left = sum(spool.waiting() for spool in orphans)
-            if not self._drain(orphans[0]):
+            if not self._drain(orphans[0], doubted=_BATCH):
                 for spool in orphans:
                     spool.close()
                 return
@@ -108,9 +108,11 @@ class MlflowTracker:
             self._news.wait()
             self._closing.wait(0.2)  # let calls gather into one batch
 
-    def _drain(self, spool: Spool) -> bool:
+    def _drain(self, spool: Spool, doubted: int = 0) -> bool:
         """Replay all that the spool holds; False when closing came while the server was away.
 
+        doubted: how many calls, from the next one on, the server may have taken already, as those of a batch
+        whose answer was lost or whose sender died.
         After a fault a single call goes first, then twice as many each time: a server that is back is soon
         known to be.
         """
@@ -120,8 +122,9 @@ class MlflowTracker:
                 events, offset = spool.batch(size)
                 if not events:
                     return True
-                self._replay.send(events)
+                self._replay.send(events, doubtful=doubted > 0)
                 spool.done(offset)
+                doubted -= len(events)
                 for event in events:
                     self._replay.forget_files(event)
                 pause_s, quiet, self._away = 0.5, False, False
@@ -131,7 +134,7 @@ class MlflowTracker:
                     logger.warning(
                         "MLflow does not answer, calls are kept in %s: %s", spool.path, _line(error)
                     )
-                quiet, self._away, size = True, True, 1
+                quiet, self._away, size, doubted = True, True, 1, _BATCH
                 self._replay.doubt()
                 if self._closing.is_set():
                     return False

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -187,6 +187,33 @@ def test_an_end_that_comes_while_the_thread_looks_for_news_is_not_missed(tmp_pat
     tracker._thread.join(10)
     assert not tracker._thread.is_alive()
     assert tracker.close() == 0
+
+
+def test_a_lost_answer_repeats_no_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In MLflow's store of files, which keeps whatever it is given as often as it is given it."""
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = (tmp_path / "mlruns").as_uri()
+    tracker = MlflowTracker(uri, "e", tmp_path / "spool")
+    send, lost = tracker._replay.send, []
+
+    def lose_an_answer(events: Sequence[Mapping[str, Any]], **options: bool) -> None:
+        send(events, **options)
+        if len(events) > 2 and not lost:
+            lost.append(events)
+            raise ConnectionError("no answer")
+
+    monkeypatch.setattr(tracker._replay, "send", lose_an_answer)
+    tracker.run("s", name="search")
+    for step in range(20):
+        tracker.metrics("s", {"loss": 1.0}, step)
+    wait_until(lambda: tracker._spool.waiting() == 0, 60)
+    assert lost
+    assert tracker.close() == 0
+    (run,) = all_runs(MlflowClient(uri), "e")
+    history = MlflowClient(uri).get_metric_history(run.info.run_id, "loss")
+    assert sorted(metric.step for metric in history) == list(range(20))
 
 
 def test_calls_cost_the_caller_little(tmp_path: Path) -> None:
