@@ -234,11 +234,12 @@ def named_lock(engine: Engine, name: str, patience_s: float) -> Iterator[bool]:
     """
     if engine.dialect.name == "sqlite":
         path = Path(f"{engine.url.database}-{name}")
-        connection = sqlite3.connect(path, timeout=patience_s, isolation_level=None)
+        connection = _lock_of(path, patience_s)
         try:
-            yield _begin_exclusive(connection, path)
+            yield connection is not None
         finally:
-            connection.close()
+            if connection is not None:
+                connection.close()
         return
     lock = f"ehrbench.{engine.url.database}.{name}"[-64:]
     with engine.connect() as holder:
@@ -250,17 +251,25 @@ def named_lock(engine: Engine, name: str, patience_s: float) -> Iterator[bool]:
                 holder.exec_driver_sql("SELECT RELEASE_LOCK(%s)", (lock,))
 
 
-def _begin_exclusive(connection: sqlite3.Connection, path: Path) -> bool:
-    """Take the whole file's lock; StorageError when its folder cannot be written."""
+def _lock_of(path: Path, patience_s: float) -> sqlite3.Connection | None:
+    """What holds the whole file's lock until it is closed; None where another has it.
+
+    Raises StorageError when the file or its folder cannot be written.
+    """
     try:
-        connection.execute("BEGIN EXCLUSIVE")
+        connection = sqlite3.connect(path, timeout=patience_s, isolation_level=None)
+        try:
+            connection.execute("BEGIN EXCLUSIVE")
+        except BaseException:
+            connection.close()
+            raise
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-            return False
+            return None
         raise StorageError(
             f"{path}: cannot be locked ({error}) — check rights and free space of its folder"
         ) from error
-    return True
+    return connection
 
 
 def _write_ahead(engine: Engine) -> None:

@@ -45,6 +45,16 @@ def test_unwritable_folder(tmp_path: Path) -> None:
         Database.sqlite(tmp_path / "file" / "runs" / "x.db")
 
 
+def test_a_lock_that_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "x.db-mirror").mkdir()
+    engine = Database.sqlite(tmp_path / "x.db").engine
+    with (
+        pytest.raises(StorageError, match=r"x\.db-mirror: cannot be locked \(unable to open"),
+        schema.named_lock(engine, "mirror", 0.0),
+    ):
+        pass
+
+
 def test_not_a_database(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(StorageError, match="not an SQLite database"):
