@@ -30,7 +30,7 @@ def test_shell_scripts_parse_and_can_be_executed(path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("n_trails=3", "Could not override 'n_trails'"),
+        ("n_trails=3", "n_trails: unknown key — did you mean n_trials?"),
         ("n_trials=0", "n_trials: input should be greater than or equal to 1 (got 0)"),
     ],
 )
