@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -12,7 +13,12 @@ from ehrbench.infra.settings import ADDRESSES, refuse_password
 
 #: A set may be called 2015, which YAML reads as a number.
 SetName = Annotated[str, BeforeValidator(lambda name: str(name) if isinstance(name, int) else name)]
+#: A file or folder.
+Place = Annotated[str, BeforeValidator(lambda place: str(place) if isinstance(place, int | Path) else place)]
 Folds = Annotated[int, Field(ge=2, le=20)]
+Replicates = Annotated[int, Field(ge=100, le=100_000)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Threads = Annotated[int, Field(ge=1, le=256)]
 
 
 class _Block(BaseModel):
@@ -52,11 +58,11 @@ class Data(_Block):
 
 class Trainer(_Block):
     accelerator: Literal["auto", "cpu", "gpu"]
-    threads: Annotated[int, Field(ge=1, le=256)]
+    threads: Threads
 
 
 class Report(_Block):
-    n_bootstrap: Annotated[int, Field(ge=100, le=100_000)]
+    n_bootstrap: Replicates
     explained: Annotated[int, Field(ge=0, le=100_000)] = 200
 
 
@@ -121,7 +127,7 @@ class Settings(BaseModel):
     study_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None
     runs_dir: str
     logs_dir: str | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    seed: Seed
     refit: Literal["inner", "full"]
     workers: Annotated[int, Field(ge=1, le=256)] | None
     data: Data
@@ -139,10 +145,41 @@ class Settings(BaseModel):
     worker: Annotated[int, Field(ge=0)] | None = None
 
 
-def check(config: Mapping[str, Any]) -> Settings:
-    """The checked blocks; ConfigError names the key, its value and what is allowed."""
+class Scored(_Block):
+    """Labelled records to score a bundle on."""
+
+    root: Place
+    sets: list[SetName] = Field(min_length=1)
+
+
+class Evaluation(_Block):
+    """The whole of ``evaluate.py``."""
+
+    bundle: Place
+    data: Scored
+    output: Place | None
+    n_bootstrap: Replicates
+    seed: Seed
+    threads: Threads
+
+
+class Prediction(_Block):
+    """The whole of ``predict.py``."""
+
+    bundle: Place
+    input: Place
+    output: Place
+    threads: Threads
+    max_skipped: Annotated[float, Field(ge=0, le=1)]
+
+
+Checked = TypeVar("Checked", bound=BaseModel)
+
+
+def checked(blocks: type[Checked], config: Mapping[str, Any]) -> Checked:
+    """The configuration as these blocks; ConfigError names the key, its value and what is allowed."""
     try:
-        settings = Settings.model_validate(dict(config))
+        return blocks.model_validate(dict(config))
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
@@ -152,7 +189,15 @@ def check(config: Mapping[str, Any]) -> Settings:
             raise ConfigError(".".join(path), "unknown key", "--cfg job shows all keys") from None
         got = first["input"]
         shown = "" if isinstance(got, Mapping) else f" (got {got!r})"
-        raise ConfigError(".".join(path), first["msg"][0].lower() + first["msg"][1:] + shown) from None
+        key, remedy = ".".join(path), ""
+        if first["type"] == "list_type":
+            remedy = f"write {key}=[{got}]"
+        raise ConfigError(key, first["msg"][0].lower() + first["msg"][1:] + shown, remedy) from None
+
+
+def check(config: Mapping[str, Any]) -> Settings:
+    """The checked blocks of a search. Raises ConfigError."""
+    settings = checked(Settings, config)
     for name in ("sets", "train_sets", "test_sets"):
         check_once(f"data.{name}", getattr(settings.data, name))
     storage = settings.storage

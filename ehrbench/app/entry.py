@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
@@ -67,6 +68,7 @@ def begin() -> None:
     SIGTERM (a container that stops) is taken as Ctrl-C is: tickets are given back.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a fresh machine's fonts are no news
     sys.argv = spell_out(sys.argv)
     try:
         Settings.load(Path(".env"), os.environ)

@@ -11,9 +11,10 @@ import numpy as np
 from rich.console import Console
 
 from ehrbench import metrics
+from ehrbench.app.checking import Evaluation, Prediction, checked
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
-from ehrbench.core.errors import BundleError, ConfigError, DataError, check_once
+from ehrbench.core.errors import BundleError, DataError, check_once
 from ehrbench.core.records import Records
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import FloatArray
@@ -30,13 +31,12 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
 
     Raises BundleError when a record belongs to a group the bundle was made from.
     """
-    _check_keys(config, {"bundle", "data", "output", "n_bootstrap", "seed", "threads"})
-    _check_keys(config["data"], {"root", "sets"}, "data.")
+    settings = checked(Evaluation, config)
+    sets = settings.data.sets
+    check_once("data.sets", sets)
     console, progress = terminal()
-    sets, seed = _sets(config["data"]["sets"]), _whole(config, "seed", 0, 2**31 - 1)
-    n_bootstrap = _whole(config, "n_bootstrap", 100, 100_000)
-    bundle = Bundle.load(str(config["bundle"]), threads=_whole(config, "threads", 1, 256))
-    cohort = bundle.task.read(Path(str(config["data"]["root"])), sets, progress)
+    bundle = Bundle.load(settings.bundle, threads=settings.threads)
+    cohort = bundle.task.read(Path(settings.data.root), sets, progress)
     records = cohort.records
     seen = bundle.seen(records)
     if seen.any():
@@ -54,13 +54,15 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     )
     names |= dict.fromkeys(bundle.task.metrics)
     chosen = [metrics.load(name) for name in names]
-    results = evaluate(judged, chosen, bundle.manifest.target, seed, n_replicates=n_bootstrap)
+    results = evaluate(
+        judged, chosen, bundle.manifest.target, settings.seed, n_replicates=settings.n_bootstrap
+    )
     for result in results.values():
         if "mean" in result:
             result["value"] = result.pop("mean")
             del result["sd"], result["folds"]
     share = np.nanmean(records.labels, axis=0).tolist()
-    folder = Path(str(config["output"] or bundle.directory.parent / f"evaluation-{'-'.join(sets)}"))
+    folder = Path(settings.output or bundle.directory.parent / f"evaluation-{'-'.join(sets)}")
     write_json(
         folder / "metrics.json",
         {
@@ -71,7 +73,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
             "threshold": bundle.threshold.tolist(),
             "threshold_rule": bundle.manifest.threshold_rule,
             "cohort": cohort.label,
-            "sets": list(sets),
+            "sets": sets,
             "data_digest": cohort.digest,
             "bundle": bundle.digest,
             "bundle_cohort": bundle.manifest.cohort,
@@ -101,29 +103,28 @@ def predict_files(config: Mapping[str, Any]) -> None:
     Raises DataError, and writes nothing, when no record can be read, or when more than ``max_skipped`` of the
     rows or of the records cannot.
     """
-    _check_keys(config, {"bundle", "input", "output", "threads", "max_skipped"})
+    settings = checked(Prediction, config)
     console, progress = terminal()
-    most = config["max_skipped"]
-    if isinstance(most, bool) or not isinstance(most, int | float) or not 0 <= most <= 1:
-        raise ConfigError("max_skipped", f"{most!r} is not a share from 0 to 1")
-    bundle = Bundle.load(str(config["bundle"]), threads=_whole(config, "threads", 1, 256))
-    parsed = bundle.task.read_unlabelled(Path(str(config["input"])), progress)
+    bundle = Bundle.load(settings.bundle, threads=settings.threads)
+    parsed = bundle.task.read_unlabelled(Path(settings.input), progress)
     if not len(parsed.records):
         first = parsed.skipped[0] if parsed.skipped else None
         raise DataError(
             first.problem if first else "holds no records",
-            file=first.file if first else config["input"],
+            file=first.file if first else settings.input,
             field=first.field if first else None,
             remedy="give raw records of the bundle's task; none could be read",
         )
-    bundle.task.check_skipped(parsed, "mend it, or predict the rest with a larger max_skipped", float(most))
+    bundle.task.check_skipped(
+        parsed, "mend it, or predict the rest with a larger max_skipped", settings.max_skipped
+    )
     ids, counts = np.unique(parsed.records.ids, return_counts=True)
     if (counts > 1).any():
         problem, record = "stands twice in the input", ids[counts > 1][0]
-        raise DataError(problem, file=config["input"], record=record, remedy="keep one of them")
+        raise DataError(problem, file=settings.input, record=record, remedy="keep one of them")
     with progress.step("predicting"):
         prediction = bundle.predict(parsed.records)
-    output = Path(str(config["output"]))
+    output = Path(settings.output)
     write_probabilities(output, parsed.records, prediction.probabilities, bundle)
     console.print(f"predicted records: {len(parsed.records):,}  {output}")
     _say_skipped(console, parsed.skipped, parsed.n_lost)
@@ -149,24 +150,3 @@ def write_probabilities(path: Path, records: Records, p: FloatArray, bundle: Bun
         for u in range(len(p)):
             for c, name in enumerate(bundle.manifest.target.classes):
                 writer.writerow([ids[u], numbers[u], name, repr(float(p[u, c]))])
-
-
-def _check_keys(config: Mapping[str, Any], known: set[str], block: str = "") -> None:
-    """ConfigError for a key that Hydra was told to add with a +."""
-    if unknown := sorted(set(config) - known):
-        raise ConfigError(f"{block}{unknown[0]}", "unknown key", "--cfg job shows all keys")
-
-
-def _sets(value: Any) -> list[str]:
-    if not isinstance(value, list) or not value:
-        raise ConfigError("data.sets", f"{value!r} is not a list of sets", "for example data.sets=[b]")
-    names = [str(name) for name in value]
-    check_once("data.sets", names)
-    return names
-
-
-def _whole(config: Mapping[str, Any], key: str, low: int, high: int) -> int:
-    value = config[key]
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ConfigError(key, f"{value!r} is not a whole number from {low:,} to {high:,}")
-    return value

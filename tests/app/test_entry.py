@@ -1,4 +1,4 @@
-"""The entry points as a user starts them: what goes wrong ends in one line that says what to do."""
+"""What the entry points compose and refuse: what goes wrong ends in one line that says what to do."""
 
 from __future__ import annotations
 
@@ -6,55 +6,19 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tarfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from dotenv import dotenv_values
 from hydra import compose, initialize_config_dir
 from hydra.errors import CompactHydraException
-from omegaconf import OmegaConf
 
 from ehrbench.app import searching
-from ehrbench.app.entry import INTERRUPTED, begin, check_models, guarded, not_composed, spell_out
+from ehrbench.app.entry import begin, check_models, guarded, not_composed, spell_out
 from ehrbench.core.errors import ConfigError
-from ehrbench.tasks.mortality import Mortality
-
-ROOT = Path(__file__).resolve().parents[2]
-SMALL = ["protocol=smoke", "models=[logistic]", "tracker=none", "report.explained=0"]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    Mortality().simulate(folder, 300, seed=1)
-    return folder
-
-
-def start(script: str, *arguments: str, data: Path, hidden: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """A process of it; ``hidden`` packages cannot be imported there."""
-    environment = {**os.environ, "EHRBENCH_DATA": str(data), "EHRBENCH_CACHE": str(data / "cache")}
-    environment |= {"OMP_NUM_THREADS": "1", "COLUMNS": "160"}
-    command = [sys.executable, str(ROOT / "experiments" / script), *arguments]
-    if hidden:
-        hide = f"import runpy, sys; sys.modules.update(dict.fromkeys({hidden!r})); del sys.argv[0]"
-        command[1:1] = ["-c", f"{hide}; runpy.run_path(sys.argv[0], run_name='__main__')"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-
-    def take_interrupts() -> None:  # CI may run us as a background job, with SIGINT ignored
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    return subprocess.Popen(command, env=environment, text=True, preexec_fn=take_interrupts, **pipes)
-
-
-def run(script: str, *arguments: str, data: Path, hidden: tuple[str, ...] = ()) -> tuple[int, str]:
-    process = start(script, *arguments, data=data, hidden=hidden)
-    out, error = process.communicate(timeout=500)
-    return process.returncode, out + error
+from tests.app.processes import ROOT, SMALL, run
 
 
 def test_models_are_spelled_as_hydra_wants_them():
@@ -311,149 +275,3 @@ def test_runs_that_cannot_be_written_are_said_before_anything_is_trained(data, t
     (tmp_path / "file").write_text("")
     error = refused(tmp_path / "file" / "runs", data, capsys)
     assert "runs_dir=FOLDER" in error
-
-
-SWALLOWED = """
-import os, signal, sys, time
-from omegaconf import OmegaConf
-from ehrbench.app.entry import begin, guarded
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
-class Last:
-    def __del__(self):
-        os.kill(os.getpid(), signal.{0})
-        time.sleep(0.5)
-def run(config):
-    Last()
-    time.sleep(60)
-{1}
-guarded(run, OmegaConf.create())
-"""
-
-
-@pytest.mark.parametrize(
-    ("asked", "before"),
-    [
-        ("SIGINT", "begin()"),
-        ("SIGTERM", "begin()"),
-        ("SIGTERM", "signal.signal(signal.SIGUSR2, lambda number, frame: None)"),  # as submitit does
-        ("SIGUSR2", "signal.signal(signal.SIGUSR2, lambda number, frame: None)"),
-    ],
-)
-def test_a_stop_that_python_swallows_in_a_destructor_is_heeded(asked, before):
-    begun = time.monotonic()
-    code = SWALLOWED.format(asked, before)
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
-    assert ended.returncode == 130, ended.stderr
-    assert ended.stderr == ""
-    assert time.monotonic() - begun < 55
-
-
-@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_keeps_what_is_finished_and_the_same_command_goes_on(asked, data, tmp_path):
-    arguments = [*SMALL, f"runs_dir={tmp_path}", "n_trials=8"]
-    process = start("search.py", *arguments, data=data)
-    database = tmp_path / "ehrbench.db"
-    deadline = time.monotonic() + 400
-    while count_fits(database) < 5:
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-        time.sleep(0.1)
-    process.send_signal(asked)
-    _, error = process.communicate(timeout=500)
-    assert process.returncode == 130
-    assert "goes on from here" in error
-    assert "Traceback" not in error
-    kept = count_fits(database)
-    code, output = run("search.py", *arguments, data=data)
-    assert code == 0, output
-    assert kept >= 5
-    summary = json.loads((tmp_path / "mortality-smoke" / "summary.json").read_text())
-    assert all(
-        sum(s.get(k, 0) for k in ("complete", "pruned", "failed")) == 8 for s in summary["studies"].values()
-    )
-    assert summary["cohort"] == "simulated"
-    assert "SIMULATED" in output
-
-
-def count_fits(database: Path) -> int:
-    import sqlite3
-
-    if not database.exists():
-        return 0
-    try:
-        with sqlite3.connect(database, timeout=5) as connection:
-            return int(connection.execute("SELECT count(*) FROM ehrbench_fits").fetchone()[0])
-    except sqlite3.OperationalError:
-        return 0
-
-
-def test_train_cross_validates_one_configuration(data, tmp_path):
-    """And one of another metric beside it, under a name of its own; no network, no wait for Lightning."""
-    arguments = ["model=logistic", "protocol=smoke", "tracker=none", f"runs_dir={tmp_path}"]
-    for more in (["report.explained=4"], ["report.explained=0", "metric=brier"]):
-        code, output = run("train.py", *arguments, *more, data=data, hidden=("pytorch_lightning",))
-        assert code == 0, output
-    (explained,) = tmp_path.glob("*/explanations.json")
-    assert json.loads(explained.read_text())["attributions"]["logistic"]["method"].startswith("coefficient")
-    found = [json.loads(path.read_text()) for path in tmp_path.glob("*/summary.json")]
-    assert {content["metric"] for content in found} == {"auroc", "brier"}
-    for content in found:
-        assert content["budget"] == {"logistic": 1}
-        assert all(fold["chosen"]["models"]["logistic"]["params"] == {} for fold in content["folds"])
-
-
-def test_networks_are_searched_explained_and_predict_without_lightgbm_and_mlflow(data, tmp_path):
-    hidden = ("lightgbm", "mlflow")
-    small = ["protocol=smoke", "data.limit=150", "report.explained=4", "model.lstm.build.max_epochs=1"]
-    small += ["models=[lstm]", "tracker=none", f"runs_dir={tmp_path}"]
-    code, output = run("search.py", *small, data=data, hidden=hidden)
-    assert code == 0, output
-    explained = json.loads((tmp_path / "mortality-smoke" / "explanations.json").read_text())
-    assert explained["attributions"]["lstm"]["method"].startswith("integrated gradients")
-    raw = [f"input={data / 'physionet2012' / 'set-b.tar.gz'}", f"output={tmp_path / 'out.csv'}"]
-    bundle = tmp_path / "mortality-smoke" / "bundle"
-    code, output = run("predict.py", f"bundle={bundle}", *raw, data=data, hidden=hidden)
-    assert code == 0, output
-
-
-def test_two_local_workers_share_one_exact_budget(data, tmp_path):
-    arguments = [*SMALL, f"runs_dir={tmp_path}", "n_trials=4", "workers=2"]
-    code, output = run("search.py", *arguments, data=data)
-    assert code == 0, output
-    assert (
-        "mortality-smoke" not in (tmp_path / "mortality-smoke" / "worker-1.log").read_text()
-    )  # only progress
-    summary = json.loads((tmp_path / "mortality-smoke" / "summary.json").read_text())
-    assert all(
-        sum(s.get(k, 0) for k in ("complete", "pruned", "failed")) == 4 for s in summary["studies"].values()
-    )
-
-
-@pytest.fixture
-def submitit_job() -> Iterator[None]:
-    """Signals as submitit sets them in a job that SLURM is not to start again."""
-
-    def warned(number: int, frame: object) -> None:
-        raise RuntimeError("Job not requeued because: timed-out too many times.")
-
-    before = {number: signal.getsignal(number) for number in (signal.SIGUSR2, signal.SIGTERM)}
-    signal.signal(signal.SIGUSR2, warned)
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("submitit_job")
-@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
-def test_the_end_of_a_slurm_job_is_no_failure_of_its_trial(number: signal.Signals) -> None:
-    def train(config: object) -> None:
-        try:
-            os.kill(os.getpid(), number)
-        except Exception as error:  # as a study does with what a fit raises
-            pytest.fail(f"a trial fails with {error}")
-        pytest.fail("the job goes on")
-
-    with pytest.raises(SystemExit) as ended:
-        guarded(train, OmegaConf.create({}))
-    assert ended.value.code == INTERRUPTED

@@ -78,10 +78,10 @@ class Toy(Task):
         self.target = Target(kind, CLASSES[kind])  # type: ignore[arg-type]
 
     def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
-        raise NotImplementedError
+        raise AssertionError("toys are posted, never read from a folder")
 
     def read_unlabelled(self, path: Path, progress: Progress = SILENT) -> Parsed:
-        raise NotImplementedError
+        raise AssertionError("toys are posted, never read from a folder")
 
     def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:
         ids, rows = [], []

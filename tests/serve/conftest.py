@@ -15,6 +15,8 @@ from ehrbench.serve import ServeSettings, create_app
 from ehrbench.serve.run import _listen
 from tests.runtime.conftest import toy_bundle
 
+RECORD = {"id": "p7", "rows": [[0.5, None, -1.0]]}
+JSON = {"Content-Type": "application/json"}
 Running = Callable[..., AbstractContextManager[httpx.Client]]
 
 

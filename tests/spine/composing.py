@@ -7,7 +7,10 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
+from ehrbench.app.checking import check
 from ehrbench.app.entry import resolved, spell_out
+from ehrbench.app.wiring import Wired, wire
+from ehrbench.core.progress import SILENT
 from tests.spine import tiny
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -37,3 +40,13 @@ def tiny_config(task: str, runs_dir: Path, *overrides: str) -> dict[str, Any]:
     task_config = tiny.TASKS[task]
     data = {**config["data"], **{k: task_config[k] for k in ("sets", "train_sets", "test_sets")}}
     return {**config, "task": task_config, "metric": task_config["metric"], "data": data}
+
+
+def wired(folder: Path, *overrides: str) -> Wired:
+    """A search of ``beats`` ready to run, some of whose values are missing, with a featurizer that learns."""
+    small = ("models=[logistic,lightgbm]", "n_trials=3")
+    config = tiny_config("beats", folder, *small, *overrides)
+    build, views = dict(config["task"]["build"]), dict(config["task"]["views"])
+    views["scaled_table"] = {"_target_": "ehrbench.features.tiny.ScaledTable"}
+    config["task"] = {**config["task"], "build": {**build, "holes": 0.1}, "views": views}
+    return wire(config, check(config), "study", SILENT)

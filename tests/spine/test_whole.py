@@ -152,10 +152,18 @@ def test_raw_files_are_predicted_as_records_are(searched, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"n_bootstrap": "many"}, "n_bootstrap: 'many' is not a whole number from 100"),
-        ({"seed": -1}, "seed: -1 is not a whole number from 0"),
-        ({"threads": 0}, "threads: 0 is not a whole number from 1"),
-        ({"data": {"root": ".", "sets": "t"}}, "data.sets: 't' is not a list of sets"),
+        ({"n_bootstrap": "many"}, "n_bootstrap: input should be a valid integer (got 'many')"),
+        ({"n_bootstrap": 99}, "n_bootstrap: input should be greater than or equal to 100 (got 99)"),
+        ({"seed": -1}, "seed: input should be greater than or equal to 0 (got -1)"),
+        ({"threads": 0}, "threads: input should be greater than or equal to 1 (got 0)"),
+        ({"threads": True}, "threads: input should be a valid integer (got True)"),
+        (
+            {"data": {"root": ".", "sets": "t"}},
+            "data.sets: input should be a valid list (got 't') — write data.sets=[t]",
+        ),
+        ({"data": {"root": ".", "sets": ["t", "t"]}}, "data.sets: t is named twice — name it once"),
+        ({"data": {"root": ".", "sets": ["t"], "set": "t"}}, "data.set: unknown key"),
+        ({"limit": 3}, "limit: unknown key"),
     ],
 )
 def test_what_cannot_be_scored_is_refused_by_key_before_the_bundle_is_opened(change, message):
