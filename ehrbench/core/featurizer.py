@@ -26,7 +26,7 @@ class Featurizer(ABC):
 
     @abstractmethod
     def rows(self, records: Records) -> View:
-        """Unfitted view (U rows): pure, each record by itself, same result in any company."""
+        """Unfitted view: pure, of payloads alone, each record by itself, same result in any company."""
 
     @abstractmethod
     def fit_rows(self, view: View) -> None:
@@ -56,6 +56,12 @@ class Featurizer(ABC):
         self.fit_rows(records.rows(self.key, self.rows))
         return self
 
+    def fit_transform(self, records: Records) -> View:
+        """Learn from training records, and their finished view: as ``fit`` and ``transform``, rows made once."""
+        view = records.rows(self.key, self.rows)
+        self.fit_rows(view)
+        return self.apply(view)
+
     def transform(self, records: Records) -> View:
-        """The finished view of any records (U rows), after ``fit`` or ``restore``."""
+        """The finished view of any records, after ``fit`` or ``restore``."""
         return self.apply(records.rows(self.key, self.rows))

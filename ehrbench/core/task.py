@@ -87,7 +87,7 @@ class Cohort:
         target = np.zeros(0) if r.target is None else r.target
         auxiliary = (list(r.auxiliary), r.auxiliary_labels) if r.auxiliary else ()
         return digest(
-            r.ids.astype(str), r.groups.astype(str), r.payload.digests(), r.n_units, target, *auxiliary
+            r.ids.astype(str), r.groups.astype(str), r.digests, r.n_units, target, *auxiliary
         )
 
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -111,8 +111,9 @@ def _fold(
     setting = decided.chosen[0].study.setting
     rng = np.random.default_rng(derive_seed(seed, "explain", setting.fold.name))
     drawn = rng.permutation(setting.fold.test)[: PERMUTED * each]
-    many = _apart(setting.dataset.open(setting.fold, "test", drawn))
-    few = _apart(many.take(np.arange(min(each, len(many)))))
+    # rows of their own: the cohort's would be computed whole for a few
+    many = setting.dataset.open(setting.fold, "test", drawn).cached()
+    few = many.take(np.arange(min(each, len(many)))).cached()
     fitted, unlabelled = decided.fitted(target, refit), few.without_labels()
     course = np.zeros((hours, few.total_units))
     for h in range(hours):
@@ -136,11 +137,6 @@ def _fold(
         except UndefinedMetric as error:
             why["permutation"] = f"outer fold {setting.fold.name}: {error}"
     return found
-
-
-def _apart(records: Records) -> Records:
-    """The same records with rows of their own: the cohort's would be computed whole for a few."""
-    return replace(records, _rows=None)
 
 
 def _permutation(folds: Sequence[_Fold], metric: Metric, why: Mapping[str, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from ehrbench.core.types import FloatArray, IntArray, StrArray
+from ehrbench.core.types import BoolArray, FloatArray, IntArray, StrArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,19 @@ class Rows:
         """Rows at ``index``, in that order."""
         return type(self)(self.values[np.asarray(index)], self.names)
 
+    def evidence(self) -> tuple[str, ...]:
+        """The columns."""
+        return self.names
+
+    def exchanged(self, name: str, donors: IntArray) -> tuple[IntArray, Self]:
+        """See ``core.records.Exchangeable``; rows with the same cell, or both unknown, are left out."""
+        column = self.names.index(name)
+        cells, given = self.values[:, column], self.values[donors, column]
+        index = np.flatnonzero(~alike(cells, given))
+        values = self.values[index]
+        values[:, column] = given[index]
+        return index, type(self)(values, self.names)
+
     def digests(self) -> StrArray:
         """(N,) 32 hex digits of each row's values; -0 counts as 0 and every NaN as the same."""
         plain = np.ascontiguousarray(self.values, dtype="<f4") + np.float32(0)
@@ -38,3 +51,8 @@ class Rows:
             ],
             dtype="U32",
         )
+
+
+def alike(one: FloatArray, two: FloatArray) -> BoolArray:
+    """Equal, or both unknown."""
+    return np.equal(one, two) | (np.isnan(one) & np.isnan(two))

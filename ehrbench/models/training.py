@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ehrbench.core.errors import FitError
 from ehrbench.core.model import Watch
+from ehrbench.models.batches import Batch
 from ehrbench.models.loss import JointLoss, TargetLoss
 from ehrbench.models.schedule import TrainingSettings
 from ehrbench.nets.network import Network
@@ -43,20 +44,19 @@ class Training(pl.LightningModule):
         """The network whose state is validated and kept."""
         return self.net if self.average is None else self.average.module  # type: ignore[return-value]
 
-    def training_step(self, batch: tuple[tuple[Tensor, ...], Tensor], batch_index: int) -> Tensor:
-        inputs, y = batch
-        loss: Tensor = self.loss(self.net.score(*inputs), y)
-        self.train_sum.add(loss.detach(), len(y))
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        loss: Tensor = self.loss(batch.scores(self.net), batch.y)
+        self.train_sum.add(loss.detach(), len(batch.y))
         return loss
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self.average is not None:
             self.average.update_parameters(self.net)
 
-    def validation_step(self, batch: tuple[tuple[Tensor, ...], Tensor], batch_index: int) -> None:
-        inputs, y = batch
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        y = batch.y
         known = (~y.isnan()).sum() / y.shape[1]
-        scores = self.kept.score(*inputs)[:, : y.shape[1]]  # without those of auxiliary labels
+        scores = batch.scores(self.kept)[:, : y.shape[1]]  # without those of auxiliary labels
         self.valid_sum.add(self.log_loss(scores, y), known)
 
     def configure_optimizers(self) -> Any:

@@ -11,7 +11,7 @@ Thread safety: ``predict`` may be called from several threads at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -119,7 +119,7 @@ class Bundle:
         if records.total_units == 0:
             empty = np.zeros((0, self.manifest.target.n_classes))
             return Prediction(empty, empty, dict.fromkeys(self.models, empty))
-        parts = [self._predict(batch) for batch in _batches(records)]
+        parts = [self._predict(batch.cached()) for batch in _batches(records)]
         return Prediction(
             np.concatenate([part.probabilities for part in parts]),
             np.concatenate([part.uncalibrated for part in parts]),
@@ -162,9 +162,8 @@ class Bundle:
 
 
 def _batches(records: Records) -> list[Records]:
-    """Whole records, about ``BATCH_UNITS`` units a batch, each with a memo of its own rows."""
+    """Whole records, about ``BATCH_UNITS`` units a batch."""
     if records.total_units <= BATCH_UNITS:
         return [records]
     number = (np.cumsum(records.n_units) - records.n_units) // BATCH_UNITS
-    # _rows=None: a batch that shared the whole cohort's memo would compute the whole cohort's view
-    return [replace(records.take(np.flatnonzero(number == k)), _rows=None) for k in np.unique(number)]
+    return [records.take(np.flatnonzero(number == k)) for k in np.unique(number)]

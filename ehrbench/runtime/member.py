@@ -30,7 +30,7 @@ class LoadedMember:
 
     def predict(self, records: Records) -> FloatArray:
         """(U, C) probabilities."""
-        scores = self.runner.scores(self.featurizer.transform(records).arrays())
+        scores = self.runner.scores(self.featurizer.transform(records))
         expected = (records.total_units, self.target.n_classes)
         if scores.shape != expected:
             raise BundleError(f"{self.folder}: gives scores of shape {scores.shape}, not {expected}")

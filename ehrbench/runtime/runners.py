@@ -1,4 +1,4 @@
-"""Runners: a view's arrays to scores (U, C), one class for each form that ``Model.export`` writes.
+"""Runners: a view to scores (U, C), one class for each form that ``Model.export`` writes.
 
 Thread safety: ``scores`` keeps no state and may be called from several threads at once.
 """
@@ -6,7 +6,7 @@ Thread safety: ``scores`` keeps no state and may be called from several threads 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,26 +15,30 @@ import numpy as np
 from ehrbench.core.errors import BundleError
 from ehrbench.core.model import load_arrays
 from ehrbench.core.types import FloatArray
+from ehrbench.core.views import View
 from ehrbench.runtime.opening import read_file
 
 Device = Literal["cpu", "cuda"]
 
-#: Units given to a network at once: enough to fill a core's vector units, little enough for any memory.
+#: Rows given to a network at once: enough to fill a core's vector units, little enough for any memory.
 ONNX_BATCH = 256
+#: Steps or tokens given at once, with their padding, where rows differ in length.
+ONNX_CELLS = 1 << 15
 
 _DTYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
 }
 
 
 class Runner(Protocol):
     """Scores become probabilities by ``Target.probabilities``."""
 
-    def scores(self, arrays: Mapping[str, np.ndarray]) -> FloatArray:
-        """(U, C) scores of a view's named arrays, first axis U."""
+    def scores(self, view: View) -> FloatArray:
+        """(U, C) scores of the view's units."""
         ...
 
 
@@ -67,26 +71,27 @@ class OnnxRunner:
         if outputs != ["scores"]:
             raise BundleError(f"{self._path}: outputs are {', '.join(outputs)}, not the single output scores")
 
-    def scores(self, arrays: Mapping[str, np.ndarray]) -> FloatArray:
-        if missing := self._inputs.keys() - arrays.keys():
+    def scores(self, view: View) -> FloatArray:
+        if missing := self._inputs.keys() - view.ports().keys():
             raise BundleError(
-                f"{self._path}: wants an input {min(missing)}; the view has {', '.join(arrays)}"
+                f"{self._path}: wants an input {min(missing)}; the view has {', '.join(view.ports())}"
             )
+        found = [self._batch(part) for part in view.batches(ONNX_BATCH, ONNX_CELLS)] or [self._batch(view)]
+        return np.concatenate(found).astype(np.float64)
+
+    def _batch(self, view: View) -> FloatArray:
+        """(U, C) of one batch. A row alone is given twice: kernels for a single row round otherwise."""
+        arrays, gathering = view.arrays(), view.gathering()
         feeds = {name: np.ascontiguousarray(arrays[name], dtype) for name, dtype in self._inputs.items()}
-        n_units = len(next(iter(arrays.values())))
-        batches = [
-            self._run({name: array[start : start + ONNX_BATCH] for name, array in feeds.items()})
-            for start in range(0, max(n_units, 1), ONNX_BATCH)
-        ]
-        return np.concatenate(batches).astype(np.float64)
+        n_rows = len(next(iter(feeds.values())))
+        if n_rows == 1:
+            feeds = {name: np.repeat(array, 2, axis=0) for name, array in feeds.items()}
+        scores = self._run(feeds)[:n_rows]
+        return scores if gathering is None else gathering(scores)
 
     def _run(self, feeds: dict[str, np.ndarray]) -> FloatArray:
-        """Of one batch. A unit alone is given twice: kernels for a single row round otherwise."""
-        n_units = len(next(iter(feeds.values())))
-        if n_units == 1:
-            feeds = {name: np.repeat(array, 2, axis=0) for name, array in feeds.items()}
         try:
-            return np.asarray(self._session.run(["scores"], feeds)[0])[:n_units]
+            return np.asarray(self._session.run(["scores"], feeds)[0])
         except Exception as error:
             raise BundleError(f"{self._path}: onnxruntime failed on it ({_brief(error)})") from error
 
@@ -106,8 +111,9 @@ class LightGBMRunner:
                 raise BundleError(f"{path}: missing — copy the bundle again, whole")
         self._boosters = [Trees(path, threads) for path in files]
 
-    def scores(self, arrays: Mapping[str, np.ndarray]) -> FloatArray:
-        return np.concatenate([booster.scores(arrays["values"]) for booster in self._boosters], axis=1)
+    def scores(self, view: View) -> FloatArray:
+        values = view.arrays()["values"]
+        return np.concatenate([booster.scores(values) for booster in self._boosters], axis=1)
 
 
 class LinearRunner:
@@ -122,8 +128,8 @@ class LinearRunner:
         except KeyError as error:
             raise BundleError(f"{path}: holds no array {error} — export the bundle again") from error
 
-    def scores(self, arrays: Mapping[str, np.ndarray]) -> FloatArray:
-        return np.asarray(arrays["values"].astype(np.float64) @ self._coefficient + self._intercept)
+    def scores(self, view: View) -> FloatArray:
+        return np.asarray(view.arrays()["values"].astype(np.float64) @ self._coefficient + self._intercept)
 
 
 _RUNNERS: dict[str, Callable[[Path, int, Device], Runner]] = {

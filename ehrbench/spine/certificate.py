@@ -172,11 +172,11 @@ def without_test(dataset: Dataset, fold: OuterFold, seed: int) -> Dataset:
     few = rng.choice(fold.train, size=max(1, len(fold.train) // 20), replace=False)
     source[fold.test] = rng.choice(few, size=len(fold.test))
     other = records.take(source)
-    own = replace(other, ids=records.ids, groups=records.groups, _rows=None)
+    own = replace(other, ids=records.ids, groups=records.groups)
     labels = own.labels.copy()
     units = own.units_of(fold.test)
     labels[units] = labels[rng.permutation(len(labels))[: len(units)]]
-    return Dataset(replace(dataset.cohort, records=replace(own, target=labels, _rows=None)))
+    return Dataset(replace(dataset.cohort, records=replace(own, target=labels)))
 
 
 def fingerprint(search: Search, decided: Decided) -> dict[str, str]:

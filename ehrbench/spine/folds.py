@@ -153,7 +153,7 @@ def from_file(
 
 def split_groups(records: Records) -> IntArray:
     """(N,) group numbers in which records of one group, or of identical content, are one."""
-    return _join(_relabel(records.groups), _relabel(records.payload.digests()))
+    return _join(_relabel(records.groups), _relabel(records.digests))
 
 
 def halves(records: Records, seed: int) -> tuple[IntArray, IntArray]:

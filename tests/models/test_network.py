@@ -28,7 +28,7 @@ def test_nan_loss_names_the_epoch(name: str) -> None:
     model = small(name, "binary", learning_rate=1.0, gradient_clip=1e6, ema_decay=0.0)
     train = records("binary")
     blocks = tuple(block * np.float32(1e30) for block in train.payload.blocks)  # type: ignore[attr-defined]
-    broken = replace(train, payload=replace(train.payload, blocks=blocks), _rows=None)  # type: ignore[type-var]
+    broken = replace(train, payload=replace(train.payload, blocks=blocks))  # type: ignore[type-var]
     with pytest.raises(FitError, match=r"_loss is (nan|inf) in epoch [12] of 3 — lower learning_rate"):
         model.fit(broken, None, seed=1)
 

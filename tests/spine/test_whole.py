@@ -107,7 +107,7 @@ def test_what_records_of_one_class_cannot_tell_is_said(searched, monkeypatch, ca
 
     def nobody_has_it(self, *arguments):
         cohort = read(self, *arguments)
-        records = replace(cohort.records, target=np.zeros_like(cohort.records.labels), _rows=None)
+        records = replace(cohort.records, target=np.zeros_like(cohort.records.labels))
         return replace(cohort, records=records)
 
     monkeypatch.setattr(tiny.Tiny, "read", nobody_has_it)

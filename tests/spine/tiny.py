@@ -88,7 +88,7 @@ class Tiny(Toy):
             y = (scores > 0.5).astype(float)
         self._pierce(records)
         sex = np.where(np.arange(len(rows)) % 2, "female", "male")
-        records = replace(records, target=y, subgroups={"sex": sex}, _rows=None)
+        records = replace(records, target=y, subgroups={"sex": sex})
         return Cohort(records, tuple(sets), flow={"read": len(rows)}, set_of=np.array(set_of))
 
     def _pierce(self, records: Records) -> None:
