@@ -105,6 +105,7 @@ class TaskBlock(_Block):
     train_sets: Any
     test_sets: Any
     build: Any
+    publisher: Any
     views: Any
 
 

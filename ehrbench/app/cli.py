@@ -11,11 +11,11 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from ehrbench.app import operating
-from ehrbench.app.building import build_task
+from ehrbench.app.building import build_publisher, build_task
 from ehrbench.app.console import terminal
 from ehrbench.app.entry import CONF
 from ehrbench.core.errors import ConfigError, EhrbenchError
-from ehrbench.core.task import Task
+from ehrbench.core.task import Publisher
 from ehrbench.infra.settings import Settings
 
 
@@ -104,19 +104,20 @@ def task_names() -> list[str]:
     return sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
 
 
-def load_task(name: str) -> Task:
-    """The task of ``conf/task/<name>.yaml``, with its default settings."""
+def load_publisher(name: str) -> Publisher:
+    """The publisher of ``conf/task/<name>.yaml`` and its task, with their default settings."""
     if name not in task_names():
         raise ConfigError("task", f"there is no task {name!r}", f"choose one of {', '.join(task_names())}")
     config = OmegaConf.create({"task": OmegaConf.load(CONF / "task" / f"{name}.yaml")})
-    content = OmegaConf.to_container(config.task.build, resolve=True)
+    content = OmegaConf.to_container(config.task, resolve=True)
     assert isinstance(content, dict)
-    return build_task({"build": {str(k): v for k, v in content.items()}})
+    block = {str(k): v for k, v in content.items()}
+    return build_publisher(block, build_task(block))
 
 
 def _get(options: argparse.Namespace) -> None:
     _, progress = terminal()
-    load_task(options.task).download(options.root, options.source, progress)
+    load_publisher(options.task).download(options.root, options.source, progress)
     print(f"{options.task}: {options.root}")
 
 
@@ -124,14 +125,15 @@ def _simulate(options: argparse.Namespace) -> None:
     if options.records < 20:
         raise ConfigError("--records", f"{options.records} are too few to split", "give 20 or more")
     _, progress = terminal()
-    load_task(options.task).simulate(options.root, options.records, options.seed, progress)
+    load_publisher(options.task).simulate(options.root, options.records, options.seed, progress)
     print(f"{options.task}: {options.records} SIMULATED records in {options.root}")
 
 
 def _describe(options: argparse.Namespace) -> None:
     _, progress = terminal()
-    task = load_task(options.task)
-    cohort = task.read(options.root, options.sets or task.default_sets(), progress)
+    publisher = load_publisher(options.task)
+    task = publisher.task
+    cohort = publisher.read(options.root, options.sets or publisher.default_sets(), progress)
     records = cohort.records
     print(f"{options.task}: sets {', '.join(cohort.sets)} under {options.root} ({cohort.label})")
     for step, count in cohort.flow.items():

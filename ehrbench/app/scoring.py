@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from rich.console import Console
 
 from ehrbench import metrics
+from ehrbench.app.building import build_publisher
 from ehrbench.app.checking import Evaluation, Prediction, checked
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
+from ehrbench.core.bundle import CONFIG
 from ehrbench.core.errors import BundleError, DataError, check_once
 from ehrbench.core.records import Records
-from ehrbench.core.task import Skipped
+from ehrbench.core.task import Publisher, Skipped
 from ehrbench.core.types import FloatArray
 from ehrbench.runtime.bundle import Bundle
 from ehrbench.spine.evaluation import Judged, evaluate
 from ehrbench.spine.folds import split_groups
+from ehrbench.tasks.raw_files import read_inputs
 
 #: Skipped rows told one by one.
 _SHOWN = 10
@@ -36,7 +40,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     check_once("data.sets", sets)
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
-    cohort = bundle.task.read(Path(settings.data.root), sets, progress)
+    cohort = _publisher(bundle).read(Path(settings.data.root), sets, progress)
     records = cohort.records
     seen = bundle.seen(records)
     if seen.any():
@@ -97,6 +101,16 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     return float(results[next(iter(names))].get("value", float("nan")))
 
 
+def _publisher(bundle: Bundle) -> Publisher:
+    """The publisher of the configuration that made the bundle, for the bundle's task."""
+    path = bundle.directory / CONFIG
+    try:
+        block = yaml.safe_load(path.read_text(encoding="utf-8"))["task"]
+    except (KeyError, TypeError, yaml.YAMLError) as error:
+        raise BundleError(f"{path}: names no task — export the bundle again") from error
+    return build_publisher(block, bundle.task)
+
+
 def predict_files(config: Mapping[str, Any]) -> None:
     """Write one row a record, unit and class for raw files without labels.
 
@@ -106,7 +120,11 @@ def predict_files(config: Mapping[str, Any]) -> None:
     settings = checked(Prediction, config)
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
-    parsed = bundle.task.read_unlabelled(Path(settings.input), progress)
+    with progress.step("Reading records"):
+        forms = bundle.task.forms
+        titles = ", ".join(f"{form.title} ({', '.join(form.endings)})" for form in forms)
+        raw = read_inputs(Path(settings.input), forms, f"give {titles}, a folder or an archive of such")
+        parsed = bundle.task.parse(raw, strict=False)
     if not len(parsed.records):
         first = parsed.skipped[0] if parsed.skipped else None
         raise DataError(

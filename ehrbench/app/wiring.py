@@ -15,14 +15,14 @@ import numpy as np
 import optuna
 
 from ehrbench import metrics
-from ehrbench.app.building import ModelBuilder, build_task, settings_of
+from ehrbench.app.building import ModelBuilder, build_publisher, build_task, settings_of
 from ehrbench.app.checking import Data, External, Holdout, Nested, Sampler, Settings
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.ledger import StudyKey
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress
-from ehrbench.core.task import Cohort, Task
+from ehrbench.core.task import Cohort, Publisher, Task
 from ehrbench.core.tracker import NoTracker, Tracker
 from ehrbench.ensemble import Ensemble
 from ehrbench.infra.artifacts import FileArtifacts
@@ -57,6 +57,7 @@ class Plan:
     """What a configuration asks for, as far as it takes neither data nor storage to say so."""
 
     task: Task
+    publisher: Publisher
     metric: Metric
     contenders: Mapping[str, Contender]
     ensemble: Mapping[str, Any]
@@ -66,17 +67,18 @@ class Plan:
 def plan(config: Mapping[str, Any], settings: Settings) -> Plan:
     """The plan; ConfigError for whatever of it cannot be."""
     task = build_task(config["task"])
+    publisher = build_publisher(config["task"], task)
     metric = metrics.load(settings.metric)
     contenders = {name: _contender(name, config, task, settings) for name in named_models(config)}
     threshold, ensemble = check_threshold(config["threshold"]), check_ensemble(config["ensemble"])
-    return Plan(task, metric, contenders, ensemble, threshold)
+    return Plan(task, publisher, metric, contenders, ensemble, threshold)
 
 
 def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progress: Progress) -> Wired:
     """Plan, read the data, cut the folds, open the storage."""
     planned = plan(config, settings)
     task, metric = planned.task, planned.metric
-    cohort, split = read_and_split(task, settings, progress)
+    cohort, split = read_and_split(planned.publisher, settings, progress)
     race = None
     if settings.pruner.name != "none":
         race = Race(
@@ -151,20 +153,20 @@ def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Setti
     return Contender(builder, space, raw.get("space") or {}, n_trials)
 
 
-def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[Cohort, Split]:
+def read_and_split(publisher: Publisher, settings: Settings, progress: Progress) -> tuple[Cohort, Split]:
     """The cohort of the protocol, cut into its folds."""
     protocol, data, seed = settings.protocol, settings.data, settings.seed
     root = Path(data.root)
     match protocol:
         case Nested():
-            cohort = _limited(task.read(root, data.sets, progress), data, seed)
+            cohort = _limited(publisher.read(root, data.sets, progress), data, seed)
             label = f"nested{_of(cohort)}"
             return cohort, folds.nested(
                 cohort.records, protocol.outer_folds, protocol.inner_folds, seed, label
             )
         case Holdout():
             _check_holdout(data)
-            cohort = _limited(task.read(root, [*data.train_sets, *data.test_sets], progress), data, seed)
+            cohort = _limited(publisher.read(root, [*data.train_sets, *data.test_sets], progress), data, seed)
             train, test = (
                 np.flatnonzero(np.isin(cohort.set_of, names)) for names in (data.train_sets, data.test_sets)
             )
@@ -179,7 +181,7 @@ def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[
                 raise ConfigError("data.limit", problem, "leave it out, or say data.limit=null")
             path = Path(protocol.path)
             named = _read_splits(path, need_valid=protocol.inner == "valid")
-            cohort = _named(task.read(root, data.sets, progress), named)
+            cohort = _named(publisher.read(root, data.sets, progress), named)
             split = folds.from_file(
                 cohort.records,
                 named,

@@ -57,7 +57,7 @@ class Featurizer(ABC):
         return self
 
     def fit_transform(self, records: Records) -> View:
-        """Learn from training records, and their finished view: as ``fit`` and ``transform``, rows made once."""
+        """As ``fit`` and ``transform`` of the same training records, rows made once."""
         view = records.rows(self.key, self.rows)
         self.fit_rows(view)
         return self.apply(view)

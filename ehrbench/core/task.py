@@ -1,7 +1,8 @@
-"""Task: everything that is particular to one prediction problem and its publisher's files.
+"""Task: what is particular to one prediction problem; Publisher: where its labelled records come from.
 
-A task is one file under ``ehrbench/tasks`` and one YAML under ``conf/task``. ``read`` (training, evaluation)
-and the server both go through ``parse``, so a posted record and a training record cannot differ.
+A task is one file (or folder) under ``ehrbench/tasks`` and one YAML under ``conf/task``. Training and the
+server go through the same ``parse``, so a posted record and a training record cannot differ. The server
+imports tasks; publishers, which know files, downloads and simulations, only a search.
 
 Thread safety: ``parse`` may be called from several threads at once; it keeps no state.
 """
@@ -22,9 +23,38 @@ from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import StrArray
+from ehrbench.core.views import Table
 
 #: Offline, bad rows are skipped and listed; a larger share of them stops the run.
 MOST_BAD_ROWS = 0.001
+
+
+@dataclass(frozen=True)
+class Form:
+    """A form in which raw records come as files, beside JSON.
+
+    endings: of file names, with the dot; media_types: as HTTP calls it, ``*`` for any subtype.
+    """
+
+    title: str
+    endings: tuple[str, ...]
+    media_types: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a task's things are called on pages and in messages.
+
+    record, unit: in the singular, with their plurals. set: what a publisher's parts are.
+    time: the axis of a course ("hours since admission"); "" where records have none.
+    """
+
+    record: str = "record"
+    records: str = "records"
+    unit: str = "unit"
+    units: str = "units"
+    set: str = "set"
+    time: str = ""
 
 
 @dataclass(frozen=True)
@@ -86,9 +116,7 @@ class Cohort:
         r = self.records
         target = np.zeros(0) if r.target is None else r.target
         auxiliary = (list(r.auxiliary), r.auxiliary_labels) if r.auxiliary else ()
-        return digest(
-            r.ids.astype(str), r.groups.astype(str), r.digests, r.n_units, target, *auxiliary
-        )
+        return digest(r.ids.astype(str), r.groups.astype(str), r.digests, r.n_units, target, *auxiliary)
 
 
 class Task(ABC):
@@ -99,20 +127,11 @@ class Task(ABC):
     #: Metric searched by default, and all that are reported, by their file names under ``ehrbench/metrics``.
     metric: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
+    #: Forms that ``parse`` reads, the example's first.
+    forms: ClassVar[tuple[Form, ...]]
+    words: ClassVar[Words] = Words()
     #: Problems of rows that the publisher's own files have: skipped even when strict, and no fault of a file.
     harmless: ClassVar[frozenset[str]] = frozenset()
-
-    @abstractmethod
-    def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
-        """Labelled records of the named sets under the data folder ``root`` (publisher's layout).
-
-        Raises DataError naming file, record and field when data are missing, truncated, malformed, or when
-        more than ``MOST_BAD_ROWS`` of the rows had to be skipped.
-        """
-
-    @abstractmethod
-    def read_unlabelled(self, path: Path, progress: Progress = SILENT) -> Parsed:
-        """Records of a raw file, an archive or a folder of raw files that has no labels (batch inference)."""
 
     @abstractmethod
     def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:
@@ -128,19 +147,14 @@ class Task(ABC):
 
     @abstractmethod
     def example(self) -> RawInput:
-        """One raw record in the publisher's own text format, that ``parse`` accepts."""
+        """One raw record in the publisher's own format, that ``parse`` accepts."""
 
     @abstractmethod
-    def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
-        """Fetch the publisher's files into ``root``: resumable, checked; ``source`` is another base URL."""
+    def describe(self, records: Records) -> Table:
+        """(N, F) what is known of each record, in a person's terms and units, NaN where nothing is.
 
-    @abstractmethod
-    def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
-        """Write a simulated cohort in the publisher's own format, marked so that ``read`` labels it."""
-
-    @abstractmethod
-    def default_sets(self) -> tuple[str, ...]:
-        """The sets that ``read`` takes when none are named."""
+        For the cohort's table, for slices, for drift; nothing is predicted from it.
+        """
 
     def check_skipped(self, parsed: Parsed, remedy: str, most: float = MOST_BAD_ROWS) -> None:
         """DataError naming the first fault where more than ``most`` of the rows or records were skipped."""
@@ -156,3 +170,30 @@ class Task(ABC):
             field=faults[0].field,
             remedy=remedy,
         )
+
+
+class Publisher(ABC):
+    """Where the labelled records of a task come from. Built with the task; construction reads nothing."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    @abstractmethod
+    def default_sets(self) -> tuple[str, ...]:
+        """The sets that ``read`` takes when none are named."""
+
+    @abstractmethod
+    def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
+        """Labelled records of the named sets under the data folder ``root`` (publisher's layout).
+
+        Raises DataError naming file, record and field when data are missing, truncated, malformed, or when
+        more than ``MOST_BAD_ROWS`` of the rows had to be skipped.
+        """
+
+    @abstractmethod
+    def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
+        """Fetch the publisher's files into ``root``: resumable, checked; ``source`` is another base URL."""
+
+    @abstractmethod
+    def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
+        """Write a simulated cohort in the publisher's own format, marked so that ``read`` labels it."""

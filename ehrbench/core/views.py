@@ -158,7 +158,7 @@ class Sequence(View):
 
 @dataclass(frozen=True, eq=False)
 class Signal(View):
-    """R recordings of F channels, each of its own length; units lie on steps, and so do a network's scores."""
+    """R recordings of F channels, each of its own length; units lie on steps, as a network's scores do."""
 
     values: FloatArray  # (T, F) float32, the steps of all recordings end to end
     starts: IntArray  # (R + 1,) where each recording begins among them

@@ -20,7 +20,7 @@ def parameters(payload: Payload) -> tuple[str, ...]:
 
 
 def exchanged(records: Records, parameter: str, donors: IntArray) -> tuple[IntArray, Records]:
-    """Everything of one parameter taken from the records at ``donors`` (N,): who changes by it, unlabelled."""
+    """All of one parameter taken from the records at ``donors`` (N,): who changes by it, unlabelled."""
     if not isinstance(records.payload, Exchangeable):
         raise TypeError(f"{type(records.payload).__name__} has no parameters")
     if parameter not in records.payload.evidence():

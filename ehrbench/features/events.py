@@ -71,7 +71,7 @@ class Events:
         return tuple(dict.fromkeys([*self.parameters, *self.descriptor_names]))
 
     def exchanged(self, name: str, donors: IntArray) -> tuple[IntArray, Self]:
-        """See ``core.records.Exchangeable``; patients are left out who have nothing of it, nor their donors."""
+        """See ``core.records.Exchangeable``; whoever has nothing of it, nor the donor, is left out."""
         index = np.flatnonzero(self._differs(name, donors))
         kept, given = self.take(index), self.take(donors[index])
         if name in self.descriptor_names:

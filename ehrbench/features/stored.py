@@ -2,8 +2,9 @@
 
 Only what treats each record by itself is ever stored; what is fitted across records is not (a scaler learned
 on all patients and read back in a fold would be a leak). A folder is written beside its place and renamed
-into it, so no reader meets half of one; each array carries a checksum, which is looked at where a file's size or
-time is another than when it was written, and a damaged folder is removed and made again. A disk that cannot be written costs time, never a result.
+into it, so no reader meets half of one; each array carries a checksum, which is looked at where a file's
+size or time is another than when it was written, and a damaged folder is removed and made again. A disk that
+cannot be written costs time, never a result.
 """
 
 from __future__ import annotations

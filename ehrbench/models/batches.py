@@ -26,7 +26,7 @@ RESIDENT = 1 << 29
 
 
 class Batch(NamedTuple):
-    """inputs: what ``Network.prepare`` gave (R, …); y: labels (U, C); position, unit: ``core.views.Gathering``."""
+    """inputs: what ``Network.prepare`` gave (R, …); y: labels (U, C); the rest: ``core.views.Gathering``."""
 
     inputs: tuple[Tensor, ...]
     y: Tensor
@@ -48,7 +48,13 @@ class Batches:
     """
 
     def __init__(
-        self, net: Network, view: View, y: FloatArray, items: int, device: torch.device, seed: int | None = None
+        self,
+        net: Network,
+        view: View,
+        y: FloatArray,
+        items: int,
+        device: torch.device,
+        seed: int | None = None,
     ) -> None:
         self.net, self.view, self.items, self.device = net, view, items, device
         self.y = torch.from_numpy(np.asarray(y, dtype=np.float32)).to(device)
@@ -103,7 +109,8 @@ def resident(view: View) -> bool:
     if view.extents() is not None or view.gathering() is not None:
         return False
     cells = sum(
-        np.dtype(port.dtype).itemsize * int(np.prod([int(n) for n in port.shape])) for port in view.ports().values()
+        np.dtype(port.dtype).itemsize * int(np.prod([int(n) for n in port.shape]))
+        for port in view.ports().values()
     )
     return len(view) * cells <= RESIDENT
 

@@ -1,8 +1,8 @@
 """A trained model in the form a bundle runs: ONNX for networks, and the member's description.
 
 The TorchScript-based exporter is used, not the one on torch.export: for these networks it takes 0.6 s against
-12 s (torch 2.13, onnxscript 0.7, one core) and the graphs agree with torch alike. Python's loops and branches are frozen as traced: a network
-with a free axis computes along it without any.
+12 s (torch 2.13, onnxscript 0.7, one core) and the graphs agree with torch alike. Python's loops and branches
+are frozen as traced: a network with a free axis computes along it without any.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def write_onnx(net: Network, ports: Mapping[str, Port], path: Path) -> None:
             return scores
 
     samples = tuple(
-        torch.ones(2, *(n if isinstance(n, int) else TRACED for n in port.shape), dtype=getattr(torch, port.dtype))
+        torch.ones(
+            2, *(n if isinstance(n, int) else TRACED for n in port.shape), dtype=getattr(torch, port.dtype)
+        )
         for port in ports.values()
     )
     free = {

@@ -9,8 +9,8 @@ from ehrbench.models.network import Ports
 from ehrbench.models.sequence import SequenceModel
 from ehrbench.models.settings import check_choice, check_flag, check_integer, check_range
 from ehrbench.nets.diagonal import DISCRETISATIONS, INITIALISATIONS
-from ehrbench.nets.ssm import SSMEncoder
 from ehrbench.nets.sequence import SequenceNetwork
+from ehrbench.nets.ssm import SSMEncoder
 
 
 @dataclass(kw_only=True, eq=False)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def gathered(scores: Tensor, position: Tensor, unit: Tensor | None, n_units: int) -> Tensor:
-    """scores (R, C) or (R, L, C) -> (U, C): the mean over each unit's positions (K,) of the flattened rows."""
+    """scores (R, C) or (R, L, C) -> (U, C): the mean over each unit's positions (K,) of the flat rows."""
     found = scores.flatten(0, -2)[position]
     if unit is None:
         return found

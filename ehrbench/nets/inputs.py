@@ -132,7 +132,7 @@ class SequenceInput(nn.Module):
 
 
 class SignalInput(nn.Module):
-    """The arrays of a ``Signal`` view to a network's inputs: every step is a step, nothing stands beside it."""
+    """The arrays of a ``Signal`` view to a network's inputs: its steps, with nothing beside them."""
 
     n_wide = 0
 

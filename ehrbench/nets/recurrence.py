@@ -21,7 +21,9 @@ class Recurrence(nn.Module):
 
         def layers() -> nn.LSTM:
             between = dropout if n_layers > 1 else 0.0
-            return nn.LSTM(n_inputs, width // (1 + bidirectional), n_layers, batch_first=True, dropout=between)
+            return nn.LSTM(
+                n_inputs, width // (1 + bidirectional), n_layers, batch_first=True, dropout=between
+            )
 
         self.ahead = layers()
         self.back = layers() if bidirectional else None

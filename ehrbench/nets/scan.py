@@ -4,8 +4,8 @@
 with one lower-triangular Toeplitz matrix of powers of Λ̄ a state, batched over the states: for L of some tens
 this is dense, cache-friendly work, where an FFT or a log-depth scan moves mostly memory. Chunks pass on one
 state.
-``convolve_any``: the same for any number of steps, which a traced graph leaves open: chunks, chunks of chunks,
-and so on, so that nothing is a loop.
+``convolve_any``: the same for any number of steps, which a traced graph leaves open: chunks, and chunks of
+chunks, so that nothing is a loop.
 ``scan``: Λ̄ varies with step and row (irregular Δ): the associative scan of S5 (Smith et al. 2023, section
 2.2 and appendix H; Blelloch 1990) by doubling, log2(L) steps.
 Both take and give pairs of real tensors and hold x_0 = 0 before the first step.
@@ -70,9 +70,7 @@ def convolve(system: Discrete, v_re: Tensor, v_im: Tensor) -> tuple[Tensor, Tens
     return torch.cat(x_re, dim=1), torch.cat(x_im, dim=1)
 
 
-def convolve_any(
-    system: Discrete, v_re: Tensor, v_im: Tensor, levels: int = LEVELS
-) -> tuple[Tensor, Tensor]:
+def convolve_any(system: Discrete, v_re: Tensor, v_im: Tensor, levels: int = LEVELS) -> tuple[Tensor, Tensor]:
     """As ``convolve``: inputs v (P, L, B) -> states x (P, L, B), L of any size and not known to the graph.
 
     The states at the ends of chunks follow a recurrence of their own, with Λ̄^CHUNK.
@@ -82,7 +80,7 @@ def convolve_any(
         steps = torch.arange(length, dtype=system.angle.dtype, device=v_re.device)
         apart = steps[:, None] - steps  # (L, L)
         n, below = apart.clamp(min=0).flatten(), (apart >= 0).to(v_re)
-        t_re, t_im = (p.unflatten(1, apart.shape) * below for p in _powers(system, n))  # (P, L, L)
+        t_re, t_im = (p.view(-1, *apart.shape) * below for p in _powers(system, n))  # (P, L, L)
         return _product(t_re, t_im, v_re, v_im)
     steps = torch.arange(CHUNK + 1, dtype=system.angle.dtype, device=v_re.device)
     p_re, p_im = _powers(system, steps)  # (P, CHUNK + 1)
@@ -90,7 +88,9 @@ def convolve_any(
     n_pairs, _, batch = v_re.shape
     v_re, v_im = (F.pad(v, (0, 0, 0, -length % CHUNK)) for v in (v_re, v_im))
     chunked = [v.view(n_pairs, -1, CHUNK, batch).transpose(1, 2).flatten(2) for v in (v_re, v_im)]
-    x_re, x_im = (x.view(n_pairs, CHUNK, -1, batch) for x in _product(t_re, t_im, *chunked))  # (P, CHUNK, N, B)
+    x_re, x_im = (
+        x.view(n_pairs, CHUNK, -1, batch) for x in _product(t_re, t_im, *chunked)
+    )  # (P, CHUNK, N, B)
     far = replace(system, log_modulus=system.log_modulus * CHUNK, angle=system.angle * CHUNK)
     ends = convolve_any(far, x_re[:, -1], x_im[:, -1], levels - 1)  # (P, N, B), each
     last_re, last_im = (shift(end, 1)[:, None] for end in ends)  # (P, 1, N, B)

@@ -16,6 +16,8 @@ from hydra import compose, initialize_config_dir
 from ehrbench.app import searching
 from ehrbench.app.entry import guarded
 from ehrbench.infra import schema
+from ehrbench.publishers.brfss2015 import BRFSS2015
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.diabetes import Diabetes
 from ehrbench.tasks.mortality import Mortality
 from tests.infra.servers import PASSWORD, MariaDb, free_port
@@ -28,8 +30,8 @@ N_TRIALS = 2
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    Mortality().simulate(folder, 200, seed=1)
-    Diabetes().simulate(folder / "diabetes", 200, seed=1)
+    PhysioNet2012(Mortality()).simulate(folder, 200, seed=1)
+    BRFSS2015(Diabetes()).simulate(folder / "diabetes", 200, seed=1)
     return folder
 
 

@@ -15,6 +15,7 @@ import pytest
 from ehrbench.core.errors import StorageError
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.settings import Settings
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 from tests.infra.s3 import S3Server
 from tests.infra.servers import absent
@@ -105,7 +106,7 @@ def test_a_server_that_fails_for_good_is_said(s3: S3Server, monkeypatch: pytest.
 
 def test_a_whole_search_keeps_its_artifacts_there(s3: S3Server, tmp_path: Path) -> None:
     """Predictions under ARTIFACTS_URL, models under CHECKPOINTS_DIR, and nothing of them on the disk."""
-    Mortality().simulate(tmp_path / "data", 200, seed=1)
+    PhysioNet2012(Mortality()).simulate(tmp_path / "data", 200, seed=1)
     s3.objects["models"] = {}
     places = {"ARTIFACTS_URL": "s3://bucket/artifacts", "CHECKPOINTS_DIR": "s3://models/checkpoints"}
     environment = {**os.environ, **s3.environment, **places, "EHRBENCH_DATA": str(tmp_path / "data")}

@@ -106,13 +106,11 @@ def test_a_stay_gets_the_same_however_far_it_is_padded(
         np.testing.assert_allclose(scores(net, padded(by), 4), expected, atol=1e-6)
 
 
-@every_encoder
+@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "ssm at times"])  # a Signal has none
 @both_ways
 def test_an_exported_network_takes_recordings_of_any_length(
     name: str, bidirectional: bool, tmp_path: Path
 ) -> None:
-    if name == "ssm at times":
-        pytest.skip("a Signal has no times of its own")
     net = signal_network(name, bidirectional)
     write_onnx(net, recordings([3], 0).ports(), tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")

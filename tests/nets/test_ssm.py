@@ -90,14 +90,14 @@ def test_padding_changes_nothing(bidirectional: bool) -> None:
 
 
 @pytest.mark.parametrize("length", [1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 1000, CHUNK * CHUNK + 3])
-@pytest.mark.parametrize("levels", [0, 1, 2])
+@pytest.mark.parametrize("levels", [1, 2])
 def test_any_number_of_steps_is_the_same_recurrence(length: int, levels: int) -> None:
-    if levels == 0 and length > 1000:
-        pytest.skip("one dense product of all steps")
     re, im = torch.tensor([-0.3, -0.01]).double(), torch.tensor([1.1, 7.0]).double()
     system = discretise(re, im, torch.tensor([0.2, 0.3]).double())
     v_re, v_im = torch.randn(2, 2, length, 3, dtype=torch.float64, generator=torch.manual_seed(0))
-    for one, other in zip(convolve(system, v_re, v_im), convolve_any(system, v_re, v_im, levels), strict=True):
+    for one, other in zip(
+        convolve(system, v_re, v_im), convolve_any(system, v_re, v_im, levels), strict=True
+    ):
         torch.testing.assert_close(other, one)
 
 

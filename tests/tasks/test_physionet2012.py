@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import RawInput
 from ehrbench.tasks.mortality import Mortality
-from ehrbench.tasks.physionet2012 import DESCRIPTOR_NAMES, SERIES_NAMES
+from ehrbench.tasks.physionet2012.record_text import DESCRIPTOR_NAMES, SERIES_NAMES
 from tests.tasks.texts import HEAD, record_text
 
 TASK = Mortality(cache=False)

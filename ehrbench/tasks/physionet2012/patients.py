@@ -11,8 +11,9 @@ from ehrbench.core.errors import DataError
 from ehrbench.core.task import RawInput, Skipped
 from ehrbench.core.types import BoolArray, FloatArray, IntArray, StrArray
 from ehrbench.features.events import Events, event_order
-from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES, TOTALS, clean
-from ehrbench.tasks.physionet2012 import (
+from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES, TOTALS, clean
+from ehrbench.tasks.physionet2012.record_json import JsonRecord, read_json
+from ehrbench.tasks.physionet2012.record_text import (
     CODE,
     DESCRIPTOR_NAMES,
     RECORD_ID,
@@ -20,7 +21,6 @@ from ehrbench.tasks.physionet2012 import (
     Columns,
     read_texts,
 )
-from ehrbench.tasks.physionet2012_json import JsonRecord, read_json
 
 _N_SERIES = len(SERIES_NAMES)
 _TOTALS = np.isin(SERIES_NAMES, TOTALS)

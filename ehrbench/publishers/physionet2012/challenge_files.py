@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ehrbench.core.errors import DataError
 from ehrbench.core.progress import Progress
-from ehrbench.tasks.downloading import Remote, download_files
+from ehrbench.publishers.downloading import Remote, download_files
 
 FOLDER = "physionet2012"
 SIMULATED = "SIMULATED"

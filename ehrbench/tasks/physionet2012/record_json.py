@@ -13,9 +13,16 @@ from typing import Any
 
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
-from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES
 from ehrbench.tasks.numbers import of_json, shown
-from ehrbench.tasks.physionet2012 import CODE, DESCRIPTOR_NAMES, LAST_MINUTE, SERIES_NAMES, TIME, problem_of
+from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES
+from ehrbench.tasks.physionet2012.record_text import (
+    CODE,
+    DESCRIPTOR_NAMES,
+    LAST_MINUTE,
+    SERIES_NAMES,
+    TIME,
+    problem_of,
+)
 
 
 @dataclass

@@ -21,8 +21,8 @@ import pyarrow.csv as pc
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
-from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES
 from ehrbench.tasks.numbers import of_text
+from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES
 
 HEADER = b"Time,Parameter,Value"
 LAST_MINUTE = 48 * 60

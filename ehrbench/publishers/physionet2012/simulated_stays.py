@@ -20,10 +20,10 @@ from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.progress import Progress
 from ehrbench.core.types import FloatArray
-from ehrbench.tasks.caching import holds_real_files
-from ehrbench.tasks.outcomes import COLUMNS
-from ehrbench.tasks.physionet2012 import HEADER
-from ehrbench.tasks.physionet2012_files import FOLDER, SIMULATED
+from ehrbench.publishers.caching import holds_real_files
+from ehrbench.publishers.physionet2012.challenge_files import FOLDER, SIMULATED
+from ehrbench.publishers.physionet2012.outcomes import COLUMNS
+from ehrbench.tasks.physionet2012.record_text import HEADER
 
 _NOTICE = "These files were simulated by ehrbench. They are no patients' data.\n"
 _FIRST_ID = {"a": 132539, "b": 142675}
