@@ -239,7 +239,7 @@ class Image(View):
 
     def extents(self) -> IntArray:
         height, width = self.pixels.shape[2:]
-        return self.n_images * max(1, height * width // 64)
+        return np.asarray(self.n_images * max(1, height * width // 64))
 
 
 @dataclass(frozen=True, eq=False)

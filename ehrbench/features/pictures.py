@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class Pictures:
     def digests(self) -> StrArray:
         """(N,) 32 hex digits of each record's images in order."""
         found, starts = [], offsets(self.n_images)
-        for start, stop in zip(starts[:-1], starts[1:], strict=True):
+        for start, stop in pairwise(starts):
             of_record = blake2b(f"{self.pixels.shape[1:]}".encode(), digest_size=16)
             for image in self.images[start:stop]:
                 of_record.update(np.ascontiguousarray(self.pixels[image]).tobytes())

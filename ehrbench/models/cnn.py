@@ -16,6 +16,7 @@ from ehrbench.models.picture import PictureModel
 from ehrbench.models.settings import check_choice, check_flag, check_integer
 from ehrbench.nets.densenet import DenseNet
 from ehrbench.nets.network import Network
+from ehrbench.nets.picture import PictureNetwork
 from ehrbench.nets.resnet import ResNet
 
 ARCHITECTURES = ("resnet", "densenet")
@@ -83,8 +84,11 @@ class CNN(PictureModel):
             )
         return trunk, trunk.n_features
 
-    def network(self, ports: Ports, n_scores: int) -> Network:
-        return super().network(ports, n_scores).to(memory_format=torch.channels_last)
+    def network(self, ports: Ports, n_scores: int) -> PictureNetwork:
+        net: nn.Module = super().network(ports, n_scores)
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        assert isinstance(net, PictureNetwork)
+        return net
 
     def _start(self, view: View, n_scores: int) -> Network:
         net = super()._start(view, n_scores)

@@ -68,7 +68,8 @@ class Augmentation(nn.Module):
         def within(length: int) -> Tensor:
             centre, half = torch.rand(2, n, 1, device=x.device)
             place = (torch.arange(length, device=x.device) + 0.5) / length
-            return (place - centre).abs() < half * COVER * self.strength / 2  # (B, length)
+            covered: Tensor = (place - centre).abs() < half * COVER * self.strength / 2
+            return covered  # (B, length)
 
         chosen = torch.rand(n, 1, 1, device=x.device) < 0.5
         box = within(height)[:, :, None] & within(width)[:, None, :] & chosen

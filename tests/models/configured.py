@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {
     "feature_fraction": 0.5,
     "learning_rate": 0.02,
 }
-#: What some need besides: a transformer at the others' rate gives scores so large that their last digits count.
+#: What some need besides: at the others' rate a transformer's scores are so large that last digits count.
 GENTLE: dict[str, dict[str, Any]] = {"vit": {"learning_rate": 5e-3}}
 
 

@@ -73,7 +73,7 @@ def drawn(values: FloatArray) -> Image:
 
 
 class ToyFeaturizer(Featurizer):
-    """``view``: sequence (grid of hours, every third cell unmeasured), table, scaled_table (complete), image."""
+    """``view``: sequence (every third cell unmeasured), table, scaled_table (complete), or image."""
 
     def __init__(self, view: str) -> None:
         self.view = view

@@ -80,7 +80,7 @@ class Kermany(RadiographPublisher):
         if cause not in CAUSES:
             problem = f"its name tells neither {' nor '.join(CAUSES)}"
             raise DataError(problem, record=name, field="etiology", remedy="use task.build.cause=false")
-        return (np.array(CAUSES) == cause).astype(np.float64)
+        return np.array([float(one == cause) for one in CAUSES])
 
     def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
         folder = self.simulation_folder(root)

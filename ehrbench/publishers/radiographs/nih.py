@@ -94,7 +94,7 @@ class NIH(RadiographPublisher):
         """Image -> its set, of those asked for; None: all."""
         if "all" in sets:
             return None
-        wanted = {}
+        wanted: dict[str, str] = {}
         for name in sets:
             path = folder / LISTS[name]
             try:

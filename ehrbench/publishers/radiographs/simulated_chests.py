@@ -113,7 +113,8 @@ def write(path: Path, body: bytes) -> None:
 
 def _patients(n: int, rng: np.random.Generator) -> list[int]:
     """(n,) the patient of each record: one to three of each."""
-    return np.repeat(np.arange(n), rng.choice([1, 2, 3], size=n, p=(0.7, 0.2, 0.1)))[:n].tolist()
+    images = rng.choice([1, 2, 3], size=n, p=(0.7, 0.2, 0.1))
+    return [int(patient) for patient in np.repeat(np.arange(n), images)[:n]]
 
 
 def _findings(names: Sequence[str], rng: np.random.Generator) -> list[str]:

@@ -57,7 +57,7 @@ def stretched(values: FloatArray | IntArray) -> IntArray:
     """Any numbers to uint8, from the least (0) to the greatest (255); all alike: 0."""
     low, high = float(values.min()), float(values.max())
     scaled = (values.astype(np.float32) - low) * (255 / (high - low) if high > low else 0.0)
-    return np.rint(scaled).astype(np.uint8)
+    return np.asarray(np.rint(scaled), dtype=np.uint8)
 
 
 def _raster(name: str, body: bytes, size: int) -> Image.Image:

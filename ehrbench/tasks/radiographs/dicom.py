@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 
 _REMEDY = "export the radiograph again, as a single uncompressed image"
 _GREY, _COLOUR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422")
+#: What pydicom raises of damaged elements and pixels, depending on which and how.
+_FAULTS = (
+    *(OSError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError),
+    *(RuntimeError, struct.error),  # NotImplementedError is one
+)
 #: Of red, green and blue in luminance (ITU-R 601).
 _LUMINANCE = (0.299, 0.587, 0.114)
 
@@ -39,24 +44,17 @@ def dicom_pixels(name: str, body: bytes, check_size: Callable[[str, int, int], N
     """
     try:
         import pydicom
-        from pydicom.errors import InvalidDicomError
+        from pydicom.errors import BytesLengthException, InvalidDicomError
     except ImportError as error:
         remedy = "pip install 'ehrbench[xray]', or give a PNG or JPEG"
         raise DataError("a DICOM file needs pydicom", file=name, remedy=remedy) from error
     try:
         dataset = pydicom.dcmread(io.BytesIO(body))
         described = {key: dataset.get(key) for key in ("Rows", "Columns", "PixelData")}
+        height, width = (int(described[key] or 0) for key in ("Rows", "Columns"))
         frames = int(dataset.get("NumberOfFrames") or 1)
         photometric = str(dataset.get("PhotometricInterpretation", ""))
-    except (
-        InvalidDicomError,
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        struct.error,
-        AttributeError,
-    ) as error:
+    except (InvalidDicomError, BytesLengthException, *_FAULTS) as error:
         raise _damaged(name, "DICOM", error) from error
     for attribute, value in described.items():
         if not value:
@@ -66,31 +64,26 @@ def dicom_pixels(name: str, body: bytes, check_size: Callable[[str, int, int], N
     if photometric not in (*_GREY, *_COLOUR):
         problem = f"{photometric or 'nothing'!r} is not read here"
         raise DataError(problem, file=name, field="PhotometricInterpretation", remedy=_REMEDY)
-    check_size(name, int(described["Columns"]), int(described["Rows"]))
+    check_size(name, width, height)
     try:
         return _shown(dataset, photometric)
-    except (
-        ValueError,
-        RuntimeError,
-        NotImplementedError,
-        AttributeError,
-        KeyError,
-        IndexError,
-        OSError,
-    ) as error:
+    except (BytesLengthException, *_FAULTS) as error:
         syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-        known = f"PixelData, transfer syntax {getattr(syntax, 'name', 'unknown')}"
+        known = "PixelData, transfer syntax " + " ".join(str(getattr(syntax, "name", "unknown")).split())[:60]
         raise _damaged(name, known, error) from error
 
 
 def _shown(dataset: Dataset, photometric: str) -> FloatArray:
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.utils import pixel_array
 
     values: Any = pixel_array(dataset)
     if photometric in _COLOUR:  # pixel_array gives RGB
         return np.asarray(values.astype(np.float32) @ np.array(_LUMINANCE, dtype=np.float32))
     values = apply_voi_lut(apply_modality_lut(values, dataset), dataset)
     grey = np.asarray(values, dtype=np.float32)
+    if not np.isfinite(grey).all():
+        raise ValueError("rescale or window give no finite values")
     return grey.max() - grey if photometric == "MONOCHROME1" else grey
 
 

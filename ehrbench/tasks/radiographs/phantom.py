@@ -41,7 +41,8 @@ def chest(size: int, seed: int, signs: tuple[str, ...] = (), *, lateral: bool = 
         picture = picture + _drawn(sign, lung, x, y, centre_x, centre_y, rng)
     picture = picture + rng.normal(0, 0.015, picture.shape)
     exposure, contrast = rng.normal(0, 0.03), rng.uniform(0.85, 1.15)
-    return np.rint(255 * np.clip(0.15 + exposure + contrast * picture, 0, 1)).astype(np.uint8)
+    shown = np.clip(0.15 + exposure + contrast * picture, 0, 1)
+    return np.asarray(np.rint(255 * shown), dtype=np.uint8)
 
 
 def png(pixels: IntArray) -> bytes:
@@ -68,11 +69,13 @@ def _drawn(
         places = zip(
             centre_x + rng.uniform(-0.09, 0.09, 9), centre_y + rng.uniform(-0.25, 0.25, 9), strict=True
         )
-        return 0.22 * lung * np.clip(sum(_ellipse(x, y, px, py, 0.025, 0.025) for px, py in places), 0, 1)
+        drawn = sum(_ellipse(x, y, px, py, 0.025, 0.025) for px, py in places)
+        return np.asarray(0.22 * lung * np.clip(drawn, 0, 1))
     if sign == "fluid":
         return 0.4 * lung * _soft((y - centre_y - rng.uniform(0.12, 0.2)) * 12)
     if sign == "air":
-        return -0.18 * lung * _soft((np.abs(x) - np.abs(centre_x)) * 18) * (y < centre_y + 0.1)
+        outer = _soft((np.abs(x) - np.abs(centre_x)) * 18)
+        return np.asarray(-0.18 * lung * outer * (y < centre_y + 0.1))
     if sign == "nodule":
         return 0.35 * lung * _ellipse(x, y, at_x, at_y, 0.04, 0.04)
     return 0.0  # a wide heart is drawn with the heart
