@@ -89,7 +89,7 @@ class Tabular(Featurizer):
         return out
 
     def _expand(self, table: Table) -> Table:
-        """Columns of 0 and 1 for each level: of ``one_hot``, and of categories where the table is completed."""
+        """Columns of 0 and 1 for levels: of ``one_hot``, and of categories where the table is completed."""
         kept = {} if self._completing is not None else table.levels
         spread = {name: levels for name, levels in self._levels.items() if name not in kept}
         if not spread:
