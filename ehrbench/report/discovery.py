@@ -77,7 +77,9 @@ class Judged:
     def joined(parts: Sequence[Judged]) -> Judged:
         """The units of several outer folds, in order."""
         return Judged(
-            Table(np.concatenate([p.table.values for p in parts]), parts[0].table.names),
+            Table(
+                np.concatenate([p.table.values for p in parts]), parts[0].table.names, parts[0].table.levels
+            ),
             np.concatenate([p.wrong for p in parts]),
             np.concatenate([p.positive for p in parts]),
             np.concatenate([p.called for p in parts]),

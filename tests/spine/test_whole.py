@@ -105,14 +105,14 @@ def test_the_bundle_scores_new_records_about_as_the_search_promised(searched):
 @pytest.mark.parametrize("searched", ["beats"], indirect=True)
 def test_what_records_of_one_class_cannot_tell_is_said(searched, monkeypatch, capsys):
     task, folder, _ = searched
-    read = tiny.Tiny.read
+    read = tiny.TinyPublisher.read
 
     def nobody_has_it(self, *arguments):
         cohort = read(self, *arguments)
         records = replace(cohort.records, target=np.zeros_like(cohort.records.labels))
         return replace(cohort, records=records)
 
-    monkeypatch.setattr(tiny.Tiny, "read", nobody_has_it)
+    monkeypatch.setattr(tiny.TinyPublisher, "read", nobody_has_it)
     found = evaluated(task, folder, ["t"])
     assert "units are negative, and it needs both classes" in found["auroc"]["undefined"]
     assert found["brier"]["value"] > 0
