@@ -68,6 +68,19 @@ class Timed(Payload, Protocol):
         ...
 
 
+@runtime_checkable
+class Coverable(Payload, Protocol):
+    """A payload whose records have parts that can be covered: what does a prediction rest on?"""
+
+    def layout(self) -> dict[str, Any]:
+        """JSON-like: where the parts of the one record that is here lie, and what a page needs to draw it."""
+        ...
+
+    def covered(self) -> Self:
+        """The one record that is here once for each of its parts, with that part covered."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Records:
     """N records with U units.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from ehrbench.features.stored import RowStore
 
 #: Regions that evidence speaks of: rows and columns of a grid over the image, from its upper left corner.
 GRID = 4
+#: Cells of a row and of a column that are covered one by one.
+CELLS = 8
 REGIONS = tuple(f"row {r + 1} column {c + 1}" for r in range(GRID) for c in range(GRID))
 
 
@@ -76,6 +80,32 @@ class Pictures:
         changed = np.array(index, dtype=np.int64)
         pixels = np.concatenate([np.zeros((0, *self.pixels.shape[1:]), dtype=np.uint8), *parts])
         return changed, Pictures(pixels, np.arange(len(pixels)), self.n_images[changed])
+
+    def layout(self) -> dict[str, Any]:
+        """``kind`` pixels; parts are the cells of ``rows`` × ``columns`` of each image, image by image.
+
+        images: width, height and grey values row by row, in base64.
+        """
+        height, width = self.pixels.shape[1:]
+        shown = [base64.b64encode(np.ascontiguousarray(x).tobytes()).decode() for x in self.of(0)]
+        images = [{"width": width, "height": height, "grey": grey} for grey in shown]
+        return {"kind": "pixels", "rows": CELLS, "columns": CELLS, "images": images}
+
+    def covered(self) -> Pictures:
+        """Each cell, and half of those around it, of each image becomes the image's mean."""
+        own = self.of(0)
+        parts = []
+        for k, image in enumerate(own):
+            for cell in range(CELLS**2):
+                changed = own.copy()
+                rows, columns = (
+                    slice(max(0, (2 * at - 1) * n // (2 * CELLS)), (2 * at + 3) * n // (2 * CELLS))
+                    for at, n in zip(divmod(cell, CELLS), image.shape, strict=True)
+                )
+                changed[k, rows, columns] = round(float(image.mean()))
+                parts.append(changed)
+        pixels = np.concatenate(parts)
+        return Pictures(pixels, np.arange(len(pixels)), np.full(len(parts), len(own)))
 
 
 def region(number: int, height: int, width: int) -> tuple[slice, slice]:
