@@ -20,6 +20,11 @@ from ehrbench.nets.picture import PictureNetwork
 from ehrbench.nets.resnet import ResNet
 
 ARCHITECTURES = ("resnet", "densenet")
+#: What torch raises for files that are no weights, or hold more than plain ones.
+_NOT_LOADED = (
+    *(OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError),
+    pickle.UnpicklingError,
+)
 #: The last map of features is at least so many pixels high and wide.
 LEAST_MAP = 2
 
@@ -106,8 +111,8 @@ def fitting(wanted: dict[str, Tensor], file: str) -> dict[str, Tensor]:
     remedy = "choose architecture, width, n_stages, n_layers and large_stem as the weights have them"
     try:
         given = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        problem = f"{file} holds no plain weights ({str(error).splitlines()[0][:80]})"
+    except _NOT_LOADED as error:
+        problem = f"{file} holds no plain weights ({type(error).__name__})"
         raise ConfigError("weights", problem, "give a state dict as torchvision publishes it") from error
     found = {}
     for name, value in wanted.items():

@@ -187,7 +187,8 @@ def test_an_image_is_shown_with_what_its_prediction_rests_on(
         "#file",
         {"name": "scan.png", "mimeType": "image/png", "buffer": png(marked(2, 3)[0].payload.of(0)[0])},
     )
-    page.wait_for_function("document.querySelector('#result').innerText.includes('record')")
+    playwright.expect(page.locator("#result")).to_contain_text("record scan", timeout=60_000)
+    assert "high" in page.get_attribute(".risk", "class")
     assert page.input_value("#record").startswith("scan.png: ")
     picture(page, "xray")
     assert errors == []

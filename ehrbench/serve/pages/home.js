@@ -82,10 +82,12 @@ async function predict() {
   if (!binary && !text.trim()) return fail("There is no record yet: paste one, drop a file, or use the example.");
   byId("predict").disabled = true;
   try {
-    const json = text.trimStart().startsWith("{"), type = binary ? "application/octet-stream" : json ? "application/json" : "text/plain";
+    const json = text.trimStart().startsWith("{"), form = new FormData();
+    if (binary) form.append("file", binary, binary.name || "example");
+    const headers = binary ? {} : { "Content-Type": json ? "application/json" : "text/plain" };
     const one = hasParts && !(json && /^\s*\{\s*"records"/.test(text));
     const url = "/predict?explain=members" + (one ? "&explain=parts" : "");
-    const response = await fetch(url, { method: "POST", headers: { "Content-Type": type }, body: binary || text });
+    const response = await fetch(url, { method: "POST", headers, body: binary ? form : text });
     const answer = await response.json();
     if (response.ok) return show(answer);
     const { problem, remedy, ...where } = answer.error;
