@@ -29,7 +29,7 @@ from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.lease import LeaseKeeper
 from ehrbench.infra.ledger import SqlLedger
-from ehrbench.infra.settings import Settings as Environment
+from ehrbench.infra.settings import Environment
 from ehrbench.infra.study import Dashboard, optuna_storage
 from ehrbench.spine import folds
 from ehrbench.spine.dataset import Dataset
