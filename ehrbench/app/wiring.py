@@ -310,7 +310,7 @@ def make_pruner(settings: Settings) -> optuna.pruners.BasePruner:
     pruner = settings.pruner
     if pruner.name == "none":
         return optuna.pruners.NopPruner()
-    return RacePruner(pruner.least_chance, n_steps=settings.protocol.inner_folds * pruner.blocks)
+    return RacePruner(pruner.least_chance)
 
 
 def make_tracker(settings: Settings) -> Tracker:
