@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from ehrbench.app import operating
 from ehrbench.app.building import build_task
 from ehrbench.app.console import terminal
-from ehrbench.app.entry import CONF
+from ehrbench.app.entry import CONF, check_text, spell_unprintable
 from ehrbench.core.errors import ConfigError, EhrbenchError
 from ehrbench.core.task import Task
 from ehrbench.infra.settings import Settings
@@ -21,7 +21,9 @@ from ehrbench.infra.settings import Settings
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or the error's exit code after one line on standard error."""
+    spell_unprintable()
     try:
+        check_text(sys.argv if arguments is None else ["ehrbench", *arguments])
         Settings.load(Path(".env"), os.environ)
         options = build_parser().parse_args(arguments)
         options.run_command(options)

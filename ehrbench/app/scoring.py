@@ -144,7 +144,7 @@ def _say_skipped(console: Console, skipped: Sequence[Skipped], n_lost: int = 0) 
 def write_probabilities(path: Path, records: Records, p: FloatArray, bundle: Bundle) -> None:
     """CSV of record, unit, class, probability."""
     ids, numbers = records.ids[records.unit_record], records.unit_number
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["record", "unit", "class", "probability"])
         for u in range(len(p)):

@@ -235,7 +235,7 @@ def _read_splits(path: Path, *, need_valid: bool) -> list[dict[str, list[object]
     """The folds of a file of splits; DataError names the file and the fold that is not as it must be."""
     remedy = 'write {"folds": [{"train": [...], "valid": [...], "test": [...]}, ...]}'
     try:
-        raw = json.loads(path.read_text())
+        raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(
             f"cannot be read ({error.strerror})", file=path, remedy="give protocol.path=FILE"

@@ -153,10 +153,10 @@ class NetworkModel(TrainingSettings, Model):
         state = self.fitted_network.state_dict()
         save_arrays(directory / "network.npz", {name: value.cpu().numpy() for name, value in state.items()})
         save_arrays(directory / "featurizer.npz", self.featurizer.state())
-        (directory / "shapes.json").write_text(json.dumps(self._shapes))
+        (directory / "shapes.json").write_text(json.dumps(self._shapes), encoding="utf-8")
 
     def restore(self, directory: Path) -> None:
-        shapes = json.loads((directory / "shapes.json").read_text())
+        shapes = json.loads((directory / "shapes.json").read_text(encoding="utf-8"))
         self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
         self.featurizer.restore(load_arrays(directory / "featurizer.npz"))
         state = load_arrays(directory / "network.npz")

@@ -151,7 +151,9 @@ class Diabetes(Task):
                 archive.writestr(zipfile.ZipInfo(TABLE, (2015, 1, 1, 0, 0, 0)), body, zipfile.ZIP_DEFLATED)
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                (folder / SIMULATED).write_text("Simulated by ehrbench. These are no people's answers.\n")
+                (folder / SIMULATED).write_text(
+                    "Simulated by ehrbench. These are no people's answers.\n", encoding="utf-8"
+                )
                 (folder / f"{TABLE}.zip").write_bytes(packed.getvalue())
             except OSError as error:
                 raise DataError(
