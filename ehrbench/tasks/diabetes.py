@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -30,9 +30,11 @@ from ehrbench.tasks.brfss2015 import LABEL, NAMES, read_csv, read_json, schema, 
 from ehrbench.tasks.brfss2015_simulation import simulated_answers
 from ehrbench.tasks.caching import holds_real_files
 from ehrbench.tasks.downloading import Remote, download_files
+from ehrbench.tasks.raw_files import LEFT_OUT, read_raw_files
 
 FOLDER = "diabetes"
 TABLE = "diabetes_binary_health_indicators_BRFSS2015.csv"
+ENDING = ".csv"
 SIMULATED = "SIMULATED"
 SHA256_OF_TABLE = "19f367e3e3350768f0c144c5d73ee5b355f67a57eaaa86ca7bd8aec594d8b1d0"
 GET = (
@@ -54,6 +56,7 @@ class Diabetes(Task):
         *("auroc", "auprc", "event1", "event2", "brier", "log_loss"),
         *("sensitivity", "specificity", "f1", "balanced_accuracy", "net_benefit"),
     )
+    harmless: ClassVar[frozenset[str]] = LEFT_OUT
 
     def default_sets(self) -> tuple[str, ...]:
         """The one set there is."""
@@ -84,17 +87,18 @@ class Diabetes(Task):
         return Cohort(records, sets, label, answers.skipped, flow)
 
     def read_unlabelled(self, path: Path, progress: Progress = SILENT) -> Parsed:
-        """Records of a ``.csv``, a ``.csv.zip`` or a folder of ``.csv`` files, with or without labels."""
-        path = Path(path)
-        files = sorted(path.glob("*.csv")) if path.is_dir() else [path]
-        if not files:
-            raise DataError("holds no .csv files", file=path, remedy="give a table with a header")
-        with progress.step("Reading answers", total=len(files)) as step:
-            inputs = []
-            for file in files:
-                inputs.append(RawInput(*_content(file)))
-                step.advance()
-            return self.parse(inputs, strict=False)
+        """Records of a ``.csv``, or of a folder or an archive of them, with or without labels.
+
+        A table that cannot be read stops it: nobody knows how many records it has.
+        """
+        remedy = "give a table with a header, or a folder or an archive of them"
+        with progress.step("Reading answers", total=1) as step:
+            raw = read_raw_files(Path(path), ENDING, remedy)
+            for lost in raw.lost:
+                raise DataError(lost.problem, file=lost.file, remedy="mend it, or take it away")
+            parsed = self.parse(raw.inputs, strict=False)
+            step.advance()
+        return replace(parsed, skipped=parsed.skipped + raw.skipped)
 
     def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:
         """CSV tables with a header (any number of rows) and JSON objects.
@@ -171,24 +175,10 @@ def _folder(root: Path) -> Path:
 def _table(folder: Path) -> tuple[str, bytes]:
     for path in (folder / f"{TABLE}.zip", folder / TABLE):
         if path.exists():
-            return _content(path)
+            (raw,) = read_raw_files(path, ENDING, GET, wanted=TABLE).inputs
+            assert isinstance(raw.body, bytes)
+            return raw.name, raw.body
     raise DataError("is not there", file=folder / f"{TABLE}.zip", remedy=GET)
-
-
-def _content(path: Path) -> tuple[str, bytes]:
-    """Name and bytes of a table; of the first ``.csv`` in a zip."""
-    try:
-        if path.suffix != ".zip":
-            return path.name, path.read_bytes()
-        with zipfile.ZipFile(path) as archive:
-            tables = [name for name in archive.namelist() if name.endswith(".csv")]
-            if not tables:
-                raise DataError("holds no .csv", file=path, remedy=GET)
-            return path.name, archive.read(tables[0])
-    except FileNotFoundError:
-        raise DataError("does not exist", file=path, remedy="give a .csv or .csv.zip") from None
-    except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:  # Runtime: a password
-        raise DataError(f"is damaged, truncated or unreadable ({error})", file=path, remedy=GET) from error
 
 
 def _records(ids: StrArray, values: FloatArray, y: FloatArray | None) -> Records:

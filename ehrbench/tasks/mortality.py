@@ -34,12 +34,13 @@ from ehrbench.features.stored import RowStore, read_folder, source_digest, write
 from ehrbench.tasks import physionet2012_example, physionet2012_files, physionet2012_simulation
 from ehrbench.tasks.caching import cache_folder
 from ehrbench.tasks.outcomes import Outcome, read_outcomes
-from ehrbench.tasks.patients import Patients, parse_patients
+from ehrbench.tasks.patients import LOST, Patients, parse_patients
 from ehrbench.tasks.physionet2012 import DESCRIPTOR_NAMES, EMPTY_NAME, LAST_MINUTE
 from ehrbench.tasks.physionet2012_json import record_schema
-from ehrbench.tasks.raw_files import read_raw_files
+from ehrbench.tasks.raw_files import LEFT_OUT, read_raw_files
 
 SETS = ("a", "b", "c")
+ENDING = ".txt"
 GET = "get the data with: ehrbench data get mortality"
 _AGE_BANDS = (
     (40, "under 40"),
@@ -74,7 +75,7 @@ class Mortality(Task):
         "auroc", "auprc", "event1", "event2", "brier", "log_loss", "sensitivity", "specificity", "f1",
         "balanced_accuracy", "net_benefit", "calibration_slope", "calibration_intercept", "ece",
     )  # fmt: skip
-    harmless: ClassVar[frozenset[str]] = frozenset({EMPTY_NAME})
+    harmless: ClassVar[frozenset[str]] = frozenset({EMPTY_NAME}) | LEFT_OUT
 
     def __init__(self, hours: float = 48, drop_unmeasured: bool = False, cache: bool = True) -> None:
         if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= LAST_MINUTE / 60:
@@ -122,7 +123,7 @@ class Mortality(Task):
             return _from_arrays(*found), RowStore(place)  # type: ignore[arg-type]
 
         def one(path: Path) -> Patients:
-            patients = parse_patients(read_raw_files(path, GET), hours=self.hours, strict=False)
+            patients = self._read(path, GET)
             advance()
             return patients
 
@@ -131,16 +132,18 @@ class Mortality(Task):
         kept = place is not None and write_folder(place / "records", *_to_arrays(patients))
         return patients, RowStore(place) if kept else None  # type: ignore[arg-type]
 
+    def _read(self, path: Path, remedy: str) -> Patients:
+        """The patients of one place, its files that are no records or cannot be read among the skipped."""
+        raw = read_raw_files(path, ENDING, remedy)
+        patients = parse_patients(raw.inputs, hours=self.hours, strict=False)
+        lost = {LOST: patients.flow[LOST] + len(raw.lost)}
+        return replace(patients, skipped=patients.skipped + raw.skipped, flow=patients.flow | lost)
+
     def _content_key(self, raw: dict[str, Path]) -> str:
         """Names all that shapes parsed records: the files' bytes, the code that reads them, settings."""
         try:
             files = [
-                [
-                    name,
-                    [[p.name, file_digest(p)] for p in sorted(path.glob("*.txt"))]
-                    if path.is_dir()
-                    else file_digest(path),
-                ]
+                [name, read_raw_files(path, ENDING, GET) if path.is_dir() else file_digest(path)]
                 for name, path in raw.items()
             ]
         except OSError as error:
@@ -152,13 +155,11 @@ class Mortality(Task):
         return digest(files, code, self.hours)
 
     def read_unlabelled(self, path: Path, progress: Progress = SILENT) -> Parsed:
-        """Records of one ``.txt`` file, a folder of them, or a ``.tar.gz``."""
+        """Records of one ``.txt`` file, or of a folder or an archive of them."""
         with progress.step("Reading records", total=1) as step:
-            parsed = self.parse(
-                read_raw_files(Path(path), "give a record file, a folder or a .tar.gz"), strict=False
-            )
+            patients = self._read(Path(path), "give a record file, or a folder or an archive of them")
             step.advance()
-        return parsed
+        return _parsed(patients)
 
     def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:
         return _parsed(parse_patients(inputs, hours=self.hours, strict=strict))
@@ -178,7 +179,7 @@ class Mortality(Task):
 
 def _parsed(patients: Patients) -> Parsed:
     records = _records(patients.ids, patients.events)
-    return Parsed(records, patients.skipped, patients.n_rows, patients.flow["record files skipped"])
+    return Parsed(records, patients.skipped, patients.n_rows, patients.flow[LOST])
 
 
 def _records(ids: StrArray, events: Events) -> Records:

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.data
     ],
 )
 def test_mortality_counts(data, name, n_rows, counts, deaths, unmeasured):
-    raw = read_raw_files(data / "physionet2012" / f"set-{name}.tar.gz", "")
+    raw = read_raw_files(data / "physionet2012" / f"set-{name}.tar.gz", ".txt", "").inputs
     columns = read_texts([r.name for r in raw], [r.body for r in raw], strict=True)
     assert (len(raw), columns.n_rows, columns.skipped) == (4000, n_rows, ())
     found = np.bincount(columns.name, minlength=len(CODE))
@@ -39,7 +39,7 @@ def test_mortality_counts(data, name, n_rows, counts, deaths, unmeasured):
 
 
 def test_mortality_one_by_one_is_the_batch(data):
-    raw = read_raw_files(data / "physionet2012" / "set-a.tar.gz", "")[::97]
+    raw = read_raw_files(data / "physionet2012" / "set-a.tar.gz", ".txt", "").inputs[::97]
     task = Mortality(cache=False)
     whole = task.parse(raw, strict=True).records.payload
     singles = [task.parse([one], strict=True).records.payload.digests()[0] for one in raw]
