@@ -133,7 +133,7 @@ def _simulate(options: argparse.Namespace) -> None:
 def _describe(options: argparse.Namespace) -> None:
     _, progress = terminal()
     task = load_task(options.task)
-    cohort = task.read(options.root, options.sets or task.default_sets(), progress)
+    cohort = task.cohort(options.root, options.sets or task.default_sets(), progress)
     records = cohort.records
     print(f"{options.task}: sets {', '.join(cohort.sets)} under {options.root} ({cohort.label})")
     for step, count in cohort.flow.items():

@@ -36,7 +36,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     check_once("data.sets", sets)
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
-    cohort = bundle.task.read(Path(settings.data.root), sets, progress)
+    cohort = bundle.task.cohort(Path(settings.data.root), sets, progress)
     records = cohort.records
     seen = bundle.seen(records)
     if seen.any():

@@ -160,14 +160,14 @@ def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[
     root = Path(data.root)
     match protocol:
         case Nested():
-            cohort = _limited(task.read(root, data.sets, progress), data, seed)
+            cohort = _limited(task.cohort(root, data.sets, progress), data, seed)
             label = f"nested{_of(cohort)}"
             return cohort, folds.nested(
                 cohort.records, protocol.outer_folds, protocol.inner_folds, seed, label
             )
         case Holdout():
             _check_holdout(data)
-            cohort = _limited(task.read(root, [*data.train_sets, *data.test_sets], progress), data, seed)
+            cohort = _limited(task.cohort(root, [*data.train_sets, *data.test_sets], progress), data, seed)
             train, test = (
                 np.flatnonzero(np.isin(cohort.set_of, names)) for names in (data.train_sets, data.test_sets)
             )
@@ -182,7 +182,7 @@ def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[
                 raise ConfigError("data.limit", problem, "leave it out, or say data.limit=null")
             path = Path(protocol.path)
             named = _read_splits(path, need_valid=protocol.inner == "valid")
-            cohort = _named(task.read(root, data.sets, progress), named)
+            cohort = _named(task.cohort(root, data.sets, progress), named)
             split = folds.from_file(
                 cohort.records,
                 named,
