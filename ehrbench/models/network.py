@@ -28,7 +28,7 @@ from ehrbench.models.export import member_of, write_onnx
 from ehrbench.models.labels import check_learnable, class_weights, known_rows
 from ehrbench.models.loss import JointLoss, TargetLoss
 from ehrbench.models.schedule import TrainingSettings
-from ehrbench.models.session import gpu_memory, quiet, seeded, threads
+from ehrbench.models.session import gpu_memory, quiet, seeded, single_precision, threads
 from ehrbench.models.training import Keeper, Training
 from ehrbench.nets.network import Network
 
@@ -72,7 +72,13 @@ class NetworkModel(TrainingSettings, Model):
         self.featurizer.fit(train)
         view = self.featurizer.transform(train)
         on_gpu = self._device.type == "cuda"
-        with threads(self.threads), quiet(), seeded(seed, on_gpu), gpu_memory(on_gpu):
+        with (
+            threads(self.threads),
+            quiet(),
+            seeded(seed, on_gpu),
+            single_precision(on_gpu),
+            gpu_memory(on_gpu),
+        ):
             labels = train.labels
             if self.auxiliary_weight:
                 labels = np.concatenate([labels, train.auxiliary_labels], axis=1)  # (U, C + A)
@@ -143,7 +149,8 @@ class NetworkModel(TrainingSettings, Model):
     def predict(self, records: Records) -> FloatArray:
         net = self.fitted_network
         view = self.featurizer.transform(records.without_labels())
-        with threads(self.threads), torch.inference_mode():
+        on_gpu = self._device.type == "cuda"
+        with threads(self.threads), single_precision(on_gpu), torch.inference_mode():
             scores = [
                 net(**{n: _tensor(a).to(self._device) for n, a in arrays.items()}) for arrays in _chunks(view)
             ]
