@@ -2,8 +2,8 @@
 
 Some thousand texts have far more terms than there are texts, and the optimum is a combination of the training
 rows (Schölkopf, Herbrich & Smola 2001, "A generalized representer theorem", theorem 1). So rows X (N, F) are
-first turned into a triangle L (N, N) with the same scalar products, L Lᵀ = X Xᵀ, which changes no score and no
-length of coefficients. Where there are many texts the terms' own coefficients are sought. L-BFGS either way.
+first turned into a triangle L (N, N) with the same scalar products, L Lᵀ = X Xᵀ, which changes no score and
+no length of coefficients. Where there are many texts the terms' own coefficients are sought.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ehrbench.models.settings import check_integer, check_range
 #: Training rows up to which their scalar products are taken; 8192 of them are 256 MiB.
 MOST_PRODUCTS = 8192
 #: Added to the rows' squared lengths: equal rows would leave the triangle without an inverse.
-JITTER = 1e-6
+JITTER = 1e-4
 #: Least relative gain of an iteration.
 TOLERANCE = 1e-7
 #: Score of a class that training never saw, where classes exclude each other: below all others.

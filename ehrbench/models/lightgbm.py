@@ -168,9 +168,9 @@ class LightGBM(Model):
 
     def _grow(
         self,
-        x: FloatArray | sparse.csr_array,
+        x: FloatArray | sparse.csr_matrix,
         y: FloatArray,
-        check: tuple[FloatArray | sparse.csr_array, FloatArray] | None,
+        check: tuple[FloatArray | sparse.csr_matrix, FloatArray] | None,
         rounds: int,
         seed: int,
         progress: _Progress,
@@ -241,17 +241,17 @@ class _Progress:
         self.watch(self.offset + step, self.total, values)
 
 
-def raw_scores(boosters: list[lgb.Booster], x: FloatArray | sparse.csr_array, threads: int) -> FloatArray:
+def raw_scores(boosters: list[lgb.Booster], x: FloatArray | sparse.csr_matrix, threads: int) -> FloatArray:
     """(U, C) raw scores: of one booster, or one column of each."""
     columns = [np.asarray(b.predict(x, raw_score=True, num_threads=threads)) for b in boosters]
     scores = [column[:, None] if column.ndim == 1 else column for column in columns]
     return np.concatenate(scores, axis=1)
 
 
-def _table(view: View) -> FloatArray | sparse.csr_array:
+def _table(view: View) -> FloatArray | sparse.csr_matrix:
     """Values (U, F) of a ``Table``, or rows of a ``Bag``: what is not there is 0 in these, not missing."""
     if isinstance(view, Bag):
-        return sparse.csr_array((view.data, view.columns, view.starts), shape=(len(view), view.n_columns))
+        return sparse.csr_matrix((view.data, view.columns, view.starts), shape=(len(view), view.n_columns))
     if not isinstance(view, Table):
         raise ConfigError(
             "view", f"LightGBM takes a Table or a Bag, not a {type(view).__name__}", "use view: table"
