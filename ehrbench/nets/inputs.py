@@ -146,7 +146,7 @@ class SignalInput(nn.Module):
 
 
 class TokenInput(nn.Module):
-    """The arrays of a ``Tokens`` view to a network's inputs; the network embeds them, since that is learned."""
+    """The arrays of a ``Tokens`` view to a network's inputs; embedding them is learned, and the network's."""
 
     n_wide = 0
 

@@ -1,16 +1,16 @@
 """Sequence networks: an encoder between what a sequence view feeds it and a head.
 
 Of a ``Sequence`` view the steps are pooled, and the head sees descriptors and statistics beside them: scores
-(B, C). Of a ``Tokens`` view the steps are embedded tokens, pooled likewise. Of a ``Signal`` view every step has
-scores of its own, (B, L, C), from the same encoder.
+(B, C). Of a ``Tokens`` view the steps are embedded tokens, pooled likewise. Of a ``Signal`` view every step
+has scores of its own, (B, L, C), from the same encoder.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ehrbench.nets.head import Head
 from ehrbench.nets.embedding import Embedding
+from ehrbench.nets.head import Head
 from ehrbench.nets.inputs import SequenceInput, SignalInput, TokenInput
 from ehrbench.nets.network import Network
 from ehrbench.nets.pooling import Pooling
