@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
+from rich.markup import escape
 
 from ehrbench.app import certifying, outputs, tables
 from ehrbench.app.checking import Settings, check
@@ -24,8 +25,8 @@ from ehrbench.core.bundle import file_digest
 from ehrbench.core.digest import digest
 from ehrbench.core.progress import Progress
 from ehrbench.report import write_model_card, write_report
-from ehrbench.spine.evaluation import by_model
-from ehrbench.spine.search import Outcome
+from ehrbench.spine.search import Conclusion
+from ehrbench.statistics.evaluation import by_model
 
 #: Parts of the configuration that make another run of ``train``; its name holds their digest.
 SHAPING = (
@@ -128,6 +129,7 @@ def _banner(wired: Wired) -> str:
         f"[bold]{search.study_name}[/]: {search.task}, {search.split.label}, {search.metric.name}",
         f"{len(records):,} records of sets {', '.join(wired.cohort.sets)}; trials a study: {budget}",
     ]
+    lines += [f"[yellow]note[/] {escape(note)}" for note in wired.cohort.notes]
     if wired.cohort.skipped:
         lines.append(f"[yellow]Rows skipped: {len(wired.cohort.skipped):,}[/]; skipped.csv will list them")
     if wired.cohort.label == "simulated":
@@ -171,7 +173,9 @@ def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> Non
         print(f"{left} tracker calls wait in the spool; the next run sends them")
 
 
-def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any], progress: Progress) -> None:
+def _write(
+    folder: Path, wired: Wired, outcome: Conclusion, summary: dict[str, Any], progress: Progress
+) -> None:
     """Everything under the run's folder; certificate, report and seal last, since they speak of the rest."""
     with replacing(folder / "config.yaml") as path:
         path.write_text(OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dict(wired.config))))))

@@ -71,7 +71,8 @@ class BagLogistic(Model):
         """Convex: needs no validation records, no seed and no steps."""
         y = train.labels
         check_learnable(y, self.target)
-        x = csr(self.featurizer.fit_transform(train), "BagLogistic")
+        self.featurizer.fit(train)
+        x = csr(self.featurizer.transform(train), "BagLogistic")
         known = ~np.isnan(y)
         if self.target.kind == "multiclass":
             known &= known.all(axis=1, keepdims=True)

@@ -59,6 +59,13 @@ def test_summary_gives_every_metric_with_folds_and_intervals(searched):
         assert auroc["mean"] > 0.65  # the tiny tasks can be learned
 
 
+def test_the_ensemble_knows_which_units_belong_together(searched):
+    _, _, summary = searched
+    for fold in summary["folds"]:
+        chosen = fold["chosen"]["ensemble"]
+        assert chosen["n_groups"] == fold["n_train"] <= chosen["n_units"]
+
+
 def test_predictions_hold_every_outer_test_unit_once(searched):
     task, folder, summary = searched
     with (folder / f"tiny-{task}-nested" / "predictions.csv").open() as file:
@@ -105,14 +112,14 @@ def test_the_bundle_scores_new_records_about_as_the_search_promised(searched):
 @pytest.mark.parametrize("searched", ["beats"], indirect=True)
 def test_what_records_of_one_class_cannot_tell_is_said(searched, monkeypatch, capsys):
     task, folder, _ = searched
-    read = tiny.Tiny.read
+    read = tiny.TinyPublisher.read
 
     def nobody_has_it(self, *arguments):
         cohort = read(self, *arguments)
         records = replace(cohort.records, target=np.zeros_like(cohort.records.labels))
         return replace(cohort, records=records)
 
-    monkeypatch.setattr(tiny.Tiny, "read", nobody_has_it)
+    monkeypatch.setattr(tiny.TinyPublisher, "read", nobody_has_it)
     found = evaluated(task, folder, ["t"])
     assert "units are negative, and it needs both classes" in found["auroc"]["undefined"]
     assert found["brier"]["value"] > 0

@@ -15,7 +15,7 @@ from ehrbench.core.records import Payload
 from ehrbench.core.task import RawInput
 from ehrbench.features.statistics import Statistics
 from ehrbench.publishers.physionet2012 import PhysioNet2012
-from ehrbench.tasks import mortality as module
+from ehrbench.publishers.physionet2012 import challenge as module
 from ehrbench.tasks.mortality import Mortality
 from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES, clean, markdown_table
 from ehrbench.tasks.raw_files import read_inputs
