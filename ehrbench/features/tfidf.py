@@ -137,8 +137,8 @@ class TfIdf(Featurizer):
         shares = (1 - self.characters_share, self.characters_share)
         for part, share in zip((~by_characters, by_characters), shares, strict=True):
             squares = np.bincount(row[part], weights=data[part].astype(np.float64) ** 2, minlength=len(view))
-            length = np.sqrt(np.maximum(squares, 1e-12) / (share if self.words and self.characters else 1.0))
-            data[part] = data[part] / length[row[part]]
+            factor = np.sqrt((share if self.words and self.characters else 1.0) / np.maximum(squares, 1e-12))
+            data[part] = data[part] * factor[row[part]]
         starts = offsets(np.bincount(row, minlength=len(view)))
         return Bag(data.astype(np.float32), columns, starts, len(self._terms))
 

@@ -28,6 +28,7 @@ from ehrbench.core.views import Bag, View
 from ehrbench.models.export import member_of
 from ehrbench.models.labels import check_learnable
 from ehrbench.models.settings import check_integer, check_range
+from ehrbench.models.sparse_rows import csr
 
 #: Training rows up to which their scalar products are taken; 8192 of them are 256 MiB.
 MOST_PRODUCTS = 8192
@@ -72,7 +73,7 @@ class BagLogistic(Model):
         y = train.labels
         check_learnable(y, self.target)
         self.featurizer.fit(train)
-        x = csr(self.featurizer.transform(train), "BagLogistic")
+        x = _rows(self.featurizer.transform(train))
         known = ~np.isnan(y)
         if self.target.kind == "multiclass":
             known &= known.all(axis=1, keepdims=True)
@@ -91,7 +92,7 @@ class BagLogistic(Model):
         watch(1, 1, {})
         return FitResult(1, ((1, {}),))
 
-    def _solve(self, x: sparse.csr_array, y: FloatArray, known: BoolArray) -> tuple[FloatArray, FloatArray]:
+    def _solve(self, x: sparse.csr_matrix, y: FloatArray, known: BoolArray) -> tuple[FloatArray, FloatArray]:
         """Coefficients (F, C) and intercepts (C,) of rows (N, F) and labels (N, C), 0 where unknown."""
         dual = x.shape[0] <= min(x.shape[1], MOST_PRODUCTS)
         products = (x @ x.T).toarray() + JITTER * np.eye(len(y), dtype=np.float32) if dual else None
@@ -130,7 +131,7 @@ class BagLogistic(Model):
     def predict(self, records: Records) -> FloatArray:
         if not self._coefficient.size:
             raise RuntimeError("BagLogistic is not fitted")
-        x = csr(self.featurizer.transform(records.without_labels()), "BagLogistic")
+        x = _rows(self.featurizer.transform(records.without_labels()))
         return self.target.probabilities(x @ self._coefficient + self._intercept)
 
     def save(self, directory: Path) -> None:
@@ -147,8 +148,7 @@ class BagLogistic(Model):
         return member_of("bag_linear", self.featurizer)
 
 
-def csr(view: View, model: str) -> sparse.csr_array:
-    """The rows of a ``Bag``, (U, F); ConfigError naming the model for another view."""
+def _rows(view: View) -> sparse.csr_matrix:
     if not isinstance(view, Bag):
-        raise ConfigError("view", f"{model} takes a Bag, not a {type(view).__name__}", "use view: bag")
-    return sparse.csr_array((view.data, view.columns, view.starts), shape=(len(view), view.n_columns))
+        raise ConfigError("view", f"BagLogistic takes a Bag, not a {type(view).__name__}", "use view: bag")
+    return csr(view)

@@ -26,6 +26,7 @@ from ehrbench.models.export import member_of
 from ehrbench.models.folding import folded
 from ehrbench.models.labels import check_learnable
 from ehrbench.models.settings import check_flag, check_integer, check_range
+from ehrbench.models.sparse_rows import csr
 
 #: Share of the target's positives that have a wider outcome.
 IMPLIED = 0.9
@@ -256,7 +257,7 @@ def raw_scores(boosters: list[lgb.Booster], x: FloatArray | sparse.csr_matrix, t
 def _table(view: View) -> FloatArray | sparse.csr_matrix:
     """Values (U, F) of a ``Table``, or rows of a ``Bag``: what is not there is 0 in these, not missing."""
     if isinstance(view, Bag):
-        return sparse.csr_matrix((view.data, view.columns, view.starts), shape=(len(view), view.n_columns))
+        return csr(view)
     if not isinstance(view, Table):
         raise ConfigError(
             "view", f"LightGBM takes a Table or a Bag, not a {type(view).__name__}", "use view: table"
