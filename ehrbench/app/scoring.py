@@ -25,7 +25,7 @@ from ehrbench.runtime.bundle import Bundle
 from ehrbench.spine.folds import split_groups
 from ehrbench.statistics.evaluation import evaluate
 from ehrbench.statistics.fold_data import FoldData
-from ehrbench.tasks.raw_files import read_inputs
+from ehrbench.tasks.raw_files import parse_files
 
 #: Skipped rows told one by one.
 _SHOWN = 10
@@ -41,7 +41,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     check_once("data.sets", sets)
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
-    cohort = _publisher(bundle, settings.data.file).read(Path(settings.data.root), sets, progress)
+    cohort = _publisher(bundle, settings.data.file).cohort(Path(settings.data.root), sets, progress)
     records = cohort.records
     seen = bundle.seen(records)
     if seen.any():
@@ -129,10 +129,7 @@ def predict_files(config: Mapping[str, Any]) -> None:
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
     with progress.step("Reading records"):
-        forms = bundle.task.forms
-        titles = ", ".join(f"{form.title} ({', '.join(form.endings)})" for form in forms)
-        raw = read_inputs(Path(settings.input), forms, f"give {titles}, a folder or an archive of such")
-        parsed = bundle.task.parse(raw, strict=False)
+        parsed = parse_files(bundle.task, Path(settings.input))
     if not len(parsed.records):
         first = parsed.skipped[0] if parsed.skipped else None
         raise DataError(
@@ -170,7 +167,7 @@ def _say_skipped(console: Console, skipped: Sequence[Skipped], n_lost: int = 0) 
 def write_probabilities(path: Path, records: Records, p: FloatArray, bundle: Bundle) -> None:
     """CSV of record, unit, class, probability."""
     ids, numbers = records.ids[records.unit_record], records.unit_number
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["record", "unit", "class", "probability"])
         for u in range(len(p)):
