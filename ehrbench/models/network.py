@@ -156,12 +156,14 @@ class NetworkModel(TrainingSettings, Model):
         state = self.fitted_network.state_dict()
         save_arrays(directory / "network.npz", {name: value.cpu().numpy() for name, value in state.items()})
         save_arrays(directory / "featurizer.npz", self.featurizer.state())
-        ports = {name: [port.dtype, *port.shape] for name, port in self._ports.items()}
+        ports = {name: [port.dtype, port.below, *port.shape] for name, port in self._ports.items()}
         (directory / "inputs.json").write_text(json.dumps(ports), encoding="utf-8")
 
     def restore(self, directory: Path) -> None:
         ports = json.loads((directory / "inputs.json").read_text(encoding="utf-8"))
-        self._ports = {name: Port(dtype, tuple(shape)) for name, (dtype, *shape) in ports.items()}
+        self._ports = {
+            name: Port(dtype, tuple(shape), below) for name, (dtype, below, *shape) in ports.items()
+        }
         self.featurizer.restore(load_arrays(directory / "featurizer.npz"))
         state = load_arrays(directory / "network.npz")
         self._net = self._finished({name: torch.from_numpy(value) for name, value in state.items()})
