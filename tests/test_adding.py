@@ -72,7 +72,7 @@ def test_every_example_of_the_page_runs(checkout: Path) -> None:
         assert not path.exists(), path
         path.write_text(text)
         added.append(str(path.relative_to(checkout)))
-    assert len(added) == 4
+    assert len(added) == 5
     for run in ("mortality-smoke", "sepsis-smoke", "by-npv"):
         assert (checkout / "runs" / run / "report.html").is_file()
         assert f"runs/{run}/bundle" in said

@@ -56,12 +56,6 @@ class Featurizer(ABC):
         self.fit_rows(records.rows(self.key, self.rows))
         return self
 
-    def fit_transform(self, records: Records) -> View:
-        """As ``fit`` and ``transform`` of the same training records, rows made once."""
-        view = records.rows(self.key, self.rows)
-        self.fit_rows(view)
-        return self.apply(view)
-
     def transform(self, records: Records) -> View:
         """The finished view of any records, after ``fit`` or ``restore``."""
         return self.apply(records.rows(self.key, self.rows))

@@ -124,7 +124,8 @@ class LightGBM(Model):
         watch: Watch = silent,
     ) -> FitResult:
         check_learnable(train.labels, self.target)
-        x, y = _table(self.featurizer.fit_transform(train)), train.labels
+        self.featurizer.fit(train)
+        x, y = _table(self.featurizer.transform(train)), train.labels
         checks = None if valid is None else (_table(self.featurizer.transform(valid)), valid.labels)
         rounds = self.n_estimators if checks is not None or steps is None else steps
         columns = _label_columns(y, self.target)

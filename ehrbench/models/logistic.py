@@ -63,7 +63,8 @@ class Logistic(Model):
         """Convex: needs no validation records, no seed and no steps."""
         y = train.labels
         check_learnable(y, self.target)
-        x = _complete(self.featurizer.fit_transform(train))
+        self.featurizer.fit(train)
+        x = _complete(self.featurizer.transform(train))
         log_weights = np.log(class_weights(y, self.target, self.class_weight_power))
         with threadpool_limits(self.threads):
             if self.target.kind == "multiclass":

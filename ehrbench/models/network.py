@@ -66,7 +66,8 @@ class NetworkModel(TrainingSettings, Model):
         check_learnable(train.labels, self.target)
         if valid is not None and not known_rows(valid.labels).any():
             raise FitError("no validation label is known — use fewer folds, or check the outcome file")
-        view = self.featurizer.fit_transform(train)
+        self.featurizer.fit(train)
+        view = self.featurizer.transform(train)
         on_gpu = self._device.type == "cuda"
         with threads(self.threads), quiet(), seeded(seed, on_gpu), gpu_memory(on_gpu):
             labels = train.labels

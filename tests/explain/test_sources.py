@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from ehrbench.app.building import build, build_task
+from ehrbench.app.building import build, build_publisher, build_task
 from ehrbench.core.views import Tokens
 from ehrbench.explain.payloads import parameters
 from ehrbench.explain.sources import Source, source, sources
@@ -39,7 +39,7 @@ def test_a_name_says_parameter_and_kind(column, expected):
 def test_every_configured_view_speaks_of_parameters_the_payload_has(name, tmp_path, monkeypatch):
     config = OmegaConf.create({"task": OmegaConf.load(CONF / f"{name}.yaml")})
     task_config = OmegaConf.to_container(config, resolve=True)["task"]
-    records = cohort(build_task(task_config), tmp_path, 40, monkeypatch).records
+    records = cohort(build_publisher(task_config, build_task(task_config)), tmp_path, 40, monkeypatch).records
     known = {*parameters(records.payload), *(column.partition(".")[0] for column in CLINICAL)}
     for view_name, settings in task_config["views"].items():
         view = build(settings, view_name).fit(records).transform(records)
@@ -51,4 +51,4 @@ def test_every_configured_view_speaks_of_parameters_the_payload_has(name, tmp_pa
 
 
 def test_a_view_without_names_has_no_sources():
-    assert sources(Tokens(np.zeros((2, 3), dtype=np.int64), np.ones((2, 3)))) == {}
+    assert sources(Tokens(np.zeros(6, dtype=np.int32), np.array([0, 3, 6]))) == {}

@@ -14,7 +14,8 @@ from ehrbench.core.target import Kind
 from tests.models.toy import TARGETS, ToyFeaturizer
 
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
-NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+#: A task's own variant of a model goes by ``<task>/<model>``.
+NAMES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
 VIEWS = ("sequence", "table", "scaled_table")
 
 #: What makes a fit small, where a model has such a setting.

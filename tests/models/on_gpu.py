@@ -105,9 +105,9 @@ def test_what_a_gpu_keeps_a_cpu_reads(name: str, tmp_path: Path) -> None:
     restored.restore(tmp_path)
     asked = records("binary", 40, seed=1)
     np.testing.assert_allclose(restored.predict(asked), p, atol=1e-3 if REAL else 1e-5)
-    arrays = model.featurizer.transform(asked).arrays()
+    view = model.featurizer.transform(asked)
     model.export(tmp_path)
-    scores = open_runner("onnx", tmp_path, threads=1, device="cpu").scores(arrays)
+    scores = open_runner("onnx", tmp_path, threads=1, device="cpu").scores(view)
     np.testing.assert_allclose(model.target.probabilities(scores), p, atol=1e-3 if REAL else 1e-5)
     np.testing.assert_array_equal(model.predict(asked), p)  # it is where it was
 

@@ -204,7 +204,7 @@ def test_configuration_is_complete(name: str) -> None:
     """Every setting stands in the YAML, with the class's own default or another; the view is a known one."""
     text = (FOLDER / f"{name}.yaml").read_text()
     config = configuration(name)
-    assert text.startswith(f"# @package model.{name}\n")
+    assert text.startswith(f"# @package model.{name.rpartition('/')[2]}\n")
     assert set(config) == {"view", "n_trials", "build", "space"}
     assert config["view"] in VIEWS
     settings = set(inspect.signature(model_class(name)).parameters) - {"target", "featurizer"}

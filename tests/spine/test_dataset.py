@@ -78,7 +78,7 @@ def test_no_label_is_reached_through_what_a_model_is_given(dataset, fold):
 
     assert len(given.rows("peek", rows)) == given.total_units
     assert len(given.without_labels().rows("peek again", rows)) == given.total_units
-    for whole in (*seen, given._rows._root):
+    for whole in (*seen, given._origin.cohort.records):
         assert len(whole) == len(records)
         assert whole.target is None
         assert not whole.auxiliary

@@ -36,7 +36,7 @@ from tests.spine.tiny import ScaledTable
 
 def everyone(records: Records) -> Records:
     """All records of the cohort, outer test included, without labels: what a leak in a featurizer reaches."""
-    return records._rows._root  # type: ignore[union-attr]
+    return records._origin.cohort.records
 
 
 def with_labels(monkeypatch) -> dict[str, Records]:

@@ -10,12 +10,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from ehrbench import metrics
-from ehrbench.app.building import build, build_task
+from ehrbench.app.building import build, build_publisher, build_task
 from ehrbench.app.cli import task_names
 from ehrbench.app.entry import CONF
 from ehrbench.core.errors import DataError
 from ehrbench.core.featurizer import Featurizer
-from ehrbench.core.task import Cohort, RawInput, Task
+from ehrbench.core.task import Cohort, Publisher, RawInput, Task
+from ehrbench.tasks.raw_files import read_inputs
 
 every_task = pytest.mark.parametrize("name", task_names())
 
@@ -31,10 +32,14 @@ def task_of(name: str) -> Task:
     return build_task(configuration(name))
 
 
+def publisher_of(name: str) -> Publisher:
+    return build_publisher(configuration(name), task_of(name))
+
+
 def simulated(name: str, root: Path, n_records: int = 60) -> Cohort:
-    task = task_of(name)
-    task.simulate(root, n_records, seed=3)
-    return task.read(root, task.default_sets())
+    publisher = publisher_of(name)
+    publisher.simulate(root, n_records, seed=3)
+    return publisher.read(root, publisher.default_sets())
 
 
 @every_task
@@ -47,12 +52,13 @@ def test_its_yaml_says_what_its_class_does(name: str) -> None:
         "train_sets",
         "test_sets",
         "build",
+        "publisher",
         "views",
     }
     assert (config["name"], config["metric"], tuple(config["sets"])) == (
         name,
         task.metric,
-        task.default_sets(),
+        publisher_of(name).default_sets(),
     )
     assert task.name == name
     assert {task.metric, *task.metrics} <= set(metrics.names())
@@ -68,7 +74,8 @@ def test_a_simulated_cohort_is_read_labelled_and_called_simulated(name: str, tmp
     assert len(set(records.ids.tolist())) == 60
     task.target.check_labels(records.labels)
     assert (np.nansum(records.labels, axis=0) > 0).all()
-    assert task.read(tmp_path, task.default_sets()).digest == cohort.digest
+    publisher = publisher_of(name)
+    assert publisher.read(tmp_path, publisher.default_sets()).digest == cohort.digest
     assert all(levels.dtype.kind == "U" for levels in records.subgroups.values())
 
 
@@ -77,10 +84,11 @@ def test_simulation_never_writes_over_a_publishers_files(name: str, tmp_path: Pa
     simulated(name, tmp_path)
     (mark,) = tmp_path.rglob("SIMULATED")
     mark.unlink()
-    assert task_of(name).read(tmp_path, task_of(name).default_sets()).label == "publisher"
+    publisher = publisher_of(name)
+    assert publisher.read(tmp_path, publisher.default_sets()).label == "publisher"
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(DataError, match="—"):
-        task_of(name).simulate(tmp_path, 30, seed=4)
+        publisher.simulate(tmp_path, 30, seed=4)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
@@ -95,7 +103,7 @@ def test_text_json_and_file_of_its_example_are_one_record(name: str, tmp_path: P
         task.parse([text], strict=True),
         task.parse([posted], strict=True),
         task.parse([text], strict=False),
-        task.read_unlabelled(tmp_path / text.name),
+        task.parse(read_inputs(tmp_path / text.name, task.forms, "mend it"), strict=False),
     ]
     assert [(len(one.records), one.skipped, one.n_lost) for one in found] == [(1, (), 0)] * 4
     assert all(one.records.target is None and not one.records.auxiliary for one in found)
@@ -115,12 +123,21 @@ def test_what_is_no_record_is_refused_by_the_server(name: str) -> None:
 
 @every_task
 def test_without_its_files_it_says_what_to_do(name: str, tmp_path: Path) -> None:
-    task = task_of(name)
+    publisher = publisher_of(name)
     for root in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(DataError, match="—"):
-            task.read(root, task.default_sets())
-    with pytest.raises(DataError, match="—"):
-        task.read_unlabelled(tmp_path / "nowhere")
+            publisher.read(root, publisher.default_sets())
+
+
+@every_task
+def test_it_describes_each_record(name: str, tmp_path: Path) -> None:
+    """One row a record, the same in any company, with as many names as columns."""
+    records, task = simulated(name, tmp_path).records, task_of(name)
+    table = task.describe(records)
+    assert table.values.shape == (len(records), len(table.names))
+    assert len(set(table.names)) == len(table.names)
+    np.testing.assert_array_equal(task.describe(records.take(np.array([7]))).values, table.values[[7]])
+    assert len(task.describe(task.parse([task.example()], strict=True).records)) == 1
 
 
 @every_task
@@ -130,9 +147,11 @@ def test_every_view_is_made_of_training_records_and_of_the_example(name: str, tm
     for view_name, settings in configuration(name)["views"].items():
         featurizer = build(settings, view_name)
         assert isinstance(featurizer, Featurizer)
-        train = featurizer.fit(records).transform(records).arrays()
-        one = featurizer.transform(example).arrays()
-        assert {k: (records.total_units, *a.shape[1:]) for k, a in one.items()} == {
-            k: a.shape for k, a in train.items()
-        }
-        assert view_name == "table" or all(np.isfinite(a).all() for a in one.values())
+        train, one = featurizer.fit(records).transform(records), featurizer.transform(example)
+        assert one.ports() == train.ports()
+        for view, of in ((train, records), (one, example)):
+            assert len(view) == (of.total_units if view.per == "unit" else len(of))
+            counts = view.unit_counts()
+            assert counts is None or counts.tolist() == of.n_units.tolist()
+        for array in one.arrays().values():
+            assert view_name == "table" or np.isfinite(array).all()

@@ -13,10 +13,14 @@ from hypothesis import strategies as st
 
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.task import RawInput
+from ehrbench.publishers.brfss2015 import BRFSS2015
+from ehrbench.publishers.brfss2015.survey import TABLE
 from ehrbench.tasks.brfss2015 import ANSWERS, NAMES, markdown_table, text_of
-from ehrbench.tasks.diabetes import TABLE, Diabetes
+from ehrbench.tasks.diabetes import Diabetes
+from ehrbench.tasks.raw_files import read_inputs
 
 TASK = Diabetes()
+PUBLISHER = BRFSS2015(TASK)
 ROW = dict(TASK.raw_schema()["examples"][0])
 
 
@@ -49,7 +53,7 @@ def test_csv_json_and_example_are_the_same_record():
 def test_read_groups_equal_answers(tmp_path):
     other = ROW | {"BMI": 30}
     rows = [ROW | {"Diabetes_binary": 1}, other | {"Diabetes_binary": 0}, ROW | {"Diabetes_binary": 0}]
-    cohort = TASK.read(table_in(tmp_path, *rows), ())
+    cohort = PUBLISHER.read(table_in(tmp_path, *rows), ())
     assert cohort.records.labels.tolist() == [[1], [0], [0]]
     assert cohort.records.ids.tolist() == ["1", "2", "3"]
     groups = cohort.records.groups.tolist()
@@ -58,7 +62,8 @@ def test_read_groups_equal_answers(tmp_path):
     assert cohort.label == "publisher"
     assert cohort.set_of.tolist() == ["2015"] * 3
     assert cohort.records.subgroups["age_band"][0] == "65-69"
-    assert TASK.read_unlabelled(tmp_path / "diabetes" / TABLE).records.target is None
+    raw = read_inputs(tmp_path / "diabetes" / TABLE, TASK.forms, "mend it")
+    assert TASK.parse(raw, strict=False).records.target is None
 
 
 @pytest.mark.parametrize(
@@ -124,57 +129,57 @@ def test_a_table_whose_only_row_is_bad_holds_no_record():
 def test_too_many_bad_rows_stop_the_run(tmp_path):
     rows = [ROW | {"Diabetes_binary": 0}] * 5 + [ROW | {"Diabetes_binary": 3}]
     with pytest.raises(DataError, match=r"3 is not a whole number from 0 to 1.*; faulty rows: 1 of 6"):
-        TASK.read(table_in(tmp_path, *rows), ())
+        PUBLISHER.read(table_in(tmp_path, *rows), ())
 
 
 def test_missing_damaged_and_wrong_files_are_named(tmp_path):
     with pytest.raises(DataError, match="no such data folder"):
-        TASK.read(tmp_path / "nowhere", ())
+        PUBLISHER.read(tmp_path / "nowhere", ())
     with pytest.raises(DataError, match="is not there"):
-        TASK.read(tmp_path, ())
+        PUBLISHER.read(tmp_path, ())
     (tmp_path / f"{TABLE}.zip").write_bytes(b"PK cut")
     with pytest.raises(DataError, match="damaged"):
-        TASK.read(tmp_path, ())
+        PUBLISHER.read(tmp_path, ())
     with zipfile.ZipFile(tmp_path / f"{TABLE}.zip", "w") as archive:
         archive.writestr("readme.md", "nothing")
     with pytest.raises(DataError, match=re.escape("holds no .csv")):
-        TASK.read(tmp_path, ())
+        PUBLISHER.read(tmp_path, ())
     (tmp_path / f"{TABLE}.zip").unlink()
     (tmp_path / TABLE).write_bytes(csv_of(ROW))
     with pytest.raises(DataError, match="Diabetes_binary: has no such column"):
-        TASK.read(tmp_path, ())
+        PUBLISHER.read(tmp_path, ())
     (tmp_path / TABLE).write_bytes(csv_of(ROW | {"Diabetes_binary": 0}).split(b"\n")[0] + b"\n")
     with pytest.raises(DataError, match="holds no rows"):
-        TASK.read(tmp_path, ())
+        PUBLISHER.read(tmp_path, ())
     with pytest.raises(ConfigError, match=r"data.sets"):
-        TASK.read(tmp_path, ("a",))
+        PUBLISHER.read(tmp_path, ("a",))
 
 
 def test_download_without_a_mirror_says_what_to_do(tmp_path):
     with pytest.raises(DataError, match="--from URL"):
-        TASK.download(tmp_path)
+        PUBLISHER.download(tmp_path)
     mirror = tmp_path / "mirror"
     mirror.mkdir()
     with zipfile.ZipFile(mirror / f"{TABLE}.zip", "w") as archive:
         archive.writestr(TABLE, csv_of(ROW))
     with pytest.raises(DataError, match="does not hold the published table"):
-        TASK.download(tmp_path, mirror.as_uri())
+        PUBLISHER.download(tmp_path, mirror.as_uri())
     assert not (tmp_path / "diabetes" / f"{TABLE}.zip").exists()
 
 
 def test_simulated_table_is_read_labelled_and_repeatable(tmp_path):
     for name in ("one", "two"):
-        TASK.simulate(tmp_path / name, 4000, seed=5)
+        PUBLISHER.simulate(tmp_path / name, 4000, seed=5)
     one, two = (tmp_path / name / "diabetes" / f"{TABLE}.zip" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
-    cohort = TASK.read(tmp_path / "one", ())
+    cohort = PUBLISHER.read(tmp_path / "one", ())
     assert cohort.label == "simulated"
     assert len(cohort.records) == 4000
     assert 0.08 < cohort.records.labels.mean() < 0.2
-    TASK.simulate(tmp_path / "one", 10, seed=1)
+    PUBLISHER.simulate(tmp_path / "one", 10, seed=1)
     real = table_in(tmp_path, ROW | {"Diabetes_binary": 0})
     with pytest.raises(DataError, match="not simulated"):
-        TASK.simulate(real, 10, seed=1)
+        PUBLISHER.simulate(real, 10, seed=1)
 
 
 @settings(max_examples=40, deadline=None)

@@ -11,9 +11,9 @@ import pytest
 
 from ehrbench.core.errors import DataError
 from ehrbench.core.progress import SILENT
+from ehrbench.publishers import downloading
 from ehrbench.publishers.downloading import Remote, download_files
-from ehrbench.publishers.physionet2012 import PhysioNet2012
-from ehrbench.tasks import downloading, physionet2012_files
+from ehrbench.publishers.physionet2012 import PhysioNet2012, challenge_files
 from ehrbench.tasks.mortality import Mortality
 from tests.tasks.texts import record_text, write_set
 
@@ -178,8 +178,8 @@ def test_mortality_fetches_from_a_mirror_without_set_c(tmp_path, monkeypatch):
     mirror = tmp_path / "mirror"
     for i, name in enumerate("ab"):
         write_set(mirror, name, {10 + i: record_text(10 + i)})
-    files = tuple(Remote(file.name, None, file.optional) for file in physionet2012_files.FILES)
-    monkeypatch.setattr(physionet2012_files, "FILES", files)
+    files = tuple(Remote(file.name, None, file.optional) for file in challenge_files.FILES)
+    monkeypatch.setattr(challenge_files, "FILES", files)
     PhysioNet2012(Mortality()).download(tmp_path / "data", mirror.as_uri())
     assert PhysioNet2012(Mortality()).read(tmp_path / "data", ("a", "b")).records.ids.tolist() == ["10", "11"]
 

@@ -15,9 +15,10 @@ from ehrbench.core.records import Payload
 from ehrbench.core.task import RawInput
 from ehrbench.features.statistics import Statistics
 from ehrbench.publishers.physionet2012 import PhysioNet2012
-from ehrbench.tasks import mortality as module
+from ehrbench.publishers.physionet2012 import challenge as module
 from ehrbench.tasks.mortality import Mortality
 from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES, clean, markdown_table
+from ehrbench.tasks.raw_files import read_inputs
 from tests.tasks.texts import OUTCOMES, record_text, write_set
 
 
@@ -42,7 +43,7 @@ def test_read_gives_labelled_records(small):
     assert cohort.flow["records without measurements"] == 1
     assert PhysioNet2012(Mortality()).read(small, ("b",)).records.ids.tolist() == ["21", "22"]
     assert PhysioNet2012(Mortality()).read(small, ()).sets == ("a", "b")
-    dropped = PhysioNet2012(Mortality(drop_unmeasured=True)).read(small, ("a", "b"))
+    dropped = PhysioNet2012(Mortality(), drop_unmeasured=True).read(small, ("a", "b"))
     assert dropped.records.ids.tolist() == ["11", "12", "13", "22"]
     assert dropped.set_of.tolist() == ["a", "a", "a", "b"]
 
@@ -276,8 +277,8 @@ def test_the_cache_sees_every_change(small, monkeypatch):
     monkeypatch.setattr(module, "source_digest", lambda *paths: "other code")
     PhysioNet2012(Mortality()).read(small, ("a",))
     assert len(seen) == 5
-    PhysioNet2012(Mortality(cache=False)).read(small, ("a",))
-    PhysioNet2012(Mortality(cache=False)).read(small, ("a",))
+    PhysioNet2012(Mortality(), cache=False).read(small, ("a",))
+    PhysioNet2012(Mortality(), cache=False).read(small, ("a",))
     assert len(seen) == 7
 
 
@@ -298,20 +299,23 @@ def test_without_the_variable_the_cache_lies_beside_the_files(small, monkeypatch
     assert list((small / "home" / "ehrbench").glob("mortality-*/records/index.json"))
 
 
-def test_read_unlabelled_takes_a_file_a_folder_or_an_archive(small, tmp_path):
+def test_raw_records_come_as_a_file_a_folder_or_an_archive(small, tmp_path):
+    def read(path):
+        return Mortality().parse(read_inputs(path, Mortality.forms, "mend it"), strict=False)
+
     folder = tmp_path / "raw"
     with tarfile.open(small / "physionet2012" / "set-a.tar.gz") as archive:
         archive.extractall(folder)
-    by_folder = Mortality().read_unlabelled(folder / "set-a")
-    by_archive = Mortality().read_unlabelled(small / "physionet2012" / "set-a.tar.gz")
+    by_folder = read(folder / "set-a")
+    by_archive = read(small / "physionet2012" / "set-a.tar.gz")
     assert by_folder.records.ids.tolist() == by_archive.records.ids.tolist() == ["11", "12", "13"]
     assert by_folder.records.target is None
-    assert Mortality().read_unlabelled(folder / "set-a" / "12.txt").records.ids.tolist() == ["12"]
+    assert read(folder / "set-a" / "12.txt").records.ids.tolist() == ["12"]
     with pytest.raises(DataError, match="does not exist"):
-        Mortality().read_unlabelled(folder / "13.txt")
+        read(folder / "13.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=re.escape("holds no .txt records")):
-        Mortality().read_unlabelled(tmp_path / "empty")
+        read(tmp_path / "empty")
 
 
 def test_simulated_cohort_is_read_by_the_real_reader_and_labelled(simulated):

@@ -14,7 +14,7 @@ from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.diabetes import Diabetes
 from ehrbench.tasks.mortality import Mortality
 from ehrbench.tasks.physionet2012.record_text import CODE, read_texts
-from ehrbench.tasks.raw_files import read_raw_files
+from ehrbench.tasks.raw_files import read_inputs
 
 pytestmark = pytest.mark.data
 
@@ -27,12 +27,12 @@ pytestmark = pytest.mark.data
     ],
 )
 def test_mortality_counts(data, name, n_rows, counts, deaths, unmeasured):
-    raw = read_raw_files(data / "physionet2012" / f"set-{name}.tar.gz", "")
+    raw = read_inputs(data / "physionet2012" / f"set-{name}.tar.gz", Mortality.forms, "")
     columns = read_texts([r.name for r in raw], [r.body for r in raw], strict=True)
     assert (len(raw), columns.n_rows, columns.skipped) == (4000, n_rows, ())
     found = np.bincount(columns.name, minlength=len(CODE))
     assert {p: found[CODE[p]] for p in counts} == counts
-    cohort = PhysioNet2012(Mortality(cache=False)).read(data, (name,))
+    cohort = PhysioNet2012(Mortality(), cache=False).read(data, (name,))
     assert len(cohort.records) == 4000
     assert cohort.records.labels.sum() == deaths
     assert cohort.records.flags["no_measurements"].sum() == unmeasured
@@ -41,8 +41,8 @@ def test_mortality_counts(data, name, n_rows, counts, deaths, unmeasured):
 
 
 def test_mortality_one_by_one_is_the_batch(data):
-    raw = read_raw_files(data / "physionet2012" / "set-a.tar.gz", "")[::97]
-    task = Mortality(cache=False)
+    raw = read_inputs(data / "physionet2012" / "set-a.tar.gz", Mortality.forms, "")[::97]
+    task = Mortality()
     whole = task.parse(raw, strict=True).records.payload
     singles = [task.parse([one], strict=True).records.payload.digests()[0] for one in raw]
     assert whole.digests().tolist() == singles
