@@ -1,8 +1,8 @@
-"""BeatContext: each beat as a row of what surrounds it, for trees.
+"""BeatContext: each beat as a row of what surrounds it, for trees, or scaled for linear models and networks.
 
 All of it comes of the recording the beat stands in, to both sides, and most of it is relative (logarithms of
 ratios, ranks, deviations in units of the recording's own), since what is quick for one heart is slow for
-another. Nothing is learned here: rows are raw, scales are for the models that need one.
+another. Only scales are learned.
 
 Columns, one parameter each as ``features`` names them (``rr.lag@-3``); L is log RR, all windows are beats:
 
@@ -29,6 +29,7 @@ from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Table, View
 from ehrbench.features.beats import Beats
+from ehrbench.features.completing import Completing
 from ehrbench.features.neighbourhoods import (
     before_after,
     mirrored,
@@ -52,13 +53,25 @@ _LEAST = 5e-4
 
 
 class BeatContext(Featurizer):
-    """``Beats`` to ``Table``; reach: beats to either side that are columns of their own."""
+    """``Beats`` to ``Table``.
 
-    def __init__(self, reach: int = 12) -> None:
-        self.reach = int(reach)
+    Parameters
+    ----------
+    reach: beats to either side that are columns of their own.
+    scaling: None (raw), or a method of ``Scaling``.
+    """
+
+    def __init__(self, reach: int = 12, scaling: str | None = None) -> None:
+        self.reach, self.scaling = int(reach), scaling
+        self._completing = None if scaling is None else Completing(scaling)
 
     def settings(self) -> dict[str, Any]:
-        return {"reach": self.reach}
+        return {"reach": self.reach, "scaling": self.scaling}
+
+    @property
+    def key(self) -> str:
+        """Scaling is fitted, so it does not shape ``rows``."""
+        return f"{type(self).__qualname__} {self.reach}"
 
     def rows(self, records: Records) -> View:
         beats = records.payload
@@ -90,16 +103,20 @@ class BeatContext(Featurizer):
             yield f"rr.lag@{k}", padded[self.reach + k : self.reach + k + n] - level
 
     def fit_rows(self, view: View) -> None:
-        """Nothing is learned."""
+        assert isinstance(view, Table)
+        if self._completing is not None:
+            self._completing.fit(view)
 
     def apply(self, view: View) -> View:
-        return view
+        assert isinstance(view, Table)
+        return view if self._completing is None else self._completing.apply(view)
 
     def state(self) -> dict[str, np.ndarray]:
-        return {}
+        return {} if self._completing is None else self._completing.state()
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """There is nothing to restore."""
+        if self._completing is not None:
+            self._completing.restore(state)
 
 
 def _of_beat(rr: FloatArray, lost: FloatArray) -> Iterator[tuple[str, FloatArray]]:

@@ -41,12 +41,14 @@ def run_member(member: Member, directory: Path, unlabelled: Records, kind: Kind)
     """Probabilities of an exported model, by what a bundle has: onnxruntime, lightgbm and numpy."""
     featurizer = ToyFeaturizer(**member.settings)
     featurizer.restore(load_arrays(directory / "featurizer.npz"))
-    arrays = featurizer.transform(unlabelled).arrays()
+    view = featurizer.transform(unlabelled)
+    arrays, gathering = view.arrays(), view.gathering()
     if member.runner == "onnx":
         session = onnxruntime.InferenceSession(directory / "model.onnx")
         assert [i.name for i in session.get_inputs()] == list(arrays)
         assert [o.name for o in session.get_outputs()] == ["scores"]
         scores = np.asarray(session.run(None, arrays)[0])
+        scores = scores if gathering is None else gathering(scores)
     elif member.runner == "linear":
         model = load_arrays(directory / "model.npz")
         scores = arrays["values"] @ model["coefficient"] + model["intercept"]

@@ -11,7 +11,7 @@ from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.records import Records
 from ehrbench.core.target import Kind, Target
 from ehrbench.core.types import FloatArray, IntArray, StrArray
-from ehrbench.core.views import Sequence, Table, View
+from ehrbench.core.views import Sequence, Signal, Table, View, offsets
 
 LENGTH, CHANNELS, DESCRIPTORS = 10, 3, 2
 
@@ -62,7 +62,8 @@ def _labels(kind: Kind, signal: FloatArray, rng: np.random.Generator) -> FloatAr
 
 
 class ToyFeaturizer(Featurizer):
-    """``view``: sequence (grid of hours, every third cell unmeasured), table, or scaled_table (complete)."""
+    """``view``: sequence (grid of hours, every third cell unmeasured), table, scaled_table (complete), or signal
+    (a record's blocks end to end, its units in the middle of theirs)."""
 
     def __init__(self, view: str) -> None:
         self.view = view
@@ -75,6 +76,10 @@ class ToyFeaturizer(Featurizer):
         payload = records.payload
         assert isinstance(payload, Series)
         values = np.concatenate(payload.blocks)
+        if self.view == "signal":
+            middles = records.unit_number * LENGTH + LENGTH // 2
+            starts = offsets(LENGTH * records.n_units)
+            return Signal(values.reshape(-1, CHANNELS), starts, middles, records.n_units)
         if self.view != "sequence":
             table = values.reshape(len(values), -1).copy()
             if self.view == "table":
@@ -92,6 +97,9 @@ class ToyFeaturizer(Featurizer):
     def apply(self, view: View) -> View:
         if isinstance(view, Table):
             return Table((view.values - self.mean).astype(np.float32), view.names)
+        if isinstance(view, Signal):
+            values = (view.values - self.mean).astype(np.float32)
+            return Signal(values, view.starts, view.unit_step, view.n_units)
         assert isinstance(view, Sequence)
         values = ((view.values - self.mean) * view.mask).astype(np.float32)
         return Sequence(values, view.mask, view.time_hours, view.static)
