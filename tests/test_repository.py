@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from ehrbench.infra.settings import Settings
+from ehrbench.infra.settings import Environment
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST_FILE_BYTES = 1024 * 1024
@@ -167,6 +167,16 @@ def test_no_package_host_or_machine_path_is_named(parts: tuple[str, str]) -> Non
     assert [name for name, text in texts() if pattern.search(text)] == []
 
 
+def test_no_two_classes_of_the_package_have_one_name() -> None:
+    """A name in a message, a docstring or a search then means one thing."""
+    named: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "ehrbench").rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                named.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    assert {name: places for name, places in named.items() if len(places) > 1} == {}
+
+
 def test_no_data_file_is_tracked() -> None:
     data = {".csv", ".parquet", ".gz", ".zip", ".xz", ".jpg", ".jpeg", ".db", ".ckpt", ".pkl", ".pt"}
     results = ROOT / "experiments" / "results"  # recorded figures are allowed
@@ -231,11 +241,11 @@ def variables(env_file: Path) -> set[str]:
 
 
 def test_env_example_names_every_setting() -> None:
-    assert {name.upper() for name in Settings.__dataclass_fields__} <= variables(ROOT / ".env.example")
+    assert {name.upper() for name in Environment.__dataclass_fields__} <= variables(ROOT / ".env.example")
 
 
 def test_env_example_can_be_read_as_it_stands() -> None:
-    settings = Settings.read(ROOT / ".env.example", {})
+    settings = Environment.read(ROOT / ".env.example", {})
     assert (settings.optuna_host, settings.optuna_port) == ("localhost", 3306)
     assert settings.artifacts_url == settings.ehrbench_data == ""
 

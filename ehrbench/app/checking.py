@@ -164,7 +164,7 @@ class Evaluation(_Block):
     threads: Threads
 
 
-class Prediction(_Block):
+class BatchPrediction(_Block):
     """The whole of ``predict.py``."""
 
     bundle: Place

@@ -15,14 +15,19 @@ from ehrbench.app.building import build_publisher, build_task
 from ehrbench.app.console import terminal
 from ehrbench.app.entry import CONF
 from ehrbench.core.errors import ConfigError, EhrbenchError
+<<<<<<< HEAD
 from ehrbench.core.task import Publisher
 from ehrbench.infra.settings import Settings
+=======
+from ehrbench.core.task import Task
+from ehrbench.infra.settings import Environment
+>>>>>>> w-d
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or the error's exit code after one line on standard error."""
     try:
-        Settings.load(Path(".env"), os.environ)
+        Environment.load(Path(".env"), os.environ)
         options = build_parser().parse_args(arguments)
         options.run_command(options)
     except EhrbenchError as error:
@@ -181,7 +186,7 @@ def _certify(options: argparse.Namespace) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from ehrbench.serve.run import serve
+    from ehrbench.serve.serving import serve
 
     serve(options.bundle, options.host, options.port, options.threads)
 

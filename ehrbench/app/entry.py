@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ehrbench.core.errors import ConfigError, EhrbenchError, check_once
-from ehrbench.infra.settings import Settings
+from ehrbench.infra.settings import Environment
 
 if TYPE_CHECKING:
     from hydra.errors import CompactHydraException
@@ -71,7 +71,7 @@ def begin() -> None:
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a fresh machine's fonts are no news
     sys.argv = spell_out(sys.argv)
     try:
-        Settings.load(Path(".env"), os.environ)
+        Environment.load(Path(".env"), os.environ)
         check_models(sys.argv)
         sys.argv = of_task(sys.argv)
     except EhrbenchError as error:

@@ -18,7 +18,7 @@ from ehrbench.core.errors import ConfigError, EhrbenchError, StorageError, Study
 from ehrbench.core.ledger import StudyKey
 from ehrbench.core.progress import Progress
 from ehrbench.infra.database import Database
-from ehrbench.infra.settings import Settings as Environment
+from ehrbench.infra.settings import Environment
 from ehrbench.spine.search import Search
 
 

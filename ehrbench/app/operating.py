@@ -67,9 +67,9 @@ def _open(options: argparse.Namespace) -> tuple[Database, SqlLedger, FileArtifac
     from ehrbench.infra.artifacts import FileArtifacts
     from ehrbench.infra.database import Database
     from ehrbench.infra.ledger import SqlLedger
-    from ehrbench.infra.settings import Settings
+    from ehrbench.infra.settings import Environment
 
-    environment = Settings.read()
+    environment = Environment.read()
     path = options.runs_dir / "ehrbench.db"
     if options.storage == "sqlite" and not path.exists():
         raise StorageError(f"{path}: no searches there — name their folder with --runs-dir")

@@ -12,8 +12,12 @@ import yaml
 from rich.console import Console
 
 from ehrbench import metrics
+<<<<<<< HEAD
 from ehrbench.app.building import build_publisher
 from ehrbench.app.checking import Evaluation, Prediction, checked
+=======
+from ehrbench.app.checking import BatchPrediction, Evaluation, checked
+>>>>>>> w-d
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
 from ehrbench.core.bundle import CONFIG
@@ -22,9 +26,13 @@ from ehrbench.core.records import Records
 from ehrbench.core.task import Publisher, Skipped
 from ehrbench.core.types import FloatArray
 from ehrbench.runtime.bundle import Bundle
-from ehrbench.spine.evaluation import Judged, evaluate
 from ehrbench.spine.folds import split_groups
+<<<<<<< HEAD
 from ehrbench.tasks.raw_files import read_inputs
+=======
+from ehrbench.statistics.evaluation import evaluate
+from ehrbench.statistics.fold_data import FoldData
+>>>>>>> w-d
 
 #: Skipped rows told one by one.
 _SHOWN = 10
@@ -52,7 +60,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     with progress.step("predicting"):
         prediction = bundle.predict(records.without_labels())
     groups = np.repeat(split_groups(records), records.n_units)
-    judged = [Judged(records.labels, prediction.probabilities, groups, bundle.threshold)]
+    judged = [FoldData(records.labels, prediction.probabilities, groups, bundle.threshold)]
     names = dict.fromkeys(
         ["auroc", "auprc", "event1", "event2", "brier", "log_loss", "sensitivity", "specificity"]
     )
@@ -117,7 +125,7 @@ def predict_files(config: Mapping[str, Any]) -> None:
     Raises DataError, and writes nothing, when no record can be read, or when more than ``max_skipped`` of the
     rows or of the records cannot.
     """
-    settings = checked(Prediction, config)
+    settings = checked(BatchPrediction, config)
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
     with progress.step("Reading records"):

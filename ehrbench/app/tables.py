@@ -14,7 +14,7 @@ from ehrbench.app.files import replacing
 from ehrbench.app.wiring import Wired
 from ehrbench.core.ledger import StudyKey, TicketRow
 from ehrbench.core.records import Records
-from ehrbench.spine.search import Outcome
+from ehrbench.spine.search import Conclusion
 
 TRIAL_COLUMNS = (
     *("model", "outer_fold", "ticket", "state", "attempt", "value", "seconds"),
@@ -22,7 +22,7 @@ TRIAL_COLUMNS = (
 )
 
 
-def write_predictions(path: Path, wired: Wired, outcome: Outcome) -> None:
+def write_predictions(path: Path, wired: Wired, outcome: Conclusion) -> None:
     """Outer-test probabilities of every model: record, unit, class, label, fold, model, probability."""
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)

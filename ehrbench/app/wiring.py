@@ -29,7 +29,7 @@ from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.lease import LeaseKeeper
 from ehrbench.infra.ledger import SqlLedger
-from ehrbench.infra.settings import Settings as Environment
+from ehrbench.infra.settings import Environment
 from ehrbench.infra.study import Dashboard, optuna_storage
 from ehrbench.spine import folds
 from ehrbench.spine.dataset import Dataset
@@ -312,7 +312,7 @@ def make_pruner(settings: Settings) -> optuna.pruners.BasePruner:
     pruner = settings.pruner
     if pruner.name == "none":
         return optuna.pruners.NopPruner()
-    return RacePruner(pruner.least_chance, n_steps=settings.protocol.inner_folds * pruner.blocks)
+    return RacePruner(pruner.least_chance)
 
 
 def make_tracker(settings: Settings) -> Tracker:

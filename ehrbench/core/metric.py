@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
+
+#: ``delong``: DeLong's test, of areas under ROC curves only; ``bootstrap``: a paired group bootstrap.
+PairedTest = Literal["bootstrap", "delong"]
 
 
 class Metric(ABC):
@@ -30,6 +33,13 @@ class Metric(ABC):
     ideal: ClassVar[float | None] = None
     #: Needs the bundle's decision threshold (C,); others ignore it.
     needs_threshold: ClassVar[bool] = False
+    #: Its value depends on the share of positives, or on the number of units, and so differs between
+    #: subgroups of different risk or size without any unfairness.
+    depends_on_mix: ClassVar[bool] = False
+    #: How two models' values are compared.
+    paired_test: ClassVar[PairedTest] = "bootstrap"
+    #: A sentence that a reader needs beside its title, or none.
+    note: ClassVar[str] = ""
 
     def __call__(
         self,

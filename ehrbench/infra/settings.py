@@ -47,7 +47,7 @@ class Secret:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Environment:
     """One field a variable, named by it in lower case; ``docs/storage.md`` says what each is for.
 
     An empty variable counts as unset.
@@ -70,14 +70,14 @@ class Settings:
     ehrbench_data: str = ""
 
     @staticmethod
-    def read(env_file: Path | None = Path(".env"), environ: Mapping[str, str] | None = None) -> Settings:
+    def read(env_file: Path | None = Path(".env"), environ: Mapping[str, str] | None = None) -> Environment:
         """Settings of the process's environment (or ``environ``) over those of ``env_file``, if it exists.
 
         Raises ConfigError naming the variable that cannot be used.
         """
         file = dotenv_values(env_file, interpolate=False) if env_file and env_file.is_file() else {}
         found: dict[str, object] = {}
-        for field in fields(Settings):
+        for field in fields(Environment):
             name = field.name.upper()
             text = (environ if environ is not None else os.environ).get(name) or file.get(name) or ""
             if not text:
@@ -90,10 +90,10 @@ class Settings:
                 found[field.name] = text
             if field.name in ADDRESSES:
                 refuse_password(name, text, ADDRESSES[field.name])
-        return Settings(**found)  # type: ignore[arg-type]
+        return Environment(**found)  # type: ignore[arg-type]
 
     @staticmethod
-    def load(env_file: Path, environ: MutableMapping[str, str]) -> Settings:
+    def load(env_file: Path, environ: MutableMapping[str, str]) -> Environment:
         """Put what ``env_file`` says into ``environ``, where that says nothing, for all that reads it later.
 
         Empty variables are taken out, so that a configuration's ``oc.env`` finds its default. Raises
@@ -101,10 +101,10 @@ class Settings:
         """
         file = dotenv_values(env_file, interpolate=False) if env_file.is_file() else {}
         environ.update({name: text for name, text in file.items() if text and not environ.get(name)})
-        for field in fields(Settings):
+        for field in fields(Environment):
             if environ.get(field.name.upper()) == "":
                 del environ[field.name.upper()]
-        return Settings.read(None, environ)
+        return Environment.read(None, environ)
 
     def require(self, *names: str) -> None:
         """Raise ConfigError naming the first of these fields that is not set."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehrbench.core.types import BoolArray
-from ehrbench.report.run import Run, in_order
+from ehrbench.report.run import Run
+from ehrbench.statistics.subgroups import in_order
 
 
 @dataclass(frozen=True)

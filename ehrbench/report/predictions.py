@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,10 @@ import pandas as pd
 
 from ehrbench.core.errors import BundleError
 from ehrbench.core.target import Target
-from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.core.types import IntArray
+from ehrbench.statistics.fold_data import FoldPredictions
 
 COLUMNS = ("record", "unit", "class", "label", "outer_fold", "model", "probability")
-
-
-@dataclass(frozen=True, eq=False)
-class FoldPredictions:
-    """What every model said of the test units of one outer fold.
-
-    record: (U,) rows of the run's records; group: (U,) what is resampled together.
-    y: (U, C), NaN where unknown; p: model -> (U, C); threshold: model -> (C,).
-    n_train, n_test: records, as the summary says.
-    """
-
-    name: str
-    record: IntArray
-    unit: IntArray
-    group: IntArray
-    y: FloatArray
-    p: Mapping[str, FloatArray]
-    threshold: Mapping[str, FloatArray]
-    n_train: int
-    n_test: int
 
 
 def read_predictions(

@@ -9,8 +9,7 @@ are computed again from the predictions and must agree with the summary (``check
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,9 @@ from ehrbench.core.bundle import MANIFEST, Manifest, file_digest
 from ehrbench.core.errors import BundleError, ConfigError, UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
-from ehrbench.report.predictions import FoldPredictions, read_predictions
+from ehrbench.core.types import StrArray
+from ehrbench.report.predictions import read_predictions
+from ehrbench.statistics.fold_data import FoldPredictions
 
 SUMMARY, PREDICTIONS, RECORDS, TRIALS, CONFIG = (
     "summary.json",
@@ -102,20 +103,23 @@ class Run:
             c.split(".", 1)[1]: self.records[c] for c in map(str, self.records) if c.startswith(f"{prefix}.")
         }
 
+    @property
+    def families(self) -> dict[str, StrArray]:
+        """Subgroup family -> (N,) level of each record."""
+        return {name: column.to_numpy(dtype=str) for name, column in self.column("subgroup").items()}
 
-def in_order(levels: Iterable[str]) -> list[str]:
-    """Levels of a subgroup as a reader expects them: by their first number, words by letter after them.
+    @property
+    def features(self) -> dict[str, StrArray]:
+        """The families, and flags as yes and no: all that the task describes records by."""
+        flags = {
+            name.replace("_", " "): flag.to_numpy(dtype=bool) for name, flag in self.column("flag").items()
+        }
+        return self.families | {name: np.where(flag, "yes", "no") for name, flag in flags.items()}
 
-    >>> in_order(["40-54", "85 and over", "under 40", "unknown"])
-    ['under 40', '40-54', '85 and over', 'unknown']
-    """
-
-    def place(level: str) -> tuple[bool, float, str]:
-        number = re.search(r"\d+(\.\d+)?", level)
-        below = level.lower().startswith(("under", "below", "less", "up to", "<", "≤"))
-        return number is None, float(number[0]) - 0.5 * below if number else 0.0, level
-
-    return sorted(set(levels), key=place)
+    @property
+    def groups(self) -> StrArray:
+        """(N,) what must not straddle a split: the patient."""
+        return self.records["group"].to_numpy(dtype=str)
 
 
 def read_run(folder: Path | str) -> Run:

@@ -31,11 +31,11 @@ from ehrbench.serve.answers import (
     predict_answer,
 )
 from ehrbench.serve.inputs import read_inputs
+from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.openapi import describe_predict, example_text
 from ehrbench.serve.problems import Problem, ProblemAnswer, install_problem_handlers
 from ehrbench.serve.requests import RequestMiddleware
 from ehrbench.serve.service import Service
-from ehrbench.serve.settings import ServeSettings
 
 PAGES = Path(__file__).with_name("pages")
 

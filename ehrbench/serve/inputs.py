@@ -17,8 +17,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from ehrbench.core.task import RawInput
+from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.problems import BODY, Problem
-from ehrbench.serve.settings import ServeSettings
 from ehrbench.tasks.numbers import of_text, shown
 
 _PATIENCE = 8

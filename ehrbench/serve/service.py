@@ -15,8 +15,8 @@ from ehrbench.core.records import Records
 from ehrbench.core.task import RawInput
 from ehrbench.runtime import Bundle, Prediction
 from ehrbench.serve.answers import HealthAnswer, State
+from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.problems import Problem
-from ehrbench.serve.settings import ServeSettings
 
 log = logging.getLogger("ehrbench.serve")
 

@@ -112,12 +112,13 @@ def decide(
         row = study.best()
         p, fold = out_of_fold(study.setting, row)
         chosen.append(Chosen(study, row, p))
-    y = first.dataset.open(first.fold, "stack", index).labels
+    records = first.dataset.open(first.fold, "stack", index)
+    y, group = records.labels, records.groups[records.unit_record]
     first.dataset.open(first.fold, "calibrate", index)
     first.dataset.open(first.fold, "threshold", index)
     scores = {c.name: target.scores(c.out_of_fold) for c in chosen}
     seed = derive_seed(first.seed, "ensemble", first.fold.name)
-    ensemble = Ensemble(**options).fit(scores, y, target=target, fold=fold, seed=seed)
+    ensemble = Ensemble(**options).fit(scores, y, target=target, fold=fold, group=group, seed=seed)
     out = {c.name: c.out_of_fold for c in chosen} | {ENSEMBLE_NAME: ensemble.out_of_fold}
     thresholds = {name: rule.choose(y, p, target) for name, p in out.items()}
     return Decided(tuple(chosen), ensemble, thresholds, index, out)

@@ -60,7 +60,7 @@ class Backend:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Conclusion:
     """What a search found: for each outer fold what was decided and what the test records got."""
 
     decided: Sequence[Decided]
@@ -146,7 +146,7 @@ class Search:
             if not worked and not any(study.help(progress) for study in left):
                 time.sleep(POLL_S)
 
-    def conclude(self, progress: Progress) -> Outcome:
+    def conclude(self, progress: Progress) -> Conclusion:
         """From spent studies to test predictions and the procedure that becomes the bundle."""
         decided, tested = [], []
         folds = self.split.all_folds
@@ -163,7 +163,7 @@ class Search:
         self.dataset.persist(self.backend.ledger, self.study_name)
         final = decided[folds.index(self.split.final)]
         outer = [d for d, fold in zip(decided, folds, strict=True) if fold.index is not None]
-        return Outcome(outer, tested, final)
+        return Conclusion(outer, tested, final)
 
     def decide(self, fold: OuterFold) -> Decided:
         """The procedure of one outer fold whose studies are spent; FitError where it cannot be decided."""

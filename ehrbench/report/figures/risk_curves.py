@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from ehrbench.report import curves
-from ehrbench.report.counts import ScoreCounts
 from ehrbench.report.figure import Figure
 from ehrbench.report.svg import Plot, number
+from ehrbench.statistics import curves
+from ehrbench.statistics.score_counts import ScoreCounts
 
 #: Class of a model's colour.
 Colours = Mapping[str, str]

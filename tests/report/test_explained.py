@@ -6,7 +6,7 @@ import pytest
 
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.errors import BundleError
-from ehrbench.report.explanations import explanations
+from ehrbench.report.explained import explanations
 from ehrbench.report.run import read_run
 
 PARAMETERS = {"GCS": {"value": 0.3, "missingness": 0.1}, "Age": {"value": 0.2, "missingness": 0.0}}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ehrbench.core.target import Target
-from ehrbench.spine.resampling import FoldData
+from ehrbench.statistics.fold_data import FoldData
 
 BINARY = Target("binary", ("death",))
 

@@ -1,5 +1,7 @@
 """Group bootstrap and block jackknife of a metric's mean over test folds, given the fitted models.
 
+The one bootstrap there is: intervals, paired tests and the bands of curves draw by ``draws``.
+
 Groups (patients) are drawn with replacement within each fold, as many as it has, so that a replicate keeps
 the design: the statistic is the mean over folds of the metric in each, and ranks are never pooled over
 folds. The draws depend on the seed and the groups alone. Two models judged on the same folds with the same
@@ -22,6 +24,7 @@ from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.statistics.fold_data import FoldData
 
 Weighted = Callable[[FloatArray], FloatArray]
 
@@ -32,13 +35,15 @@ MOST_BLOCKS = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class FoldData:
-    """One test fold: labels y and probabilities p (U, C), group (U,), decision threshold (C,) or None."""
+class Stratum:
+    """Folds whose groups are drawn together.
 
-    y: FloatArray
-    p: FloatArray
-    group: np.ndarray[Any, Any]
-    threshold: FloatArray | None = None
+    folds: their positions; member: for each of them the group of each unit (U_f,), one of 0 … n_groups - 1.
+    """
+
+    folds: tuple[int, ...]
+    member: tuple[IntArray, ...]
+    n_groups: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,21 +92,20 @@ def resample(
     jackknife: dict[str, list[FloatArray]] = {m.name: [] for m in defined}
     n_groups = []
     for stratum in strata([f.group for f in folds]):
-        k, together = stratum[0], [folds[i] for i in stratum]
-        groups, member = np.unique(np.concatenate([f.group for f in together]), return_inverse=True)
-        if len(groups) < 2:
-            raise UndefinedMetric(f"test fold {k} holds one group only, so nothing varies")
-        n_groups.append(len(groups))
-        size = -(-len(groups) // max(most_blocks * len(stratum) // len(folds), 2))  # groups in a block
-        members: list[IntArray | None] = [*np.split(member, np.cumsum([len(f.y) for f in together])[:-1])]
-        alone = len(stratum) == 1 and len(member) == len(groups)  # then any order of groups will do
-        draws = _draws(len(groups), len(member), n_replicates, derive_seed(seed, "bootstrap", k))
-        blocks = _leave_out(len(groups), len(member), size, derive_seed(seed, "jackknife", k))
-        values_of = {m.name: [_weighted(m, fold, target) for fold in together] for m in defined}
-        for name, values in _sums(values_of, [None] if alone else members, draws).items():
+        n, n_units = stratum.n_groups, sum(map(len, stratum.member))
+        if n < 2:
+            raise UndefinedMetric(f"test fold {stratum.folds[0]} holds one group only, so nothing varies")
+        n_groups.append(n)
+        size = -(-n // max(most_blocks * len(stratum.folds) // len(folds), 2))  # groups in a block
+        alone = len(stratum.folds) == 1 and n_units == n  # then any order of groups will do
+        at_once = max(1, _CHUNK // n_units)
+        weights = draws(stratum, n_replicates, seed, at_once)
+        blocks = _leave_out(n, size, derive_seed(seed, "jackknife", stratum.folds[0]), at_once)
+        values_of = {m.name: [_weighted(m, folds[i], target) for i in stratum.folds] for m in defined}
+        for name, values in _sums(values_of, [None] if alone else stratum.member, weights).items():
             replicates[name] += values / len(folds)
-        for name, values in _sums(values_of, members, blocks).items():
-            rest = sum(by_fold[name]) - sum(by_fold[name][i] for i in stratum)
+        for name, values in _sums(values_of, stratum.member, blocks).items():
+            rest = sum(by_fold[name]) - sum(by_fold[name][i] for i in stratum.folds)
             jackknife[name].append((rest + values) / len(folds))
     design = (seed, n_replicates, tuple(n_groups), tuple(len(f.y) for f in folds))
     return failed | {
@@ -121,12 +125,40 @@ def _weighted(metric: Metric, fold: FoldData, target: Target) -> Weighted:
     return metric.weighted(y, p, target=target, threshold=fold.threshold)
 
 
-def strata(groups: Sequence[np.ndarray[Any, Any]]) -> list[list[int]]:
-    """Positions of the folds that are resampled together: each by itself, or all where any share a group."""
+def strata(groups: Sequence[np.ndarray[Any, Any]]) -> list[Stratum]:
+    """Folds that are resampled together: each by itself, or all where any share a group.
+
+    groups: for each fold the group of each unit (U_f,).
+    """
     apart = [np.unique(group) for group in groups]
     if len(np.unique(np.concatenate(apart))) < sum(map(len, apart)):
-        return [list(range(len(groups)))]
-    return [[k] for k in range(len(groups))]
+        return [_stratum(tuple(range(len(groups))), groups)]
+    return [_stratum((k,), [group]) for k, group in enumerate(groups)]
+
+
+def _stratum(folds: tuple[int, ...], groups: Sequence[np.ndarray[Any, Any]]) -> Stratum:
+    names, member = np.unique(np.concatenate(groups), return_inverse=True)
+    parts = np.split(member.ravel(), np.cumsum([len(group) for group in groups])[:-1])
+    return Stratum(folds, tuple(parts), len(names))
+
+
+def draws(stratum: Stratum, n_replicates: int, seed: int, at_once: int) -> Iterator[FloatArray]:
+    """The bootstrap's weights (r, G), ``at_once`` replicates a time: how often each group was drawn, of G.
+
+    They depend on the seed, the stratum's place and its number of groups alone.
+    """
+    n = stratum.n_groups
+    if n == 0:  # a class that nobody in the fold has a label of
+        yield np.zeros((n_replicates, 0))
+        return
+    rng = np.random.Generator(
+        np.random.SFC64(derive_seed(seed, "bootstrap", stratum.folds[0]))
+    )  # the quickest
+    for start in range(0, n_replicates, at_once):
+        r = min(at_once, n_replicates - start)
+        drawn = rng.integers(0, n, size=(r, n), dtype=np.int64)
+        drawn += np.arange(r)[:, None] * n
+        yield np.bincount(drawn.ravel(), minlength=r * n).reshape(r, n).astype(np.float64)
 
 
 def _sums(
@@ -144,23 +176,10 @@ def _sums(
     return {name: np.concatenate([np.zeros(0), *values]) for name, values in parts.items()}
 
 
-def _draws(n_groups: int, n_units: int, n_replicates: int, seed: int) -> Iterator[FloatArray]:
-    """Weights (r, G) in chunks: how often each group was drawn, of n_groups draws."""
-    rng = np.random.Generator(np.random.SFC64(seed))  # half the time of the default one
-    rows = max(1, _CHUNK // n_units)
-    for start in range(0, n_replicates, rows):
-        r = min(rows, n_replicates - start)
-        drawn = rng.integers(0, n_groups, size=(r, n_groups), dtype=np.int64)
-        drawn += np.arange(r)[:, None] * n_groups
-        counts = np.bincount(drawn.ravel(), minlength=r * n_groups).reshape(r, n_groups)
-        yield counts.astype(np.float64)
-
-
-def _leave_out(n_groups: int, n_units: int, size: int, seed: int) -> Iterator[FloatArray]:
-    """Weights (b, G) in chunks: 1 but for one block of groups, blocks as equal as can be."""
+def _leave_out(n_groups: int, size: int, seed: int, at_once: int) -> Iterator[FloatArray]:
+    """Weights (b, G), ``at_once`` a time: 1 but for one block of groups, blocks as equal as can be."""
     n_blocks = -(-n_groups // size)
     block = np.random.default_rng(seed).permutation(n_groups) % n_blocks  # (G,)
-    rows = max(1, _CHUNK // n_units)
-    for start in range(0, n_blocks, rows):
-        blocks = np.arange(start, min(start + rows, n_blocks))
+    for start in range(0, n_blocks, at_once):
+        blocks = np.arange(start, min(start + at_once, n_blocks))
         yield (block[None, :] != blocks[:, None]).astype(np.float64)

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from ehrbench.core.types import FloatArray
-from ehrbench.report.counts import ScoreCounts
+from ehrbench.statistics.score_counts import ScoreCounts
 
 FPR = np.r_[np.linspace(0, 0.1, 21), np.linspace(0.1, 1, 61)[1:]]
 RECALL = np.r_[0.005, 0.01, np.linspace(0.02, 1, 50)]

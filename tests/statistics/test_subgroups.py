@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from ehrbench import metrics
-from ehrbench.report import subgroups
-from ehrbench.report.slices import worst_slices
-from ehrbench.spine.intervals import group_bootstrap
-from ehrbench.spine.resampling import FoldData
+from ehrbench.statistics import slices, subgroups
+from ehrbench.statistics.intervals import group_bootstrap
+
+
+def by_subgroup(run, model, chosen, **arguments):
+    return subgroups.by_subgroup(run.folds, run.families, model, chosen, run.target, **arguments)
+
+
+def worst_slices(run, model):
+    return slices.worst_slices(run.folds, run.features, run.groups, model)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +34,7 @@ def spoiled(binary):
 @pytest.fixture(scope="module")
 def groups(spoiled):
     chosen = [metrics.load("auroc"), metrics.load("brier")]
-    return subgroups.by_subgroup(spoiled, "ensemble", chosen, seed=0, n_bootstrap=100)
+    return by_subgroup(spoiled, "ensemble", chosen, seed=0, n_bootstrap=100)
 
 
 def test_a_subgroup_of_three_says_so(groups):
@@ -47,9 +53,7 @@ def test_a_record_in_several_test_folds_is_counted_once(spoiled):
     """As in repeated splits: three records tested twice are three, and too few to be judged."""
     again = replace(spoiled, folds=spoiled.folds * 2)
     metric = [metrics.load("auroc")]
-    once, twice = (
-        subgroups.by_subgroup(r, "ensemble", metric, seed=0, n_bootstrap=20) for r in (spoiled, again)
-    )
+    once, twice = (by_subgroup(r, "ensemble", metric, seed=0, n_bootstrap=20) for r in (spoiled, again))
     for one, two in zip(once, twice, strict=True):
         assert (one.n_records, one.n_units, one.positives) == (two.n_records, two.n_units, two.positives)
         assert one.small == two.small
@@ -88,7 +92,7 @@ def test_a_subgroup_whose_resamples_are_often_undefined_has_a_value_and_no_test(
         y[rng.choice(inside, 2, replace=False)] = 1
         folds.append(replace(fold, y=y))
     few = replace(spoiled, folds=tuple(folds))
-    groups = subgroups.by_subgroup(few, "ensemble", [metrics.load("auroc")], seed=0, n_bootstrap=100)
+    groups = by_subgroup(few, "ensemble", [metrics.load("auroc")], seed=0, n_bootstrap=100)
     value = next(g for g in groups if g.level == "female").values["auroc"]
     assert value.mean is not None
     assert "undefined in" in value.interval.reason
@@ -106,7 +110,7 @@ def test_no_interval_of_a_subgroup_passes_what_its_metric_can_reach(monkeypatch,
         ),
     )
     monkeypatch.setattr(subgroups, "MOST_BOOTSTRAPPED", 10)
-    for g in subgroups.by_subgroup(perfect, "ensemble", [metrics.load("brier")], seed=0, n_bootstrap=10):
+    for g in by_subgroup(perfect, "ensemble", [metrics.load("brier")], seed=0, n_bootstrap=10):
         if not g.small:
             assert g.values["brier"].interval.low >= 0
 
@@ -168,7 +172,7 @@ def test_no_features_no_slices(spoiled):
 def test_the_jackknife_of_large_cohorts_agrees_with_the_bootstrap(monkeypatch, spoiled):
     metric = metrics.load("auroc")
     bootstrap = group_bootstrap(
-        [FoldData(f.y, f.p["ssm"], f.group, None) for f in spoiled.folds],
+        [f.of("ssm") for f in spoiled.folds],
         metric,
         spoiled.target,
         seed=0,
@@ -176,7 +180,7 @@ def test_the_jackknife_of_large_cohorts_agrees_with_the_bootstrap(monkeypatch, s
     )
     monkeypatch.setattr(subgroups, "MOST_BOOTSTRAPPED", 10)
     whole = replace(spoiled, records=spoiled.records.assign(**{"subgroup.sex": "all"}))
-    found = subgroups.by_subgroup(whole, "ssm", [metric], seed=0, n_bootstrap=10)
+    found = by_subgroup(whole, "ssm", [metric], seed=0, n_bootstrap=10)
     value = next(g for g in found if g.level == "all").values["auroc"]
     assert value.interval.method == "jackknife"
     assert value.interval.low == pytest.approx(bootstrap.low, abs=0.01)

@@ -14,17 +14,17 @@ more often at the same quality.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 from scipy import stats
 
-from ehrbench.core.types import BoolArray
-from ehrbench.report.discovery import LEVEL, effective
-from ehrbench.report.run import Run
-from ehrbench.spine.comparison import holm
+from ehrbench.core.types import BoolArray, StrArray
+from ehrbench.statistics.comparison import holm
+from ehrbench.statistics.discovery import LEVEL, effective
+from ehrbench.statistics.fold_data import FoldPredictions
 
 MINIMUM = 30
 MOST = 10
@@ -69,15 +69,19 @@ class Slices:
     why: str | None = None
 
 
-def worst_slices(run: Run, model: str) -> Slices:
-    """Slices in which ``model`` is wrong more often than elsewhere."""
-    features = _features(run)
+def worst_slices(
+    folds: Sequence[FoldPredictions], features: Mapping[str, StrArray], groups: StrArray, model: str
+) -> Slices:
+    """Slices in which ``model`` is wrong more often than elsewhere.
+
+    features: name -> (N,) level of each record; groups: (N,) what counts as one.
+    """
     if not features:
         return Slices(why="the task gives no subgroups or flags to describe records by")
-    models = [m for m in run.models if all(m in f.threshold for f in run.folds)]
+    models = [m for m in folds[0].p if all(m in f.threshold for f in folds)]
     if model not in models:
-        return Slices(why=f"summary.json has no decision threshold of {model}")
-    facts = _facts(run, models)
+        return Slices(why=f"there is no decision threshold of {model}")
+    facts = _facts(folds, groups, models)
     wrong = facts[f"wrong {model}"]
     tested = facts["tested"]
     members: dict[tuple[tuple[str, str], ...], BoolArray] = {}
@@ -105,23 +109,15 @@ def worst_slices(run: Run, model: str) -> Slices:
     return Slices(tuple(worse[:MOST]), len(worse), len(slices), *shares)
 
 
-def _features(run: Run) -> dict[str, np.ndarray]:
-    """Name -> (N,) levels as text."""
-    features = {name: column.to_numpy(dtype=str) for name, column in run.column("subgroup").items()}
-    for name, column in run.column("flag").items():
-        features[name.replace("_", " ")] = np.where(column.to_numpy(dtype=bool), "yes", "no")
-    return features
-
-
-def _facts(run: Run, models: list[str]) -> dict[str, np.ndarray]:
+def _facts(folds: Sequence[FoldPredictions], groups: StrArray, models: list[str]) -> dict[str, np.ndarray]:
     """(N,) of each record: tested, positive, negative, group; for each model wrong, missed, alarm."""
-    n = len(run.records)
+    n = len(groups)
     facts: dict[str, np.ndarray] = {
         name: np.zeros(n, dtype=bool) for name in ("tested", "positive", "negative")
     }
     for kind in ("wrong", "missed", "alarm"):
         facts |= {f"{kind} {m}": np.zeros(n, dtype=bool) for m in models}
-    for fold in run.folds:
+    for fold in folds:
         positive, negative = fold.y == 1, fold.y == 0
         _mark(facts["tested"], fold.record, (positive | negative).any(axis=1))
         _mark(facts["positive"], fold.record, positive.any(axis=1))
@@ -132,7 +128,7 @@ def _facts(run: Run, models: list[str]) -> dict[str, np.ndarray]:
             _mark(facts[f"alarm {m}"], fold.record, (negative & called).any(axis=1))
     for m in models:
         facts[f"wrong {m}"] = facts[f"missed {m}"] | facts[f"alarm {m}"]
-    facts["group"] = run.records["group"].to_numpy(dtype=str)
+    facts["group"] = groups
     return facts
 
 

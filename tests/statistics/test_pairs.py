@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehrbench import metrics
-from ehrbench.report.pairs import Pair, compare_models, letters
-from ehrbench.spine.comparison import Difference, resampled_t_difference
+from ehrbench.statistics.comparison import Difference, resampled_t_difference
+from ehrbench.statistics.pairs import Pair, compare_models, letters
 
 
 def pair(a, b, different):

@@ -1,14 +1,14 @@
 """Worst slices described by what was measured: which values go with records the procedure is wrong about.
 
-``ehrbench.report.slices`` tries the few subgroups and flags that a task names. Here the columns of the task's
+``slices`` tries the few subgroups and flags that a task names. Here the columns of the task's
 ``table`` view are searched, hundreds of them and their pairs (beam search to depth two, after Lavrač et al.
 2004, "Subgroup Discovery with CN2-SD"), so that the best of them would look bad by luck alone. Therefore half
 of the *groups* (patients) serve the search and nothing else; the few slices found are judged on the other
 half, where they are hypotheses made elsewhere: every figure shown is from there, with Holm over them.
 
 A condition is a column at or below its lowest fifth, at or above its highest, missing, or, where it has few
-values, equal to one of them. Cut points come from the searched half. ``discover`` makes the content of
-``slices.json``, which ``ehrbench.report.measured`` reads. It knows tables and wrong calls, no modality.
+values, equal to one of them. Cut points come from the searched half. It knows tables and wrong calls, no
+modality.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from scipy import stats
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
 from ehrbench.core.views import Table
-from ehrbench.spine.comparison import holm
+from ehrbench.statistics.comparison import holm
 
-FILE, SCHEMA = "slices.json", 1
 #: What is called worse beyond chance, after Holm.
 LEVEL = 0.05
 #: Units that a slice must hold where it is searched (the more, so that it can be judged), and where judged.
@@ -60,7 +59,7 @@ class Condition(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Judged:
+class Calls:
     """Units of the outer tests: their row, whether the call was wrong, label and call (any class)."""
 
     table: Table  # (U, F)
@@ -69,14 +68,14 @@ class Judged:
     called: BoolArray  # (U,)
     group: IntArray  # (U,)
 
-    def take(self, index: IntArray) -> Judged:
+    def take(self, index: IntArray) -> Calls:
         wrong, positive, called = (row[index] for row in (self.wrong, self.positive, self.called))
-        return Judged(self.table.take(index), wrong, positive, called, self.group[index])
+        return Calls(self.table.take(index), wrong, positive, called, self.group[index])
 
     @staticmethod
-    def joined(parts: Sequence[Judged]) -> Judged:
+    def joined(parts: Sequence[Calls]) -> Calls:
         """The units of several outer folds, in order."""
-        return Judged(
+        return Calls(
             Table(np.concatenate([p.table.values for p in parts]), parts[0].table.names),
             np.concatenate([p.wrong for p in parts]),
             np.concatenate([p.positive for p in parts]),
@@ -85,8 +84,12 @@ class Judged:
         )
 
 
-def discover(units: Judged, seed: int) -> dict[str, Any]:
-    """Search one half of the groups, judge on the other; JSON-like content of ``slices.json``."""
+def discover(units: Calls, seed: int) -> dict[str, Any]:
+    """Search one half of the groups, judge on the other; JSON-like.
+
+    n_tried: conditions and pairs; n_searched, n_judged: units of the two halves; found: the worst slices of
+    the first half, as the second shows them.
+    """
     names, group = np.unique(units.group, return_inverse=True)
     rng = np.random.default_rng(derive_seed(seed, "slices"))
     first = rng.permutation(len(names)) < len(names) // 2
@@ -98,7 +101,6 @@ def discover(units: Judged, seed: int) -> dict[str, Any]:
     slices = [one for one in judgements if one is not None]
     corrected = holm([one["p_value"] for one in slices])
     return {
-        "schema": SCHEMA,
         "n_tried": n_tried,
         "n_searched": len(searched.wrong),
         "n_judged": len(judged.wrong),
@@ -120,7 +122,7 @@ def _candidates(table: Table) -> Iterator[Condition]:
             yield Condition(name, "≥", float(high))
 
 
-def _search(units: Judged) -> tuple[int, list[tuple[tuple[Condition, ...], float]]]:
+def _search(units: Calls) -> tuple[int, list[tuple[tuple[Condition, ...], float]]]:
     """How many were tried, and the worst, each with its share of wrong units; none mostly within a worse."""
     least = max(FEWEST_SEARCHED, int(LEAST_SHARE * len(units.wrong)))
     conditions = list(_candidates(units.table))
@@ -177,7 +179,7 @@ def _excess(n: FloatArray, k: FloatArray, wrong: BoolArray) -> tuple[FloatArray,
     return difference, difference / error
 
 
-def _judge(conditions: Sequence[Condition], searched: float, units: Judged) -> dict[str, Any] | None:
+def _judge(conditions: Sequence[Condition], searched: float, units: Calls) -> dict[str, Any] | None:
     """The slice on units that did not find it; None where too few of them are in it.
 
     Intervals: Wilson's of the shares, and of their difference Newcombe's hybrid of the two (1998, Statistics

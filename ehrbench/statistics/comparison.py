@@ -23,8 +23,9 @@ from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
-from ehrbench.spine.intervals import ROUNDING, bca, interval_of, resampled_t
-from ehrbench.spine.resampling import FoldData, resample
+from ehrbench.statistics.fold_data import FoldData
+from ehrbench.statistics.intervals import ROUNDING, bca, interval_of, resampled_t
+from ehrbench.statistics.resampling import resample
 
 
 @dataclass(frozen=True)
@@ -57,21 +58,26 @@ def compare(
     seed: int,
     n_replicates: int = 2000,
     level: float = 0.95,
+    which: Sequence[tuple[str, str]] | None = None,
 ) -> dict[tuple[str, str], Difference]:
-    """All pairs of models: DeLong for AUROC, bootstrap otherwise; p-values corrected by Holm over the pairs.
+    """All pairs of models, or those of ``which``, by the metric's own test; corrected by Holm over them.
 
-    A pair without a value (a fold with one class) is there too, and says why.
+    A pair without a value (a fold with one class, predictions not finite) is there too, and says why.
     """
 
-    def one(a: Sequence[FoldData], b: Sequence[FoldData]) -> Difference:
+    def one(a: str, b: str) -> Difference:
         try:
-            if metric.name == "auroc":
-                return delong(a, b, level=level)
-            return paired_bootstrap(a, b, metric, target, seed=seed, n_replicates=n_replicates, level=level)
+            for name in (a, b):
+                if not all(np.isfinite(f.p).all() for f in models[name]):
+                    raise UndefinedMetric(f"{name} has predictions that are not finite")
+            if metric.paired_test == "delong":
+                return delong(models[a], models[b], level=level)
+            arguments: dict[str, Any] = {"seed": seed, "n_replicates": n_replicates, "level": level}
+            return paired_bootstrap(models[a], models[b], metric, target, **arguments)
         except UndefinedMetric as error:
             return Difference(None, None, None, level, None, None, "none", str(error))
 
-    pairs = {(a, b): one(models[a], models[b]) for a, b in combinations(models, 2)}
+    pairs = {pair: one(*pair) for pair in (combinations(models, 2) if which is None else which)}
     corrected = holm([d.p_value for d in pairs.values()])
     return {pair: replace(d, p_holm=p) for (pair, d), p in zip(pairs.items(), corrected, strict=True)}
 

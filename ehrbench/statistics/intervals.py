@@ -24,9 +24,8 @@ from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
-from ehrbench.spine.resampling import FoldData, Resampled, resample
-
-__all__ = ["FoldData", "Interval", "bca", "group_bootstrap", "group_bootstraps", "interval_of", "resampled_t"]
+from ehrbench.statistics.fold_data import FoldData
+from ehrbench.statistics.resampling import Resampled, resample
 
 #: What varies by less is the rounding of its last digits.
 ROUNDING = 1e-12

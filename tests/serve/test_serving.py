@@ -20,7 +20,7 @@ import pytest
 
 from ehrbench.core.errors import BundleError, ConfigError
 from ehrbench.serve import ServeSettings
-from ehrbench.serve.run import serve
+from ehrbench.serve.serving import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -28,7 +28,7 @@ import sys
 from tests.runtime import toy
 toy.install()
 from ehrbench.core.errors import EhrbenchError
-from ehrbench.serve.run import serve
+from ehrbench.serve.serving import serve
 try:
     serve(sys.argv[1], port=int(sys.argv[2]))
 except EhrbenchError as error:

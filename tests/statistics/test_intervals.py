@@ -9,18 +9,18 @@ import pytest
 from scipy import stats
 
 from ehrbench import metrics
-from ehrbench.spine.comparison import auroc_covariance
-from ehrbench.spine.evaluation import Judged, evaluate
-from ehrbench.spine.intervals import (
-    FoldData,
+from ehrbench.statistics.comparison import auroc_covariance
+from ehrbench.statistics.evaluation import evaluate
+from ehrbench.statistics.fold_data import FoldData
+from ehrbench.statistics.intervals import (
     bca,
     group_bootstrap,
     group_bootstraps,
     interval_of,
     resampled_t,
 )
-from ehrbench.spine.resampling import Resampled, resample
-from tests.spine.judging import BINARY, folds
+from ehrbench.statistics.resampling import Resampled, resample
+from tests.statistics.judging import BINARY, folds
 
 
 def bootstrap(data, name, **arguments):
@@ -196,7 +196,7 @@ def test_no_interval_passes_what_its_metric_can_reach():
     assert slope == wide
     assert resampled_t([0.9], 0.25).within((0.0, 1.0)).reason
 
-    few = [Judged(f.y, f.p, f.group, f.threshold, n_train=60) for f in folds(n=30, k=2, noise=0.1, seed=3)]
+    few = [FoldData(f.y, f.p, f.group, f.threshold, n_train=60) for f in folds(n=30, k=2, noise=0.1, seed=3)]
     found = evaluate(few, [metrics.load(n) for n in ("auroc", "brier", "ece")], BINARY, 0, n_replicates=50)
     for result in found.values():
         assert 0 <= result["interval_procedure"]["low"] < result["interval_procedure"]["high"] <= 1

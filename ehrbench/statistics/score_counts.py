@@ -9,16 +9,16 @@ decision thresholds asked for are bin edges, so that counts at them are exact.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from scipy import sparse
 
-from ehrbench.core.digest import derive_seed
 from ehrbench.core.types import FloatArray, IntArray
-from ehrbench.report.predictions import FoldPredictions
-from ehrbench.spine.resampling import strata
+from ehrbench.statistics.fold_data import FoldPredictions
+from ehrbench.statistics.resampling import draws, strata
 
 MOST_BINS = 512
 _CELLS_AT_ONCE = 8_000_000  # group weights held at a time
@@ -62,33 +62,24 @@ def score_counts(
 
     Models with a NaN among their probabilities are left out of the answer.
     """
-    folds = [_known(fold, column) for fold in folds]
+    folds = [fold.take(np.flatnonzero(~np.isnan(fold.y[:, column]))) for fold in folds]
     finite = [m for m in models if all(m in f.p and np.isfinite(f.p[m][:, column]).all() for f in folds)]
     edges = {m: _edges(np.concatenate([f.p[m][:, column] for f in folds]), thresholds) for m in finite}
     out = {m: np.zeros((len(folds), n_replicates + 1, 2, len(edges[m]) + 1)) for m in finite}
-    together = len(strata([f.group for f in folds])) < len(folds)  # folds share groups
-    every = np.unique(np.concatenate([f.group for f in folds]))
-    for k, fold in enumerate(folds):
-        groups = every if together else np.unique(fold.group)
-        group, n_groups = np.searchsorted(groups, fold.group), len(groups)
-        label = fold.y[:, column].astype(np.int64)
-        cells = {m: _cells(edges[m], fold.p[m][:, column], label, group, n_groups) for m in finite}
-        rng = np.random.default_rng(derive_seed(seed, "curves", "all" if together else fold.name))
-        for at, weights in _weights(n_groups, n_replicates, rng):
-            for m in finite:
-                counts = (cells[m] @ weights).T  # (replicates, 2 B)
+    for stratum in strata([fold.group for fold in folds]):
+        cells = {
+            (m, k): _cells(edges[m], folds[k].p[m][:, column], folds[k].y[:, column], group, stratum.n_groups)
+            for m in finite
+            for k, group in zip(stratum.folds, stratum.member, strict=True)
+        }
+        at_once, at = max(1, _CELLS_AT_ONCE // max(stratum.n_groups, 1)), 0
+        themselves = np.ones((1, stratum.n_groups))
+        for weights in chain([themselves], draws(stratum, n_replicates, seed, at_once)):
+            for (m, k), of in cells.items():
+                counts = (of @ weights.T).T  # (replicates, 2 B)
                 out[m][k, at : at + len(counts)] = counts.reshape(len(counts), 2, -1)
+            at += len(weights)
     return {m: _finish(folds, m, column, edges[m], out[m]) for m in finite}
-
-
-def _known(fold: FoldPredictions, column: int) -> FoldPredictions:
-    keep = ~np.isnan(fold.y[:, column])
-    if keep.all():
-        return fold
-    return FoldPredictions(
-        fold.name, fold.record[keep], fold.unit[keep], fold.group[keep], fold.y[keep],
-        {m: p[keep] for m, p in fold.p.items()}, fold.threshold, fold.n_train, fold.n_test,
-    )  # fmt: skip
 
 
 def _edges(p: FloatArray, thresholds: FloatArray) -> FloatArray:
@@ -99,21 +90,11 @@ def _edges(p: FloatArray, thresholds: FloatArray) -> FloatArray:
 
 
 def _cells(
-    edges: FloatArray, p: FloatArray, label: IntArray, group: IntArray, n_groups: int
+    edges: FloatArray, p: FloatArray, label: FloatArray, group: IntArray, n_groups: int
 ) -> sparse.csr_matrix:
     n_bins = len(edges) + 1
     row = np.searchsorted(edges, p, "right") + np.where(label == 1, 0, n_bins)
     return sparse.csr_matrix((np.ones(len(p)), (row, group)), shape=(2 * n_bins, n_groups))
-
-
-def _weights(n_groups: int, n_replicates: int, rng: np.random.Generator) -> Iterator[tuple[int, FloatArray]]:
-    """Blocks of (first replicate, weights (groups, replicates)); the data themselves first."""
-    yield 0, np.ones((n_groups, 1))
-    block = max(1, _CELLS_AT_ONCE // max(n_groups, 1))
-    for at in range(0, n_replicates, block):
-        width = min(block, n_replicates - at)
-        drawn = [np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups) for _ in range(width)]
-        yield at + 1, np.stack(drawn, axis=1).astype(np.float64)
 
 
 def _finish(

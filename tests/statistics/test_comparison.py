@@ -13,7 +13,7 @@ from scipy import stats
 from ehrbench import metrics
 from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.target import Target
-from ehrbench.spine.comparison import (
+from ehrbench.statistics.comparison import (
     auroc_covariance,
     compare,
     delong,
@@ -22,8 +22,8 @@ from ehrbench.spine.comparison import (
     paired_bootstrap,
     resampled_t_difference,
 )
-from ehrbench.spine.intervals import FoldData
-from tests.spine.judging import BINARY, folds
+from ehrbench.statistics.fold_data import FoldData
+from tests.statistics.judging import BINARY, folds
 
 Y = [0] * 12 + [1] * 8
 A = [

@@ -1,4 +1,4 @@
-"""Paired tests between the models of a run, and the groups of models that they cannot tell apart.
+"""Paired tests between several models, and the groups of models that they cannot tell apart.
 
 Two questions, two tests: do *these fitted models* differ on patients like these (DeLong for AUROC, paired
 bootstrap otherwise), and do *the procedures* differ on other samples (corrected resampled t over folds)?
@@ -10,25 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from string import ascii_lowercase
 
-import numpy as np
-
 from ehrbench.core.digest import derive_seed
-from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
-from ehrbench.report.predictions import FoldPredictions
-from ehrbench.spine.comparison import (
+from ehrbench.statistics.comparison import (
     Difference,
-    delong,
+    compare,
     holm,
     minimum_detectable_difference,
-    paired_bootstrap,
     resampled_t_difference,
 )
-from ehrbench.spine.resampling import FoldData
+from ehrbench.statistics.fold_data import FoldPredictions
 
 ALPHA = 0.05
 
@@ -52,11 +46,6 @@ class Pair:
         return self.fitted is not None and self.fitted.p_holm is not None and self.fitted.p_holm < ALPHA
 
 
-def fold_data(folds: Sequence[FoldPredictions], model: str) -> list[FoldData]:
-    """One model's predictions as the spine's statistics take them."""
-    return [FoldData(f.y, f.p[model], f.group, f.threshold.get(model)) for f in folds]
-
-
 def compare_models(
     folds: Sequence[FoldPredictions],
     models: Sequence[str],
@@ -72,37 +61,27 @@ def compare_models(
 
     values: model -> the metric by fold, None where undefined.
     """
-    pairs = []
-    for a, b in combinations(models, 2) if which is None else which:
-        fitted, why = None, None
-        try:
-            fitted = _fitted(folds, a, b, metric, target, seed, n_replicates)
-        except UndefinedMetric as error:
-            why = str(error)
-        pairs.append(Pair(a, b, fitted, _procedure(folds, values.get(a), values.get(b)), why))
-    first = holm([p.fitted.p_value if p.fitted else None for p in pairs])
-    second = holm([p.procedure.p_value if p.procedure else None for p in pairs])
-    n_tests = max(1, sum(p is not None for p in first))
-    return [_corrected(*row, n_tests) for row in zip(pairs, first, second, strict=True)]
-
-
-def _fitted(
-    folds: Sequence[FoldPredictions],
-    a: str,
-    b: str,
-    metric: Metric,
-    target: Target,
-    seed: int,
-    n_replicates: int,
-) -> Difference:
-    one, two = fold_data(folds, a), fold_data(folds, b)
-    for name in (a, b):
-        if not all(np.isfinite(f.p[name]).all() for f in folds):
-            raise UndefinedMetric(f"{name} has predictions that are not finite")
-    if metric.name == "auroc":
-        return delong(one, two)
+    data = {m: [f.of(m) for f in folds] for m in models}
     seed = derive_seed(seed, "pairs", metric.name)
-    return paired_bootstrap(one, two, metric, target, seed=seed, n_replicates=n_replicates)
+    fitted = compare(data, metric, target, seed=seed, n_replicates=n_replicates, which=which)
+    procedures = [_procedure(folds, values.get(a), values.get(b)) for a, b in fitted]
+    corrected = holm([procedure.p_value if procedure else None for procedure in procedures])
+    n_tests = max(1, sum(difference.p_holm is not None for difference in fitted.values()))
+    pairs = []
+    for (a, b), procedure, p in zip(fitted, procedures, corrected, strict=True):
+        difference = fitted[a, b]
+        error = difference.standard_error
+        pairs.append(
+            Pair(
+                a,
+                b,
+                None if difference.value is None else difference,
+                replace(procedure, p_holm=p) if procedure else None,
+                difference.reason if difference.value is None else None,
+                minimum_detectable_difference(error, n_tests=n_tests) if error else None,
+            )
+        )
+    return pairs
 
 
 def _procedure(
@@ -112,16 +91,6 @@ def _procedure(
         return None
     ratio = sum(f.n_test for f in folds) / sum(f.n_train for f in folds)  # both of records
     return resampled_t_difference(a, b, ratio)
-
-
-def _corrected(pair: Pair, fitted: float | None, procedure: float | None, n_tests: int) -> Pair:
-    error = pair.fitted.standard_error if pair.fitted else None
-    return replace(
-        pair,
-        fitted=replace(pair.fitted, p_holm=fitted) if pair.fitted else None,
-        procedure=replace(pair.procedure, p_holm=procedure) if pair.procedure else None,
-        detectable=minimum_detectable_difference(error, n_tests=n_tests) if error else None,
-    )
 
 
 def letters(models: Sequence[str], pairs: Sequence[Pair]) -> dict[str, str]:

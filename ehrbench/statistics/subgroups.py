@@ -10,7 +10,8 @@ A gap is the spread between the highest and the lowest subgroup. Its test is Coc
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,12 +20,12 @@ from scipy import stats
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
-from ehrbench.core.types import IntArray
-from ehrbench.report.predictions import FoldPredictions
-from ehrbench.report.run import Run, in_order
-from ehrbench.spine.comparison import holm
-from ehrbench.spine.intervals import Interval, interval_of
-from ehrbench.spine.resampling import FoldData, Resampled, resample
+from ehrbench.core.target import Target
+from ehrbench.core.types import StrArray
+from ehrbench.statistics.comparison import holm
+from ehrbench.statistics.fold_data import FoldData, FoldPredictions
+from ehrbench.statistics.intervals import Interval, interval_of
+from ehrbench.statistics.resampling import Resampled, resample
 
 MINIMUM, MINIMUM_EACH = 30, 5
 #: Above this many units a jackknife over ``BLOCKS`` takes the bootstrap's place: seconds instead of minutes.
@@ -80,21 +81,42 @@ class Gap:
 
 
 def by_subgroup(
-    run: Run, model: str, metrics: Sequence[Metric], *, seed: int, n_bootstrap: int
+    folds: Sequence[FoldPredictions],
+    families: Mapping[str, StrArray],
+    model: str,
+    metrics: Sequence[Metric],
+    target: Target,
+    *,
+    seed: int,
+    n_bootstrap: int,
 ) -> list[Subgroup]:
-    """Every metric in every level of every family, in the order of the records' columns."""
-    tested = np.unique(np.concatenate([f.record for f in run.folds]))
+    """Every metric in every level of every family; families: name -> (N,) level of each record."""
+    tested = np.unique(np.concatenate([f.record for f in folds]))
     found = []
-    for family, column in run.column("subgroup").items():
-        levels = column.to_numpy(dtype=str)
+    for family, levels in families.items():
         for level in in_order(levels[tested]):
-            folds = [_within(fold, np.flatnonzero(levels[fold.record] == level)) for fold in run.folds]
-            group = _describe(family, level, folds)
+            inside = [fold.take(np.flatnonzero(levels[fold.record] == level)) for fold in folds]
+            group = _describe(family, level, inside)
             if group.small is None:
                 at = derive_seed(seed, "subgroup", family, level)
-                group = replace(group, values=_values(folds, model, metrics, run, at, n_bootstrap))
+                group = replace(group, values=_values(inside, model, metrics, target, at, n_bootstrap))
             found.append(group)
     return found
+
+
+def in_order(levels: Iterable[str]) -> list[str]:
+    """Levels of a subgroup as a reader expects them: by their first number, words by letter after them.
+
+    >>> in_order(["40-54", "85 and over", "under 40", "unknown"])
+    ['under 40', '40-54', '85 and over', 'unknown']
+    """
+
+    def place(level: str) -> tuple[bool, float, str]:
+        number = re.search(r"\d+(\.\d+)?", level)
+        below = level.lower().startswith(("under", "below", "less", "up to", "<", "≤"))
+        return number is None, float(number[0]) - 0.5 * below if number else 0.0, level
+
+    return sorted(set(levels), key=place)
 
 
 def gaps(groups: Sequence[Subgroup], metrics: Sequence[str]) -> list[Gap]:
@@ -125,17 +147,6 @@ def _cochran(values: Sequence[tuple[str, float, Value]]) -> tuple[float | None, 
     return float(stats.chi2.sf(q, len(values) - 1)), None, ""
 
 
-def _within(fold: FoldPredictions, index: IntArray) -> FoldPredictions:
-    return replace(
-        fold,
-        record=fold.record[index],
-        unit=fold.unit[index],
-        group=fold.group[index],
-        y=fold.y[index],
-        p={m: p[index] for m, p in fold.p.items()},
-    )
-
-
 def _describe(family: str, level: str, folds: Sequence[FoldPredictions]) -> Subgroup:
     record, unit = (np.concatenate([getattr(f, name) for f in folds]) for name in ("record", "unit"))
     n_records = len(np.unique(record))
@@ -155,16 +166,16 @@ def _values(
     folds: Sequence[FoldPredictions],
     model: str,
     metrics: Sequence[Metric],
-    run: Run,
+    target: Target,
     seed: int,
     n_replicates: int,
 ) -> dict[str, Value]:
     """Metrics that have a value in the same folds share one set of draws."""
-    data = [FoldData(f.y, f.p[model], f.group, f.threshold.get(model)) for f in folds]
+    data = [fold.of(model) for fold in folds]
     found: dict[str, Value] = {}
     alike: dict[tuple[int, ...], list[Metric]] = {}
     for metric in metrics:
-        usable, why = _usable(data, metric, run)
+        usable, why = _usable(data, metric, target, [fold.name for fold in folds])
         if usable:
             alike.setdefault(usable, []).append(metric)
         else:
@@ -172,26 +183,28 @@ def _values(
     for usable, together in alike.items():
         some = [data[k] for k in usable]
         if sum(len(f.y) for f in some) > MOST_BOOTSTRAPPED:
-            found |= {m.name: _jackknife(some, m, run, seed) for m in together}
+            found |= {m.name: _jackknife(some, m, target, seed) for m in together}
             continue
         try:
-            resampled = resample(some, together, run.target, seed=seed, n_replicates=n_replicates)
+            resampled = resample(some, together, target, seed=seed, n_replicates=n_replicates)
         except UndefinedMetric as error:
             found |= {m.name: Value(undefined=str(error)) for m in together}
         else:
-            found |= {m.name: _value(resampled[m.name], m.bounds(run.target), len(some)) for m in together}
+            found |= {m.name: _value(resampled[m.name], m.bounds(target), len(some)) for m in together}
     return found
 
 
-def _usable(data: Sequence[FoldData], metric: Metric, run: Run) -> tuple[tuple[int, ...], str]:
+def _usable(
+    data: Sequence[FoldData], metric: Metric, target: Target, names: Sequence[str]
+) -> tuple[tuple[int, ...], str]:
     """Folds in which the metric has a value, and why it has none in the others."""
     usable, why = [], ""
     for k, fold in enumerate(data):
         if not len(fold.y):
-            why = f"{metric.name}: no record in fold {run.folds[k].name}"
+            why = f"{metric.name}: no record in fold {names[k]}"
             continue
         try:
-            metric(fold.y, fold.p, target=run.target, threshold=fold.threshold)
+            metric(fold.y, fold.p, target=target, threshold=fold.threshold)
             usable.append(k)
         except UndefinedMetric as error:
             why = str(error)
@@ -208,11 +221,11 @@ def _value(resampled: Resampled | UndefinedMetric, bounds: tuple[float, float], 
     return Value(float(resampled.value), interval, spread, n_folds)
 
 
-def _jackknife(folds: Sequence[FoldData], metric: Metric, run: Run, seed: int) -> Value:
+def _jackknife(folds: Sequence[FoldData], metric: Metric, target: Target, seed: int) -> Value:
     """Delete-a-block jackknife of the mean over folds, ``BLOCKS`` blocks of groups in each."""
     most = BLOCKS * len(folds)
     try:
-        resampled = resample(folds, [metric], run.target, seed=seed, n_replicates=0, most_blocks=most)
+        resampled = resample(folds, [metric], target, seed=seed, n_replicates=0, most_blocks=most)
     except UndefinedMetric as error:
         return Value(undefined=str(error))
     found = resampled[metric.name]
@@ -223,4 +236,4 @@ def _jackknife(folds: Sequence[FoldData], metric: Metric, run: Run, seed: int) -
         why = "the same, or undefined, when one block of groups is left out"
         return Value(found.value, Interval(None, None, 0.95, "jackknife", BLOCKS, why), None, len(folds))
     interval = Interval(found.value - Z * spread, found.value + Z * spread, 0.95, "jackknife", BLOCKS)
-    return Value(found.value, interval.within(metric.bounds(run.target)), spread, len(folds))
+    return Value(found.value, interval.within(metric.bounds(target)), spread, len(folds))

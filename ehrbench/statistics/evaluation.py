@@ -8,7 +8,6 @@ several folds, ``interval_procedure`` speaks of the whole procedure (corrected r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,28 +16,12 @@ from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
-from ehrbench.core.types import FloatArray, IntArray
-from ehrbench.spine.intervals import group_bootstraps, resampled_t
-from ehrbench.spine.resampling import FoldData
-
-
-@dataclass(frozen=True)
-class Judged:
-    """Predictions of one finished procedure on one test fold.
-
-    y, p: (U, C); group (U,): what is resampled together; threshold (C,).
-    n_train: groups the procedure was decided on (0 where it does not matter: a bundle on new records).
-    """
-
-    y: FloatArray
-    p: FloatArray
-    group: IntArray
-    threshold: FloatArray
-    n_train: int = 0
+from ehrbench.statistics.fold_data import FoldData
+from ehrbench.statistics.intervals import group_bootstraps, resampled_t
 
 
 def evaluate(
-    folds: Sequence[Judged],
+    folds: Sequence[FoldData],
     metrics: Sequence[Metric],
     target: Target,
     seed: int,
@@ -49,9 +32,8 @@ def evaluate(
 
     Equal seeds draw equal resamples, whatever the predictions, so that two models' intervals are paired.
     """
-    data = [FoldData(f.y, f.p, f.group, f.threshold) for f in folds]
     seed = derive_seed(seed, "bootstrap")
-    intervals = group_bootstraps(data, metrics, target, seed=seed, n_replicates=n_replicates)
+    intervals = group_bootstraps(folds, metrics, target, seed=seed, n_replicates=n_replicates)
     results: dict[str, dict[str, Any]] = {}
     for metric in metrics:
         try:

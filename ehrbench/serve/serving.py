@@ -15,8 +15,8 @@ import uvicorn
 
 from ehrbench.core.errors import BundleError, ConfigError, EhrbenchError
 from ehrbench.serve.app import create_app
+from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.requests import JsonFormatter
-from ehrbench.serve.settings import ServeSettings
 
 #: How long requests may take to end after SIGTERM or Ctrl-C.
 GRACE_S = 20
