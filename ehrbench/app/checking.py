@@ -53,6 +53,8 @@ class Data(_Block):
     sets: list[SetName] = Field(min_length=1)
     train_sets: list[SetName]
     test_sets: list[SetName]
+    file: Place | None = None
+    test_file: Place | None = None
     limit: Annotated[int, Field(ge=20)] | None
 
 
@@ -97,7 +99,12 @@ class Tracking(_Block):
 
 
 class TaskBlock(_Block):
-    """Its keys; their values are looked into where they are used, as those of ``Any`` are below."""
+    """Its keys; their values are looked into where they are used, as those of ``Any`` are below.
+
+    A task may have keys of its own that its other blocks refer to; each stands in its YAML.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True)
 
     name: str
     metric: Any
@@ -151,6 +158,7 @@ class Scored(_Block):
 
     root: Place
     sets: list[SetName] = Field(min_length=1)
+    file: Place | None = None
 
 
 class Evaluation(_Block):

@@ -19,7 +19,8 @@ Schema of ``summary.json`` (schema 1)
 -------------------------------------
 study_name, task, protocol, cohort ("publisher" or "simulated"), metric, seed, refit, created;
 threshold_rule: how folds.chosen.thresholds were chosen, on each fold's inner out-of-fold predictions;
-data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step: count}, skipped: count};
+data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step: count}, skipped: count,
+    notes: what was guessed of the data or looks odd in them};
 budget: {model: trials of each of its studies};
 models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, high, level, method,
     n_replicates, ...}, interval_procedure: {...} where there are several folds} or {undefined: why}}};
@@ -127,6 +128,7 @@ def _describe_data(wired: Wired) -> dict[str, Any]:
         "positives": dict(zip(target.classes, share.tolist(), strict=True)),
         "flow": dict(cohort.flow),
         "skipped": len(cohort.skipped),
+        "notes": list(cohort.notes),
     }
 
 

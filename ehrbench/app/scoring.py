@@ -21,7 +21,7 @@ from ehrbench.app.checking import BatchPrediction, Evaluation, checked
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
 from ehrbench.core.bundle import CONFIG
-from ehrbench.core.errors import BundleError, DataError, check_once
+from ehrbench.core.errors import BundleError, ConfigError, DataError, check_once
 from ehrbench.core.records import Records
 from ehrbench.core.task import Publisher, Skipped
 from ehrbench.core.types import FloatArray
@@ -48,7 +48,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     check_once("data.sets", sets)
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
-    cohort = _publisher(bundle).read(Path(settings.data.root), sets, progress)
+    cohort = _publisher(bundle, settings.data.file).read(Path(settings.data.root), sets, progress)
     records = cohort.records
     seen = bundle.seen(records)
     if seen.any():
@@ -109,13 +109,20 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     return float(results[next(iter(names))].get("value", float("nan")))
 
 
-def _publisher(bundle: Bundle) -> Publisher:
-    """The publisher of the configuration that made the bundle, for the bundle's task."""
+def _publisher(bundle: Bundle, file: str | None) -> Publisher:
+    """The publisher of the configuration that made the bundle, for the bundle's task.
+
+    file: of labelled records in place of the one it was made from, where the publisher takes one.
+    """
     path = bundle.directory / CONFIG
     try:
         block = yaml.safe_load(path.read_text(encoding="utf-8"))["task"]
     except (KeyError, TypeError, yaml.YAMLError) as error:
         raise BundleError(f"{path}: names no task — export the bundle again") from error
+    if file is not None:
+        if "file" not in block["publisher"]:
+            raise ConfigError("data.file", f"task {block['name']} takes none", "name sets by data.sets")
+        block["publisher"]["file"] = file
     return build_publisher(block, bundle.task)
 
 

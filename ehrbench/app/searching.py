@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
+from rich.markup import escape
 
 from ehrbench.app import certifying, outputs, tables
 from ehrbench.app.checking import Settings, check
@@ -128,6 +129,7 @@ def _banner(wired: Wired) -> str:
         f"[bold]{search.study_name}[/]: {search.task}, {search.split.label}, {search.metric.name}",
         f"{len(records):,} records of sets {', '.join(wired.cohort.sets)}; trials a study: {budget}",
     ]
+    lines += [f"[yellow]note[/] {escape(note)}" for note in wired.cohort.notes]
     if wired.cohort.skipped:
         lines.append(f"[yellow]Rows skipped: {len(wired.cohort.skipped):,}[/]; skipped.csv will list them")
     if wired.cohort.label == "simulated":

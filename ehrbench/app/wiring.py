@@ -57,7 +57,6 @@ class Plan:
     """What a configuration asks for, as far as it takes neither data nor storage to say so."""
 
     task: Task
-    publisher: Publisher
     metric: Metric
     contenders: Mapping[str, Contender]
     ensemble: Mapping[str, Any]
@@ -67,18 +66,18 @@ class Plan:
 def plan(config: Mapping[str, Any], settings: Settings) -> Plan:
     """The plan; ConfigError for whatever of it cannot be."""
     task = build_task(config["task"])
-    publisher = build_publisher(config["task"], task)
     metric = metrics.load(settings.metric)
     contenders = {name: _contender(name, config, task, settings) for name in named_models(config)}
     threshold, ensemble = check_threshold(config["threshold"]), check_ensemble(config["ensemble"])
-    return Plan(task, publisher, metric, contenders, ensemble, threshold)
+    return Plan(task, metric, contenders, ensemble, threshold)
 
 
 def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progress: Progress) -> Wired:
     """Plan, read the data, cut the folds, open the storage."""
+    config, publisher = settled(config, settings, progress)
     planned = plan(config, settings)
     task, metric = planned.task, planned.metric
-    cohort, split = read_and_split(planned.publisher, settings, progress)
+    cohort, split = read_and_split(publisher, settings, progress)
     race = None
     if settings.pruner.name != "none":
         race = Race(
@@ -102,6 +101,17 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
         tags={"cohort": cohort.label, "protocol": split.label, "task": str(config["task"]["name"])},
     )
     return Wired(search, task, cohort, settings, config)
+
+
+def settled(
+    config: Mapping[str, Any], settings: Settings, progress: Progress
+) -> tuple[Mapping[str, Any], Publisher]:
+    """The configuration with what the data say of the task in it, and the publisher of that task."""
+    block = config["task"]
+    publisher = build_publisher(block, build_task(block))
+    if more := publisher.settle(Path(settings.data.root), progress).settings():
+        config = {**config, "task": {**block, "build": {**block["build"], **more}}}
+    return config, publisher
 
 
 def named_models(config: Mapping[str, Any]) -> Mapping[str, Any]:

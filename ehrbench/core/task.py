@@ -95,6 +95,7 @@ class Cohort:
     label: ``"publisher"`` or ``"simulated"``; stands on every run and figure made from it.
     flow: what came in and what was dropped, in order, for the report's data flow: name -> count.
     set_of: (N,) the set each record came from; may be left out where there is one set.
+    notes: what was guessed of the data, or looks odd in them, for the person who searches.
     """
 
     records: Records
@@ -103,6 +104,7 @@ class Cohort:
     skipped: tuple[Skipped, ...] = ()
     flow: Mapping[str, int] = field(default_factory=dict)
     set_of: StrArray = field(default_factory=lambda: np.zeros(0, dtype=np.str_))  # (N,)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.sets) == 1 and not len(self.set_of):
@@ -149,6 +151,10 @@ class Task(ABC):
     def example(self) -> RawInput:
         """One raw record in the publisher's own format, that ``parse`` accepts."""
 
+    def settings(self) -> dict[str, Any]:
+        """Construction arguments that the data settled, beside those of the configuration."""
+        return {}
+
     @abstractmethod
     def describe(self, records: Records) -> Table:
         """(N, F) what is known of each record, in a person's terms and units, NaN where nothing is.
@@ -177,6 +183,10 @@ class Publisher(ABC):
 
     def __init__(self, task: Task) -> None:
         self.task = task
+
+    def settle(self, root: Path, progress: Progress = SILENT) -> Task:
+        """The task as the data make it, where columns or classes are theirs to say; else as it was built."""
+        return self.task
 
     @abstractmethod
     def default_sets(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ model's output may depend on it, nor on the company of other items.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Self
 
@@ -107,16 +107,25 @@ class View(ABC):
 
 @dataclass(frozen=True, eq=False)
 class Table(View):
-    """One row of named columns a unit; NaN means missing."""
+    """One row of named columns a unit; NaN means missing.
+
+    levels: of each column of categories, in whose cells the number of a level stands.
+    """
 
     values: FloatArray  # (U, F)
     names: tuple[str, ...]  # F
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def take(self, index: IntArray) -> Table:
-        return Table(self.values[index], self.names)
+        return Table(self.values[index], self.names, self.levels)
+
+    @property
+    def categorical(self) -> list[int]:
+        """Places of the columns of categories."""
+        return [i for i, name in enumerate(self.names) if name in self.levels]
 
     def ports(self) -> dict[str, Port]:
         return {"values": Port("float32", self.values.shape[1:])}

@@ -20,7 +20,7 @@ from ehrbench.core.model import FitResult, Member, Model, Watch, load_arrays, sa
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
-from ehrbench.core.views import View
+from ehrbench.core.views import Table, View
 from ehrbench.models.export import member_of
 from ehrbench.models.folding import folded
 from ehrbench.models.labels import check_learnable
@@ -113,6 +113,7 @@ class LightGBM(Model):
             "verbosity": -1,
         }
         self._boosters: list[lgb.Booster] = []
+        self._categorical: list[int] = []
 
     def fit(
         self,
@@ -125,7 +126,8 @@ class LightGBM(Model):
     ) -> FitResult:
         check_learnable(train.labels, self.target)
         self.featurizer.fit(train)
-        x, y = _table(self.featurizer.transform(train)), train.labels
+        view, y = self.featurizer.transform(train), train.labels
+        x, self._categorical = _table(view), view.categorical if isinstance(view, Table) else []
         checks = None if valid is None else (_table(self.featurizer.transform(valid)), valid.labels)
         rounds = self.n_estimators if checks is not None or steps is None else steps
         columns = _label_columns(y, self.target)
@@ -183,7 +185,9 @@ class LightGBM(Model):
         if multiclass:
             params["num_class"] = self.target.n_classes
         known = ~np.isnan(y)
-        data = lgb.Dataset(x[known], y[known], free_raw_data=True)
+        data = lgb.Dataset(
+            x[known], y[known], free_raw_data=True, categorical_feature=self._categorical or "auto"
+        )
         callbacks: list[Any] = [progress]
         sets = []
         if check is not None and (rows := ~np.isnan(check[1])).any():

@@ -76,7 +76,9 @@ class Calls:
     def joined(parts: Sequence[Calls]) -> Calls:
         """The units of several outer folds, in order."""
         return Calls(
-            Table(np.concatenate([p.table.values for p in parts]), parts[0].table.names),
+            Table(
+                np.concatenate([p.table.values for p in parts]), parts[0].table.names, parts[0].table.levels
+            ),
             np.concatenate([p.wrong for p in parts]),
             np.concatenate([p.positive for p in parts]),
             np.concatenate([p.called for p in parts]),
