@@ -15,13 +15,8 @@ from ehrbench.app.building import build_publisher, build_task
 from ehrbench.app.console import terminal
 from ehrbench.app.entry import CONF
 from ehrbench.core.errors import ConfigError, EhrbenchError
-<<<<<<< HEAD
 from ehrbench.core.task import Publisher
-from ehrbench.infra.settings import Settings
-=======
-from ehrbench.core.task import Task
 from ehrbench.infra.settings import Environment
->>>>>>> w-d
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

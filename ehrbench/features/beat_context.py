@@ -169,7 +169,9 @@ def _beside(log_rr: FloatArray) -> Iterator[tuple[str, FloatArray]]:
     for w in BESIDE:
         past, future = before_after(log_rr, w, -1), before_after(log_rr, -1, w)
         spread = [
-            np.maximum(np.sqrt(np.maximum(before_after(square, *side) - (mean - log_rr.mean()) ** 2, 0)), _LEAST)
+            np.maximum(
+                np.sqrt(np.maximum(before_after(square, *side) - (mean - log_rr.mean()) ** 2, 0)), _LEAST
+            )
             for side, mean in (((w, -1), past), ((-1, w), future))
         ]
         yield f"rr.over_past@{w}", log_rr - past

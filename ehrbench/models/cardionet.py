@@ -36,7 +36,9 @@ class CardioNet(NetworkModel):
         super().__post_init__()
         check_integer("window", self.window, 1, 513)
         if self.window % 2 == 0:
-            raise ConfigError("window", f"{self.window} is even", "the beat stands in the middle: take an odd one")
+            raise ConfigError(
+                "window", f"{self.window} is even", "the beat stands in the middle: take an odd one"
+            )
         check_integer("channels", self.channels, 1, 1024)
         check_integer("rnn_units", self.rnn_units, 1, 1024)
         check_integer("top_classifier_units", self.top_classifier_units, 1, 8192)

@@ -38,11 +38,12 @@ class RRRhythm(Task):
     target = Target("binary", ("anomaly",))
     metric: ClassVar[str] = "f1"
     metrics: ClassVar[tuple[str, ...]] = (
-        *("f1", "event_f1", "onset_error", "offset_error", "sensitivity", "ppv", "specificity"),
+        *("f1", "event_f1", "run_end_error", "sensitivity", "ppv", "specificity"),
         *("balanced_accuracy", "auroc", "auprc", "log_loss", "brier"),
     )
     forms: ClassVar[tuple[Form, ...]] = (Form("a table of id,time,x", (".csv",), ("text/*",)),)
     words: ClassVar[Words] = Words("recording", "recordings", "beat", "beats", "set")
+    ordered: ClassVar[bool] = True
 
     def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:
         """CSV tables of one or more recordings, and JSON objects of one."""
@@ -120,16 +121,19 @@ def parsed_recordings(parts: Sequence[Recordings]) -> Parsed:
         np.concatenate([nothing, *(part.beats.lost_ms for part in parts)]),
     )
     ids = np.concatenate([np.zeros(0, dtype="U1"), *(part.ids for part in parts)])
-    rates = 60_000 / np.array([np.median(rr) for rr, _ in _each(beats)] if len(beats) else [])
+    each = _each(beats) if len(beats) else []
+    rates = 60_000 / np.array([np.median(rr) for rr, _ in each])
+    lost = np.array([part.any() for _, part in each], dtype=bool)
     records = Records(
         ids=ids,
         groups=ids,
         payload=beats,
         n_units=counts,
-        subgroups={"length": _band(counts, _LENGTHS, "1000 beats and more"), "rate": _band(
-            rates, _RATES, "100 bpm and more"
-        )},
-        flags={"lost_beats": np.array([bool(lost.any()) for _, lost in _each(beats)] if len(beats) else [], dtype=bool)},
+        subgroups={
+            "length": _band(counts, _LENGTHS, "1000 beats and more"),
+            "rate": _band(rates, _RATES, "100 bpm and more"),
+        },
+        flags={"lost_beats": lost},
         numbers=np.concatenate([np.zeros(0, dtype=np.int64), *(part.row for part in parts)]),
     )
     return Parsed(

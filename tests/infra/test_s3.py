@@ -14,12 +14,8 @@ import pytest
 
 from ehrbench.core.errors import StorageError
 from ehrbench.infra.artifacts import FileArtifacts
-<<<<<<< HEAD
-from ehrbench.infra.settings import Settings
-from ehrbench.publishers.physionet2012 import PhysioNet2012
-=======
 from ehrbench.infra.settings import Environment
->>>>>>> w-d
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 from tests.infra.s3 import S3Server
 from tests.infra.servers import absent

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.task import Cohort, Publisher
