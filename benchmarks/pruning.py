@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--chance", type=float, nargs="+", default=[0.2], help="pruner.least_chance")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    config = yaml.safe_load((options.run / "config.yaml").read_text())
+    config = yaml.safe_load((options.run / "config.yaml").read_text(encoding="utf-8"))
     _, progress = terminal()
     search = wire(config, check(config), options.run.name, progress).search
     for fold in search.split.all_folds:

@@ -233,6 +233,30 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
 
 
+def test_text_is_read_and_written_as_utf8() -> None:
+    """Not as the machine's locale has it: a run made here must be the same run there."""
+    forgotten = []
+    for path in tracked():
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] != "tests":
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                if isinstance(node, ast.Call) and _opens_text(node):
+                    forgotten.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert forgotten == [], 'say encoding="utf-8"'
+
+
+def _opens_text(call: ast.Call) -> bool:
+    """Whether the call opens a text file, or a process's text, in an encoding that it does not name."""
+    function, named = call.func, {keyword.arg: keyword.value for keyword in call.keywords}
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if named.keys() & {"encoding", "fileobj"}:  # the latter is an archive's
+        return False
+    if name == "open":
+        given = call.args[isinstance(function, ast.Name) :]  # open(path, mode), path.open(mode)
+        mode = named.get("mode", given[0] if given else ast.Constant("r"))
+        return isinstance(mode, ast.Constant) and "b" not in str(mode.value)
+    return name in ("read_text", "write_text") or "text" in named or "universal_newlines" in named
+
+
 # --- settings and containers ----------------------------------------------------------------------------
 
 

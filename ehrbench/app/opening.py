@@ -77,7 +77,7 @@ def run_folder(runs_dir: str, name: str) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
-        probe.write_text("")
+        probe.touch()
         probe.unlink()
     except OSError as error:
         raise StorageError(

@@ -177,7 +177,7 @@ def _export(options: argparse.Namespace) -> None:
             plain = [{name: _plain(row.get(name)) for name in columns} for row in rows]
             pq.write_table(pa.Table.from_pylist(plain), options.output)
         elif options.output.suffix == ".csv":
-            with options.output.open("w", newline="") as file:
+            with options.output.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
                 writer.writerows(rows)

@@ -178,7 +178,9 @@ def _write(
 ) -> None:
     """Everything under the run's folder; certificate, report and seal last, since they speak of the rest."""
     with replacing(folder / "config.yaml") as path:
-        path.write_text(OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dict(wired.config))))))
+        path.write_text(
+            OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dict(wired.config))))), encoding="utf-8"
+        )
     tables.write_predictions(folder / "predictions.csv", wired, outcome)
     tables.write_records(folder / "records.csv", wired)
     tables.write_skipped(folder / "skipped.csv", wired)

@@ -8,6 +8,7 @@ import socket
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,9 @@ class Plan:
 
 
 def plan(config: Mapping[str, Any], settings: Settings) -> Plan:
-    """The plan; ConfigError for whatever of it cannot be."""
+    """The plan; ConfigError for whatever of it cannot be, a package that an option needs included."""
+    make_sampler(settings.sampler, settings.seed)
+    open_artifacts(settings)
     task = build_task(config["task"])
     metric = metrics.load(settings.metric)
     contenders = {name: _contender(name, config, task, settings) for name in named_models(config)}
@@ -170,14 +173,16 @@ def read_and_split(publisher: Publisher, settings: Settings, progress: Progress)
     root = Path(data.root)
     match protocol:
         case Nested():
-            cohort = _limited(publisher.read(root, data.sets, progress), data, seed)
+            cohort = _limited(publisher.cohort(root, data.sets, progress), data, seed)
             label = f"nested{_of(cohort)}"
             return cohort, folds.nested(
                 cohort.records, protocol.outer_folds, protocol.inner_folds, seed, label
             )
         case Holdout():
             _check_holdout(data)
-            cohort = _limited(publisher.read(root, [*data.train_sets, *data.test_sets], progress), data, seed)
+            cohort = _limited(
+                publisher.cohort(root, [*data.train_sets, *data.test_sets], progress), data, seed
+            )
             train, test = (
                 np.flatnonzero(np.isin(cohort.set_of, names)) for names in (data.train_sets, data.test_sets)
             )
@@ -192,7 +197,7 @@ def read_and_split(publisher: Publisher, settings: Settings, progress: Progress)
                 raise ConfigError("data.limit", problem, "leave it out, or say data.limit=null")
             path = Path(protocol.path)
             named = _read_splits(path, need_valid=protocol.inner == "valid")
-            cohort = _named(publisher.read(root, data.sets, progress), named)
+            cohort = _named(publisher.cohort(root, data.sets, progress), named)
             split = folds.from_file(
                 cohort.records,
                 named,
@@ -248,7 +253,7 @@ def _read_splits(path: Path, *, need_valid: bool) -> list[dict[str, list[object]
     """The folds of a file of splits; DataError names the file and the fold that is not as it must be."""
     remedy = 'write {"folds": [{"train": [...], "valid": [...], "test": [...]}, ...]}'
     try:
-        raw = json.loads(path.read_text())
+        raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(
             f"cannot be read ({error.strerror})", file=path, remedy="give protocol.path=FILE"
@@ -273,10 +278,15 @@ def open_ledger(settings: Settings) -> tuple[Database, SqlLedger]:
     storage, environment = settings.storage, Environment.read()
     database = Database.of(storage.kind, Path(storage.path), environment)
     database.check()
-    artifacts = FileArtifacts(
-        storage.artifacts, environment.object_store_options(), folders=storage.checkpoints
+    return database, SqlLedger(
+        database.engine, open_artifacts(settings), storage.lease_s, storage.max_attempts
     )
-    return database, SqlLedger(database.engine, artifacts, storage.lease_s, storage.max_attempts)
+
+
+def open_artifacts(settings: Settings) -> FileArtifacts:
+    """The artifact store of the settings; nothing is made or asked yet."""
+    options = Environment.read().object_store_options()
+    return FileArtifacts(settings.storage.artifacts, options, folders=settings.storage.checkpoints)
 
 
 def open_backend(settings: Settings) -> Backend:
@@ -300,7 +310,7 @@ def open_backend(settings: Settings) -> Backend:
 
 
 def make_sampler(sampler: Sampler, seed: int) -> optuna.samplers.BaseSampler:
-    """A seeded Optuna sampler."""
+    """A seeded Optuna sampler; ConfigError where the package that it needs is not installed."""
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     match sampler.name:
         case "tpe":
@@ -312,9 +322,19 @@ def make_sampler(sampler: Sampler, seed: int) -> optuna.samplers.BaseSampler:
                 constant_liar=sampler.constant_liar,
             )
         case "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=sampler.n_startup_trials)
+            return optuna.samplers.GPSampler(
+                seed=seed, n_startup_trials=sampler.n_startup_trials, warn_independent_sampling=False
+            )
         case "cmaes":
-            return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=sampler.n_startup_trials)
+            if (
+                find_spec("cmaes") is None
+            ):  # Optuna looks for it in the midst of the first trial that needs it
+                raise ConfigError(
+                    "sampler", "cmaes needs a package of that name", "pip install cmaes, or tpe"
+                )
+            return optuna.samplers.CmaEsSampler(
+                seed=seed, n_startup_trials=sampler.n_startup_trials, warn_independent_sampling=False
+            )
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
 

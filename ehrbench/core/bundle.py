@@ -66,7 +66,7 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     reference: dict[str, Any] = field(default_factory=dict)
-    calling: Calling = Calling()
+    calling: Calling = field(default_factory=Calling)
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -99,13 +99,13 @@ def write_checksums(directory: Path) -> None:
     """List every file of the bundle with its SHA-256; called last."""
     files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != CHECKSUMS)
     sums = {p.relative_to(directory).as_posix(): file_digest(p) for p in files}
-    (directory / CHECKSUMS).write_text(json.dumps(sums, indent=2))
+    (directory / CHECKSUMS).write_text(json.dumps(sums, indent=2), encoding="utf-8")
 
 
 def check_checksums(directory: Path) -> None:
     """Raise BundleError naming the first missing, altered or unlisted file."""
     try:
-        sums: Mapping[str, str] = json.loads((directory / CHECKSUMS).read_text())
+        sums: Mapping[str, str] = json.loads((directory / CHECKSUMS).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise BundleError(f"{directory / CHECKSUMS}: cannot be read — is {directory} a bundle?") from error
     for name, expected in sums.items():

@@ -34,11 +34,13 @@ class Form:
     """A form in which raw records come as files, beside JSON.
 
     endings: of file names, with the dot; media_types: as HTTP calls it, ``*`` for any subtype.
+    many: one file holds any number of records, so that of a lost one nobody knows how many it held.
     """
 
     title: str
     endings: tuple[str, ...]
     media_types: tuple[str, ...]
+    many: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,32 @@ class Cohort:
             object.__setattr__(self, "set_of", np.full(len(self.records), self.sets[0]))
         if len(self.set_of) != len(self.records):
             raise ValueError(f"set_of has {len(self.set_of)} entries for {len(self.records)} records")
+
+    def check(self, target: Target, where: object) -> None:
+        """DataError naming the first record that has no id of its own, or whose labels are none.
+
+        where: what the message calls the place that they were read from.
+        """
+        ids = self.records.ids.astype(str)
+        for values, what in ((ids, "id"), (self.records.groups.astype(str), "group")):
+            for place in np.flatnonzero(values == "")[:1]:
+                problem = f"record number {place + 1:,} of those read has no {what}"
+                raise DataError(problem, file=where, remedy=f"give every record its {what}")
+        _, first, number = np.unique(ids, return_index=True, return_inverse=True)
+        repeated = np.flatnonzero(first[number] != np.arange(len(ids)))
+        if len(repeated):
+            again, before = repeated[0], first[number[repeated[0]]]
+            problem = f"stands twice, as number {before + 1:,} and {again + 1:,} of the records read"
+            more = f" ({len(repeated):,} of {len(ids):,} repeat another's id)" * (len(repeated) > 1)
+            remedy = "give every record an id of its own, or keep one of them"
+            raise DataError(problem + more, file=where, record=ids[again], remedy=remedy)
+        if self.records.target is None:
+            raise DataError("the records have no labels", file=where, remedy="give their outcomes")
+        owner = ids[self.records.unit_record]
+        target.check_labels(self.records.labels, where, owner)
+        for name, label in self.records.auxiliary.items():
+            akin = Target("binary", (f"auxiliary.{name}",))
+            akin.check_labels(label[:, None], where, owner)
 
     @property
     def digest(self) -> str:
@@ -201,6 +229,12 @@ class Publisher(ABC):
         Raises DataError naming file, record and field when data are missing, truncated, malformed, or when
         more than ``MOST_BAD_ROWS`` of the rows had to be skipped.
         """
+
+    def cohort(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
+        """What ``read`` gives, checked as every cohort must be, right away: what every entry point calls."""
+        cohort = self.read(root, sets, progress)
+        cohort.check(self.task.target, root)
+        return cohort
 
     @abstractmethod
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:

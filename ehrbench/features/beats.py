@@ -1,4 +1,4 @@
-"""Beats: the intervals between the heart beats of recordings of any length, as a Holter reader exports them."""
+"""Beats: intervals between the heart beats of recordings of any length, as a Holter reader exports them."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def running_deviation(x: FloatArray, half: int) -> FloatArray:
 def running_quantiles(x: FloatArray, half: int, shares: tuple[float, ...]) -> FloatArray:
     """(n, shares) order statistics of each neighbourhood: its nearest ranks, not interpolated."""
     ordered = np.sort(windows(x, half), axis=1)
-    return ordered[:, [round(share * 2 * half) for share in shares]]
+    return np.asarray(ordered[:, [round(share * 2 * half) for share in shares]])
 
 
 def running_rank(x: FloatArray, half: int) -> FloatArray:
@@ -57,11 +57,11 @@ def running_rank(x: FloatArray, half: int) -> FloatArray:
 def running_slope(x: FloatArray, half: int) -> FloatArray:
     """(n,) slope a beat of the least-squares line through each neighbourhood."""
     at = np.arange(-half, half + 1)
-    return windows(x, half) @ (at / (at**2).sum())
+    return np.asarray(windows(x, half) @ (at / (at**2).sum()))
 
 
 def running_autocorrelation(x: FloatArray, half: int, lag: int) -> FloatArray:
-    """(n,) of each neighbourhood's values with those ``lag`` later, about its mean; 0 where nothing varies."""
+    """(n,) of each neighbourhood's values with those ``lag`` later; 0 where nothing varies."""
     level = x - x.mean()
     later = np.concatenate([level[lag:], level[-1:].repeat(min(lag, len(x)))])[: len(x)]
     mean, mean_later = running_mean(level, half), running_mean(later, half)

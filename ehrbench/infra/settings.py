@@ -6,8 +6,10 @@ values that do not print, so they reach no log, traceback, MLflow run or bundle 
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import sys
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -75,13 +77,14 @@ class Environment:
 
         Raises ConfigError naming the variable that cannot be used.
         """
-        file = dotenv_values(env_file, interpolate=False) if env_file and env_file.is_file() else {}
+        file = _variables(env_file) if env_file and env_file.is_file() else {}
         found: dict[str, object] = {}
         for field in fields(Environment):
             name = field.name.upper()
             text = (environ if environ is not None else os.environ).get(name) or file.get(name) or ""
             if not text:
                 continue
+            refuse_bytes(name, text)
             if field.name == "optuna_port":
                 found[field.name] = _port(name, text)
             elif isinstance(field.default, Secret):
@@ -99,7 +102,7 @@ class Environment:
         Empty variables are taken out, so that a configuration's ``oc.env`` finds its default. Raises
         ConfigError naming the variable that cannot be used.
         """
-        file = dotenv_values(env_file, interpolate=False) if env_file.is_file() else {}
+        file = _variables(env_file) if env_file.is_file() else {}
         environ.update({name: text for name, text in file.items() if text and not environ.get(name)})
         for field in fields(Environment):
             if environ.get(field.name.upper()) == "":
@@ -132,6 +135,30 @@ def refuse_password(key: str, address: str, place: str) -> None:
             "holds a user or password, and addresses are shown",
             f"use {place} in the environment or .env",
         )
+
+
+def refuse_bytes(key: str, text: str) -> None:
+    """Raise ConfigError for what reached Python as bytes of no text, in the locale's encoding."""
+    if not text.isascii() and re.search("[\ud800-\udfff]", text):
+        problem = f"is no text in {sys.getfilesystemencoding()}, the encoding of this locale"
+        raise ConfigError(key, problem, "name it in UTF-8, under a locale such as LC_ALL=C.UTF-8")
+
+
+def _variables(env_file: Path) -> dict[str, str | None]:
+    """What the file sets; ConfigError for one that is not UTF-8. No value is shown: it may be a password."""
+    remedy = "save it as UTF-8 text"
+    try:
+        content = env_file.read_bytes()
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise ConfigError(str(env_file), problem, "mend its rights, or remove it") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(str(env_file), f"line {line} is not UTF-8", remedy) from None
+    if "\0" in text:
+        raise ConfigError(str(env_file), "is not UTF-8 (it holds NUL, as UTF-16 does)", remedy)
+    return dotenv_values(stream=io.StringIO(text), interpolate=False)
 
 
 def _port(name: str, text: str) -> int:

@@ -73,7 +73,7 @@ class EventMetric(Metric):
     ) -> list[FloatArray]:
         record = np.arange(len(y)) if record is None else record
         cuts = np.broadcast_to(np.asarray(threshold, dtype=np.float64), (y.shape[1],))
-        each = []
+        each: list[FloatArray] = []
         for c, cut in enumerate(cuts):
             known = ~np.isnan(y[:, c])
             terms = np.zeros((len(y), 5))

@@ -5,6 +5,8 @@ An event of two beats counts as much as one of forty, which F1 over units hides.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from ehrbench.core.target import Target
@@ -18,6 +20,7 @@ class EventF1(EventMetric):
 
     name = "event_f1"
     title = "F1 over events"
+    depends_on_mix: ClassVar[bool] = True
 
     def bounds(self, target: Target) -> tuple[float, float]:
         return 0.0, 1.0

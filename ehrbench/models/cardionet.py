@@ -1,4 +1,4 @@
-"""CardioNet: convolutions of several widths and gated recurrent units over whole recordings, a score a beat."""
+"""CardioNet: convolutions and gated recurrent units over whole recordings, a score a beat."""
 
 from __future__ import annotations
 

@@ -18,8 +18,8 @@ class Lookahead(torch.optim.AdamW):
         self._weights = [p for group in self.param_groups for p in group["params"]]
         self._slow = [p.detach().clone() for p in self._weights]
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
-        loss = super().step(closure)  # type: ignore[arg-type]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = super().step(closure)
         self.taken += 1
         if self.taken % self.ahead == 0:
             self._back()

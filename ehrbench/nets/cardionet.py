@@ -108,7 +108,7 @@ class CardioNetwork(Network):
         for branch in self.branches:
             found = branch(steps, valid)
             parts += [part.flatten(0, 1)[rows] for part in (self._most(found), self._mean(found) / inside)]
-        scores = self.out(self.classifier(torch.cat(parts, dim=1)))  # (T, C)
+        scores: Tensor = self.out(self.classifier(torch.cat(parts, dim=1)))  # (T, C)
         nothing = scores.new_zeros(valid.shape[0] * valid.shape[1], scores.shape[1])
         return nothing.index_copy(0, rows, scores).view(*valid.shape, -1)
 

@@ -23,7 +23,7 @@ from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Table
 from ehrbench.tasks.columns import Column, infer, values_of
 from ehrbench.tasks.own_table import OwnTable, joined_rows, label_text, label_values
-from ehrbench.tasks.raw_files import read_inputs
+from ehrbench.tasks.raw_files import read_raw_files
 from ehrbench.tasks.tabular_files import RawTable, read_table
 
 TRAIN, TEST = "train", "test"
@@ -160,8 +160,8 @@ class OwnTableFiles(Publisher):
             raise ConfigError(key, "no file is named", f"say {key}=PATH")
         if name not in self._tables:
             path = Path(file).expanduser()
-            inputs = read_inputs(path, self.task.forms, _REMEDY)
-            self._tables[name] = _stacked([read_table(raw.name, bytes(raw.body)) for raw in inputs])  # type: ignore[arg-type]
+            found = read_raw_files(path, self.task.forms, _REMEDY)
+            self._tables[name] = _stacked([read_table(raw.name, bytes(raw.body)) for raw in found.inputs])  # type: ignore[arg-type]
         return self._tables[name]
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:

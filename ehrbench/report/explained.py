@@ -46,7 +46,7 @@ def explanations(run: Run, colour: str) -> Explanations:
     if not path.exists():
         return Explanations(why=f"{FILE} is not in the run's folder: {again}")
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BundleError(f"{path}: is not JSON ({error}) — {again}") from error
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:

@@ -62,7 +62,7 @@ def measured(run: Run) -> MeasuredSlices:
     if not path.exists():
         return MeasuredSlices(why=f"{FILE} is not in the run's folder: the task offers no view named table")
     try:
-        content: Mapping[str, Any] = json.loads(path.read_text())
+        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             raise BundleError(f"{path}: is not of schema {SCHEMA} — {AGAIN}")
         if content["predictions"] != run.digests[PREDICTIONS]:

@@ -133,7 +133,7 @@ def read_run(folder: Path | str) -> Run:
     manifest_path = folder / "bundle" / MANIFEST
     digests[f"bundle/{MANIFEST}"] = _digest(manifest_path)
     try:
-        manifest = Manifest.from_json(manifest_path.read_text())
+        manifest = Manifest.from_json(manifest_path.read_text(encoding="utf-8"))
     except (BundleError, UnicodeDecodeError) as error:
         raise BundleError(f"{manifest_path}: {error}") from error
     if manifest.data_digest != summary["data"]["digest"]:
@@ -203,7 +203,7 @@ def _digest(path: Path) -> str:
 
 def _read_summary(path: Path) -> dict[str, Any]:
     try:
-        summary = json.loads(path.read_text())
+        summary = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: is not JSON ({error}) — {AGAIN}") from error
     if not isinstance(summary, dict) or summary.get("schema") != 1:
@@ -249,7 +249,7 @@ def _read_trials(path: Path) -> pd.DataFrame:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: is not YAML ({str(error).splitlines()[0]}) — {AGAIN}") from error
     if not isinstance(config, dict):

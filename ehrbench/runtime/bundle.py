@@ -78,7 +78,9 @@ class Bundle:
         """
         root = Path(directory).expanduser().resolve()
         check_files(root)
-        manifest = read_file(root / MANIFEST, lambda path: Manifest.from_json(path.read_text()))
+        manifest = read_file(
+            root / MANIFEST, lambda path: Manifest.from_json(path.read_text(encoding="utf-8"))
+        )
         task: Task = build(root / MANIFEST, manifest.task, manifest.task_settings, "ehrbench.tasks", Task)
         if task.target != manifest.target:
             raise BundleError(
@@ -102,7 +104,9 @@ class Bundle:
             manifest=manifest,
             task=task,
             models=models,
-            ensemble=read_file(root / ENSEMBLE, lambda path: Ensemble.from_json(path.read_text())),
+            ensemble=read_file(
+                root / ENSEMBLE, lambda path: Ensemble.from_json(path.read_text(encoding="utf-8"))
+            ),
             training_groups=read_file(root / TRAINING_GROUPS, lambda path: np.load(path, allow_pickle=False)),
         )
 

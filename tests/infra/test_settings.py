@@ -27,6 +27,37 @@ def test_no_file(tmp_path: Path) -> None:
     assert Environment.read(tmp_path / "none", {}).optuna_port == 3306
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("# Zürich\nOPTUNA_HOST=h\nOPTUNA_PASSWORD=hüfte\n".encode("cp1252"), "line 1 is not UTF-8"),
+        ("OPTUNA_HOST=h\nOPTUNA_PASSWORD=hüfte\n".encode("cp1252"), "line 2 is not UTF-8"),
+        ("OPTUNA_PASSWORD=hunter2\n".encode("utf-16"), "line 1 is not UTF-8"),
+        ("OPTUNA_PASSWORD=hunter2\n".encode("utf-16-le"), "is not UTF-8 (it holds NUL, as UTF-16 does)"),
+        (b"OPTUNA_PASSWORD=hunter2\0\n", "is not UTF-8 (it holds NUL, as UTF-16 does)"),
+    ],
+)
+def test_a_file_in_another_encoding(content: bytes, problem: str, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(content)
+    for reading in (Environment.read, Environment.load):
+        with pytest.raises(ConfigError) as refused:
+            reading(file, {})
+        assert str(refused.value) == f"{file}: {problem} — save it as UTF-8 text"
+
+
+def test_a_file_that_windows_marked_as_utf8(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes("OPTUNA_HOST=hüfte\n".encode("utf-8-sig"))
+    assert Environment.read(file, {}).optuna_host == "hüfte"
+
+
+def test_a_variable_that_is_no_text() -> None:
+    with pytest.raises(ConfigError, match=r"OPTUNA_PASSWORD: is no text in utf-8") as refused:
+        Environment.read(None, {"OPTUNA_PASSWORD": "hunter\udcff"})
+    assert "hunter" not in str(refused.value)
+
+
 @pytest.mark.parametrize("port", ["x", "0", "70000", "-1", "3_306", "３３０６"])
 def test_port(port: str) -> None:
     with pytest.raises(ConfigError, match="OPTUNA_PORT"):

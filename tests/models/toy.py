@@ -62,8 +62,8 @@ def _labels(kind: Kind, signal: FloatArray, rng: np.random.Generator) -> FloatAr
 
 
 class ToyFeaturizer(Featurizer):
-    """``view``: sequence (grid of hours, every third cell unmeasured), table, scaled_table (complete), or signal
-    (a record's blocks end to end, its units in the middle of theirs)."""
+    """``view``: sequence (grid of hours, every third cell unmeasured), table, scaled_table (complete), or
+    signal (a record's blocks end to end, its units in the middle of theirs)."""
 
     def __init__(self, view: str) -> None:
         self.view = view

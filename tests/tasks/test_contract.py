@@ -3,44 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
 from ehrbench import metrics
 from ehrbench.app.building import build, build_publisher, build_task
 from ehrbench.app.cli import task_names
-from ehrbench.app.entry import CONF
 from ehrbench.core.errors import DataError
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.task import Cohort, Publisher, RawInput, Task
-from ehrbench.tasks.raw_files import read_inputs
+from ehrbench.tasks.raw_files import read_raw_files
+from tests.tasks.configured import configuration, settled
 from tests.tasks.own_data import OWN
 
 every_task = pytest.mark.parametrize("name", task_names())
 #: Those whose files somebody publishes: they are simulated in the publisher's form.
 every_published = pytest.mark.parametrize("name", [name for name in task_names() if name not in OWN])
-
-
-def configuration(name: str) -> dict[str, Any]:
-    data = {"file": None, "test_file": None}
-    root = OmegaConf.create({"data": data, "task": OmegaConf.load(CONF / "task" / f"{name}.yaml")})
-    resolved = OmegaConf.to_container(root, resolve=True)
-    assert isinstance(resolved, dict)
-    return dict(resolved["task"])
-
-
-def settled(name: str, folder: Path, n_records: int = 60) -> Publisher:
-    """The publisher of a task that is ready to parse; files of its own are made where it needs such."""
-    config = configuration(name)
-    if name in OWN:
-        for block, more in OWN[name](folder, n_records, 3).items():
-            config[block] |= more
-    publisher = build_publisher(config, build_task(config))
-    publisher.settle(folder)
-    return publisher
 
 
 def task_of(name: str) -> Task:
@@ -119,7 +98,7 @@ def test_text_json_and_file_of_its_example_are_one_record(name: str, tmp_path: P
         task.parse([text], strict=True),
         task.parse([posted], strict=True),
         task.parse([text], strict=False),
-        task.parse(read_inputs(tmp_path / text.name, task.forms, "mend it"), strict=False),
+        task.parse(read_raw_files(tmp_path / text.name, task.forms, "mend it").inputs, strict=False),
     ]
     assert [(len(one.records), one.skipped, one.n_lost) for one in found] == [(1, (), 0)] * 4
     assert all(one.records.target is None and not one.records.auxiliary for one in found)

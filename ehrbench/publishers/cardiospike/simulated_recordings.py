@@ -40,7 +40,7 @@ def _recording(rng: np.random.Generator) -> tuple[FloatArray, FloatArray]:
         length = min(length, LONGEST, n // 2)
         if (start := _place(y, length, rng)) is not None:
             log_rr[start : start + length] += _surge(length, rng.lognormal(-1.75, 0.4), rng)
-            ends = np.clip([start, start + length] + rng.integers(-1, 2, size=2), 0, n)
+            ends = (np.array([start, start + length]) + rng.integers(-1, 2, size=2)).clip(0, n)
             y[ends[0] : max(int(ends[1]), int(ends[0]) + SHORTEST)] = 1
     for _ in range(rng.poisson(0.006 * n)):  # sighs
         length = int(rng.integers(6, 16))
@@ -60,7 +60,8 @@ def _rhythm(n: int, rng: np.random.Generator) -> FloatArray:
         drift += rng.normal(0, 0.06) / (1 + np.exp(-(np.arange(n) - rng.integers(n)) / rng.uniform(5, 25)))
     waves = depth * np.sin(2 * np.pi * breath * beat + rng.uniform(0, 6.3))
     waves += rng.lognormal(-4.0, 0.4) * np.sin(2 * np.pi * slow * beat + rng.uniform(0, 6.3))
-    return drift - drift.mean() + waves + rng.normal(0, rng.lognormal(-4.6, 0.4), n)
+    noise = rng.normal(0, rng.lognormal(-4.6, 0.4), n)
+    return np.asarray(drift - drift.mean() + waves + noise)
 
 
 def _surge(length: int, depth: float, rng: np.random.Generator) -> FloatArray:
