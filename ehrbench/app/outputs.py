@@ -26,7 +26,8 @@ models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, 
     n_replicates, ...}, interval_procedure: {...} where there are several folds} or {undefined: why}}};
 selected: {model: {inner: mean inner value of the chosen trials, outer: mean outer value}} (the optimism);
     both of what the search optimised: for a metric with an ideal between, of the distance to it;
-folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds}}], "all" being the bundle's;
+folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds, calling}}], "all" being the
+    bundle's; calling: {model: {longest_gap, shortest_run}} where calls are mended along a record;
 studies: {key: {complete, pruned, failed: tickets, where there are any; fits, seconds}};
 code: {git_commit, versions}; files: {other file of the folder: SHA-256}.
 """
@@ -75,7 +76,9 @@ def judge(wired: Wired, outcome: Conclusion, progress: Progress) -> dict[str, di
             groups = np.repeat(search.dataset.groups[tested.index], records.n_units)
             n_train = len(np.unique(search.dataset.groups[fold.train]))
             p, threshold = tested.probabilities[name], decided.thresholds[name]
-            folds.append(FoldData(records.labels, p, groups, threshold, n_train))
+            levels = decided.calling[name].levels(p, records.n_units)
+            owner = records.unit_record
+            folds.append(FoldData(records.labels, p, groups, threshold, n_train, owner, levels))
         n_replicates = wired.settings.report.n_bootstrap
         chosen = reported_metrics(wired)
         with progress.step(f"intervals · {name}"):

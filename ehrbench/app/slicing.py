@@ -45,7 +45,8 @@ def _units(wired: Wired, outcome: Conclusion, featurizer: Featurizer) -> Calls:
         table = records.rows(featurizer.key, featurizer.rows)
         assert isinstance(table, Table)
         y = records.labels
-        called = tested.probabilities[ENSEMBLE_NAME] >= decided.thresholds[ENSEMBLE_NAME]
+        p, calling = tested.probabilities[ENSEMBLE_NAME], decided.calling[ENSEMBLE_NAME]
+        called = calling.levels(p, records.n_units) >= decided.thresholds[ENSEMBLE_NAME]
         wrong = ((y == 1) & ~called) | ((y == 0) & called)
         group = np.repeat(dataset.groups[tested.index], records.n_units)
         wrong, positive, called = (np.asarray(m.any(axis=1)) for m in (wrong, y == 1, called))

@@ -103,6 +103,7 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
         backend=open_backend(settings),
         settings={"sampler": settings.sampler.model_dump(), "pruner": settings.pruner.model_dump()},
         tags={"cohort": cohort.label, "protocol": split.label, "task": str(config["task"]["name"])},
+        ordered=task.ordered,
     )
     return Wired(search, task, cohort, settings, config)
 

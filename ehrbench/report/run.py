@@ -184,7 +184,7 @@ def fold_values(folds: Sequence[FoldPredictions], model: str, metric: Metric, ta
     values = []
     for fold in folds:
         try:
-            values.append(metric(fold.y, fold.p[model], target=target, threshold=fold.threshold.get(model)))
+            values.append(fold.of(model).value(metric, target))
         except UndefinedMetric:
             values.append(float("nan"))
     return values

@@ -27,7 +27,10 @@ class UnitAnswer(BaseModel):
     record: str = Field(description="The record's id")
     unit: int = Field(description="Number of the unit within its record, from 0")
     probability: dict[str, float] = Field(description="Class to calibrated probability")
-    decision: dict[str, bool] = Field(description="Class to whether its probability reaches the threshold")
+    decision: dict[str, bool] = Field(
+        description="Class to whether it is called: its probability reaches the threshold, after gaps and"
+        " single calls along a record are mended where the bundle does so"
+    )
     flags: list[str] = Field(description="What a reader should know of the record, such as no_measurements")
     members: dict[str, dict[str, float]] | None = Field(
         None, description="Model to class to its own uncalibrated probability; with ?explain=members"
@@ -99,7 +102,7 @@ def predict_answer(
 ) -> PredictAnswer:
     """One row a unit; ``members`` adds each model's own probability."""
     classes = bundle.manifest.target.classes
-    decisions = prediction.probabilities >= bundle.threshold
+    decisions = bundle.called(prediction)
     flags = [[name for name, marked in records.flags.items() if marked[n]] for n in range(len(records))]
     rows = [
         UnitAnswer(

@@ -85,6 +85,7 @@ def _write_members(
         manifest,
         models=models,
         thresholds=decided.thresholds[ENSEMBLE_NAME].tolist(),
+        calling=decided.calling[ENSEMBLE_NAME],
         reference={"probability": decided.ensemble.predict(scores).tolist()},
     )
 

@@ -16,12 +16,14 @@ from tests.models.toy import TARGETS, ToyFeaturizer
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
 #: A task's own variant of a model goes by ``<task>/<model>``.
 NAMES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
-VIEWS = ("sequence", "table", "scaled_table", "bag", "words", "tokens")
+VIEWS = ("sequence", "table", "scaled_table", "signal", "bag", "words", "tokens")
 
 #: What makes a fit small, where a model has such a setting.
 SMALL: dict[str, Any] = {
     "width": 16,
     "n_pairs": 4,
+    "rnn_units": 4,
+    "top_classifier_units": 32,
     "max_epochs": 3,
     "batch_size": 32,
     "channels": 16,

@@ -11,7 +11,7 @@ from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.records import Records
 from ehrbench.core.target import Kind, Target
 from ehrbench.core.types import FloatArray, IntArray, StrArray
-from ehrbench.core.views import Bag, Sequence, Table, Tokens, View, offsets
+from ehrbench.core.views import Bag, Sequence, Signal, Table, Tokens, View, offsets
 
 LENGTH, CHANNELS, DESCRIPTORS = 10, 3, 2
 #: Token ids a step, as many as its values are told apart by.
@@ -64,7 +64,8 @@ def _labels(kind: Kind, signal: FloatArray, rng: np.random.Generator) -> FloatAr
 
 
 class ToyFeaturizer(Featurizer):
-    """``view``: sequence (grid of hours, every third cell unmeasured), table, or scaled_table (complete).
+    """``view``: sequence (grid of hours, every third cell unmeasured), table, scaled_table (complete), or
+    signal (a record's blocks end to end, its units in the middle of theirs).
 
     Of texts: bag or words (sparse rows of the larger values), or tokens (a step and its first channel's bin,
     smaller values left out, so that lengths differ).
@@ -85,6 +86,10 @@ class ToyFeaturizer(Featurizer):
             return _bag(values.reshape(len(values), -1))
         if self.view == "tokens":
             return _tokens(values[:, :, 0])
+        if self.view == "signal":
+            middles = records.unit_number * LENGTH + LENGTH // 2
+            starts = offsets(LENGTH * records.n_units)
+            return Signal(values.reshape(-1, CHANNELS), starts, middles, records.n_units)
         if self.view != "sequence":
             table = values.reshape(len(values), -1).copy()
             if self.view == "table":
@@ -106,6 +111,9 @@ class ToyFeaturizer(Featurizer):
             return view
         if isinstance(view, Table):
             return Table((view.values - self.mean).astype(np.float32), view.names)
+        if isinstance(view, Signal):
+            values = (view.values - self.mean).astype(np.float32)
+            return Signal(values, view.starts, view.unit_step, view.n_units)
         assert isinstance(view, Sequence)
         values = ((view.values - self.mean) * view.mask).astype(np.float32)
         return Sequence(values, view.mask, view.time_hours, view.static)
