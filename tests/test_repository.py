@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from ehrbench.infra.settings import Settings
+from ehrbench.infra.settings import Environment
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST_FILE_BYTES = 1024 * 1024
@@ -167,6 +167,16 @@ def test_no_package_host_or_machine_path_is_named(parts: tuple[str, str]) -> Non
     assert [name for name, text in texts() if pattern.search(text)] == []
 
 
+def test_no_two_classes_of_the_package_have_one_name() -> None:
+    """A name in a message, a docstring or a search then means one thing."""
+    named: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "ehrbench").rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                named.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    assert {name: places for name, places in named.items() if len(places) > 1} == {}
+
+
 def test_no_data_file_is_tracked() -> None:
     data = {".csv", ".parquet", ".gz", ".zip", ".xz", ".jpg", ".jpeg", ".db", ".ckpt", ".pkl", ".pt"}
     results = ROOT / "experiments" / "results"  # recorded figures are allowed
@@ -223,6 +233,30 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
 
 
+def test_text_is_read_and_written_as_utf8() -> None:
+    """Not as the machine's locale has it: a run made here must be the same run there."""
+    forgotten = []
+    for path in tracked():
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] != "tests":
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                if isinstance(node, ast.Call) and _opens_text(node):
+                    forgotten.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert forgotten == [], 'say encoding="utf-8"'
+
+
+def _opens_text(call: ast.Call) -> bool:
+    """Whether the call opens a text file, or a process's text, in an encoding that it does not name."""
+    function, named = call.func, {keyword.arg: keyword.value for keyword in call.keywords}
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if named.keys() & {"encoding", "fileobj"}:  # the latter is an archive's
+        return False
+    if name == "open":
+        given = call.args[isinstance(function, ast.Name) :]  # open(path, mode), path.open(mode)
+        mode = named.get("mode", given[0] if given else ast.Constant("r"))
+        return isinstance(mode, ast.Constant) and "b" not in str(mode.value)
+    return name in ("read_text", "write_text") or "text" in named or "universal_newlines" in named
+
+
 # --- settings and containers ----------------------------------------------------------------------------
 
 
@@ -231,11 +265,11 @@ def variables(env_file: Path) -> set[str]:
 
 
 def test_env_example_names_every_setting() -> None:
-    assert {name.upper() for name in Settings.__dataclass_fields__} <= variables(ROOT / ".env.example")
+    assert {name.upper() for name in Environment.__dataclass_fields__} <= variables(ROOT / ".env.example")
 
 
 def test_env_example_can_be_read_as_it_stands() -> None:
-    settings = Settings.read(ROOT / ".env.example", {})
+    settings = Environment.read(ROOT / ".env.example", {})
     assert (settings.optuna_host, settings.optuna_port) == ("localhost", 3306)
     assert settings.artifacts_url == settings.ehrbench_data == ""
 

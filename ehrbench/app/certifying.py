@@ -140,7 +140,7 @@ def decided_by_run(folder: Path, search: Search, fold: OuterFold) -> Decided:
     try:
         return search.decide(fold)
     except StudyMismatch as error:
-        commit = json.loads((folder / "summary.json").read_text())["code"]["git_commit"]
+        commit = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["code"]["git_commit"]
         raise StudyMismatch(
             f"{folder}: made by other code or settings than these, at commit {commit}, and its models speak "
             f"for themselves only under those: check that commit out, or search again ({error})"
@@ -150,7 +150,7 @@ def decided_by_run(folder: Path, search: Search, fold: OuterFold) -> Decided:
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / "certificate.json"
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         return {**content, "files": dict(content["files"])}
     except OSError as error:
         raise BundleError(

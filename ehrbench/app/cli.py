@@ -13,16 +13,18 @@ from omegaconf import OmegaConf
 from ehrbench.app import operating
 from ehrbench.app.building import build_publisher, build_task
 from ehrbench.app.console import terminal
-from ehrbench.app.entry import CONF
+from ehrbench.app.entry import CONF, check_text, spell_unprintable
 from ehrbench.core.errors import ConfigError, EhrbenchError
 from ehrbench.core.task import Publisher
-from ehrbench.infra.settings import Settings
+from ehrbench.infra.settings import Environment
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or the error's exit code after one line on standard error."""
+    spell_unprintable()
     try:
-        Settings.load(Path(".env"), os.environ)
+        check_text(sys.argv if arguments is None else ["ehrbench", *arguments])
+        Environment.load(Path(".env"), os.environ)
         options = build_parser().parse_args(arguments)
         options.run_command(options)
     except EhrbenchError as error:
@@ -133,7 +135,7 @@ def _describe(options: argparse.Namespace) -> None:
     _, progress = terminal()
     publisher = load_publisher(options.task)
     task = publisher.task
-    cohort = publisher.read(options.root, options.sets or publisher.default_sets(), progress)
+    cohort = publisher.cohort(options.root, options.sets or publisher.default_sets(), progress)
     records = cohort.records
     print(f"{options.task}: sets {', '.join(cohort.sets)} under {options.root} ({cohort.label})")
     for step, count in cohort.flow.items():
@@ -181,7 +183,7 @@ def _certify(options: argparse.Namespace) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from ehrbench.serve.run import serve
+    from ehrbench.serve.serving import serve
 
     serve(options.bundle, options.host, options.port, options.threads)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ehrbench.core.errors import ConfigError, EhrbenchError, check_once
-from ehrbench.infra.settings import Settings
+from ehrbench.infra.settings import Environment, refuse_bytes
 
 if TYPE_CHECKING:
     from hydra.errors import CompactHydraException
@@ -68,14 +69,28 @@ def begin() -> None:
     SIGTERM (a container that stops) is taken as Ctrl-C is: tickets are given back.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    spell_unprintable()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a fresh machine's fonts are no news
     sys.argv = spell_out(sys.argv)
     try:
-        Settings.load(Path(".env"), os.environ)
+        check_text(sys.argv)
+        Environment.load(Path(".env"), os.environ)
         check_models(sys.argv)
         sys.argv = of_task(sys.argv)
     except EhrbenchError as error:
         _end(error)
+
+
+def spell_unprintable() -> None:
+    """What standard output cannot encode stands there as on standard error (\\u2014), and ends nothing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def check_text(arguments: list[str]) -> None:
+    """ConfigError for an argument that is no text, as a path in another encoding than the locale's is."""
+    for argument in arguments[1:]:
+        refuse_bytes(argument.partition("=")[0], argument)
 
 
 def _interrupt(number: int, frame: object) -> None:

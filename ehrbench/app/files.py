@@ -14,7 +14,7 @@ from ehrbench.core.errors import StorageError
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, allow_nan=False))
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False), encoding="utf-8")
 
 
 @contextmanager

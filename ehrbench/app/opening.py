@@ -18,7 +18,7 @@ from ehrbench.core.errors import ConfigError, EhrbenchError, StorageError, Study
 from ehrbench.core.ledger import StudyKey
 from ehrbench.core.progress import Progress
 from ehrbench.infra.database import Database
-from ehrbench.infra.settings import Settings as Environment
+from ehrbench.infra.settings import Environment
 from ehrbench.spine.search import Search
 
 
@@ -77,7 +77,7 @@ def run_folder(runs_dir: str, name: str) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
-        probe.write_text("")
+        probe.touch()
         probe.unlink()
     except OSError as error:
         raise StorageError(

@@ -67,9 +67,9 @@ def _open(options: argparse.Namespace) -> tuple[Database, SqlLedger, FileArtifac
     from ehrbench.infra.artifacts import FileArtifacts
     from ehrbench.infra.database import Database
     from ehrbench.infra.ledger import SqlLedger
-    from ehrbench.infra.settings import Settings
+    from ehrbench.infra.settings import Environment
 
-    environment = Settings.read()
+    environment = Environment.read()
     path = options.runs_dir / "ehrbench.db"
     if options.storage == "sqlite" and not path.exists():
         raise StorageError(f"{path}: no searches there — name their folder with --runs-dir")
@@ -177,7 +177,7 @@ def _export(options: argparse.Namespace) -> None:
             plain = [{name: _plain(row.get(name)) for name in columns} for row in rows]
             pq.write_table(pa.Table.from_pylist(plain), options.output)
         elif options.output.suffix == ".csv":
-            with options.output.open("w", newline="") as file:
+            with options.output.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
                 writer.writerows(rows)

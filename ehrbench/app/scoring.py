@@ -13,18 +13,18 @@ from rich.console import Console
 
 from ehrbench import metrics
 from ehrbench.app.building import build_publisher
-from ehrbench.app.checking import Evaluation, Prediction, checked
+from ehrbench.app.checking import BatchPrediction, Evaluation, checked
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
 from ehrbench.core.bundle import CONFIG
 from ehrbench.core.errors import BundleError, ConfigError, DataError, check_once
 from ehrbench.core.records import Records
 from ehrbench.core.task import Publisher, Skipped
-from ehrbench.core.types import FloatArray
-from ehrbench.runtime.bundle import Bundle
-from ehrbench.spine.evaluation import Judged, evaluate
+from ehrbench.runtime.bundle import Bundle, Prediction
 from ehrbench.spine.folds import split_groups
-from ehrbench.tasks.raw_files import read_inputs
+from ehrbench.statistics.evaluation import evaluate
+from ehrbench.statistics.fold_data import FoldData
+from ehrbench.tasks.raw_files import parse_files
 
 #: Skipped rows told one by one.
 _SHOWN = 10
@@ -40,7 +40,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     check_once("data.sets", sets)
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
-    cohort = _publisher(bundle, settings.data.file).read(Path(settings.data.root), sets, progress)
+    cohort = _publisher(bundle, settings.data.file).cohort(Path(settings.data.root), sets, progress)
     records = cohort.records
     seen = bundle.seen(records)
     if seen.any():
@@ -52,12 +52,9 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     with progress.step("predicting"):
         prediction = bundle.predict(records.without_labels())
     groups = np.repeat(split_groups(records), records.n_units)
-    judged = [Judged(records.labels, prediction.probabilities, groups, bundle.threshold)]
-    names = dict.fromkeys(
-        ["auroc", "auprc", "event1", "event2", "brier", "log_loss", "sensitivity", "specificity"]
-    )
-    names |= dict.fromkeys(bundle.task.metrics)
-    chosen = [metrics.load(name) for name in names]
+    p, owner = prediction.probabilities, records.unit_record
+    judged = [FoldData(records.labels, p, groups, bundle.threshold, record=owner, levels=prediction.levels)]
+    chosen = [metrics.load(name) for name in bundle.task.metrics]
     results = evaluate(
         judged, chosen, bundle.manifest.target, settings.seed, n_replicates=settings.n_bootstrap
     )
@@ -84,7 +81,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
             "flow": dict(cohort.flow),
         },
     )
-    write_probabilities(folder / "predictions.csv", records, prediction.probabilities, bundle)
+    write_calls(folder / "predictions.csv", records, prediction, bundle)
     title = f"{bundle.manifest.study_name} on {', '.join(sets)}: {len(records):,} records"
     title += "  SIMULATED" * (cohort.label == "simulated")
     shown = {
@@ -98,7 +95,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
             console.print(f"[yellow]no value[/] of {result['undefined']}")
     _say_skipped(console, cohort.skipped)
     console.print(f"metrics      {folder / 'metrics.json'}\npredictions  {folder / 'predictions.csv'}")
-    return float(results[next(iter(names))].get("value", float("nan")))
+    return float(results[bundle.task.metrics[0]].get("value", float("nan")))
 
 
 def _publisher(bundle: Bundle, file: str | None) -> Publisher:
@@ -124,14 +121,11 @@ def predict_files(config: Mapping[str, Any]) -> None:
     Raises DataError, and writes nothing, when no record can be read, or when more than ``max_skipped`` of the
     rows or of the records cannot.
     """
-    settings = checked(Prediction, config)
+    settings = checked(BatchPrediction, config)
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
     with progress.step("Reading records"):
-        forms = bundle.task.forms
-        titles = ", ".join(f"{form.title} ({', '.join(form.endings)})" for form in forms)
-        raw = read_inputs(Path(settings.input), forms, f"give {titles}, a folder or an archive of such")
-        parsed = bundle.task.parse(raw, strict=False)
+        parsed = parse_files(bundle.task, Path(settings.input))
     if not len(parsed.records):
         first = parsed.skipped[0] if parsed.skipped else None
         raise DataError(
@@ -150,7 +144,7 @@ def predict_files(config: Mapping[str, Any]) -> None:
     with progress.step("predicting"):
         prediction = bundle.predict(parsed.records)
     output = Path(settings.output)
-    write_probabilities(output, parsed.records, prediction.probabilities, bundle)
+    write_calls(output, parsed.records, prediction, bundle)
     console.print(f"predicted records: {len(parsed.records):,}  {output}")
     _say_skipped(console, parsed.skipped, parsed.n_lost)
 
@@ -166,12 +160,13 @@ def _say_skipped(console: Console, skipped: Sequence[Skipped], n_lost: int = 0) 
         console.print(f"  and {len(skipped) - _SHOWN:,} more")
 
 
-def write_probabilities(path: Path, records: Records, p: FloatArray, bundle: Bundle) -> None:
-    """CSV of record, unit, class, probability."""
+def write_calls(path: Path, records: Records, prediction: Prediction, bundle: Bundle) -> None:
+    """CSV of record, unit, class, probability, and decision: 1 where the unit is called."""
     ids, numbers = records.ids[records.unit_record], records.unit_number
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    p, called = prediction.probabilities, bundle.called(prediction)
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["record", "unit", "class", "probability"])
+        writer.writerow(["record", "unit", "class", "probability", "decision"])
         for u in range(len(p)):
             for c, name in enumerate(bundle.manifest.target.classes):
-                writer.writerow([ids[u], numbers[u], name, repr(float(p[u, c]))])
+                writer.writerow([ids[u], numbers[u], name, repr(float(p[u, c])), int(called[u, c])])

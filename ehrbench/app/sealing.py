@@ -94,7 +94,7 @@ def check_seal(folder: Path) -> int:
 def _read(folder: Path) -> dict[str, str]:
     path = folder / CHECKSUMS
     try:
-        return dict(json.loads(path.read_text()))
+        return dict(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise BundleError(
             f"{path}: cannot be read ({error.strerror}) — is {folder} a finished run? The search's command, "

@@ -25,8 +25,8 @@ from ehrbench.core.bundle import file_digest
 from ehrbench.core.digest import digest
 from ehrbench.core.progress import Progress
 from ehrbench.report import write_model_card, write_report
-from ehrbench.spine.evaluation import by_model
-from ehrbench.spine.search import Outcome
+from ehrbench.spine.search import Conclusion
+from ehrbench.statistics.evaluation import by_model
 
 #: Parts of the configuration that make another run of ``train``; its name holds their digest.
 SHAPING = (
@@ -173,10 +173,14 @@ def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> Non
         print(f"{left} tracker calls wait in the spool; the next run sends them")
 
 
-def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any], progress: Progress) -> None:
+def _write(
+    folder: Path, wired: Wired, outcome: Conclusion, summary: dict[str, Any], progress: Progress
+) -> None:
     """Everything under the run's folder; certificate, report and seal last, since they speak of the rest."""
     with replacing(folder / "config.yaml") as path:
-        path.write_text(OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dict(wired.config))))))
+        path.write_text(
+            OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dict(wired.config))))), encoding="utf-8"
+        )
     tables.write_predictions(folder / "predictions.csv", wired, outcome)
     tables.write_records(folder / "records.csv", wired)
     tables.write_skipped(folder / "skipped.csv", wired)

@@ -8,7 +8,7 @@ scores by unit. ``Records`` holds N of them; one raw input posted to the server 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, Self, runtime_checkable
@@ -68,16 +68,27 @@ class Timed(Payload, Protocol):
         ...
 
 
-@runtime_checkable
-class Coverable(Payload, Protocol):
-    """A payload whose records have parts that can be covered: what does a prediction rest on?"""
+#: Where a piece of a record lies: whole numbers that its payload and a page that draws it understand.
+Piece = tuple[int, ...]
 
-    def layout(self) -> dict[str, Any]:
-        """JSON-like: where the parts of the one record that is here lie, and what a page needs to draw it."""
+
+@runtime_checkable
+class Divisible(Payload, Protocol):
+    """A payload that can be shown, and predicted again, without a piece of it: what a prediction rests on.
+
+    Asked of single payloads (N = 1) only.
+    """
+
+    def shown(self) -> Any:
+        """What the pieces lie on, JSON-like; None where whoever asks has it already."""
         ...
 
-    def covered(self) -> Self:
-        """The one record that is here once for each of its parts, with that part covered."""
+    def pieces(self, within: Piece | None = None) -> list[Piece]:
+        """Its parts, coarse ones (sentences), or the fine ones within one of these (words); perhaps none."""
+        ...
+
+    def without(self, pieces: Sequence[Piece]) -> Self:
+        """As many payloads as pieces, each lacking one of them."""
         ...
 
 
@@ -89,6 +100,9 @@ class Records:
     labels are unknown. ``auxiliary`` are outcomes akin to the target (death within a year beside death in
     hospital): known of training records only, learned from and never predicted (Caruana, Baluja & Mitchell
     1996, "Using the future to sort out the present"). Never modified; ``take`` makes another.
+
+    ``numbers`` name the units within their raw record, where rows of it were skipped and the rest do not move
+    up: the fifth beat of a recording stays the fifth.
 
     What is computed of the payload alone (content digests, unfitted rows) is kept with the payload it was
     computed of, so it follows ``take`` and is left behind where another payload is put in.
@@ -102,6 +116,7 @@ class Records:
     subgroups: Mapping[str, StrArray] = field(default_factory=dict)  # name -> (N,)
     flags: Mapping[str, BoolArray] = field(default_factory=dict)  # name -> (N,)
     auxiliary: Mapping[str, FloatArray] = field(default_factory=dict)  # name -> (U,) of 0, 1 and NaN
+    numbers: IntArray | None = None  # (U,) ascending within a record; None: 0, 1, 2, ...
     _origin: _Origin | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -114,6 +129,8 @@ class Records:
                 raise ValueError(f"{name} has {len(column)} entries for {n} records")  # type: ignore[arg-type]
         if self.target is not None and len(self.target) != int(self.n_units.sum()):
             raise ValueError(f"target has {len(self.target)} rows for {int(self.n_units.sum())} units")
+        if self.numbers is not None and len(self.numbers) != int(self.n_units.sum()):
+            raise ValueError(f"numbers has {len(self.numbers)} entries for {int(self.n_units.sum())} units")
         for name, label in self.auxiliary.items():
             if label.shape != (int(self.n_units.sum()),):
                 raise ValueError(f"auxiliary.{name} is {label.shape} for {int(self.n_units.sum())} units")
@@ -149,7 +166,9 @@ class Records:
 
     @property
     def unit_number(self) -> IntArray:
-        """(U,) number of each unit within its record, from 0."""
+        """(U,) number of each unit within its raw record, from 0."""
+        if self.numbers is not None:
+            return self.numbers
         return np.arange(self.total_units) - np.repeat(offsets(self.n_units)[:-1], self.n_units)
 
     @property
@@ -177,6 +196,7 @@ class Records:
             subgroups={k: v[index] for k, v in self.subgroups.items()},
             flags={k: v[index] for k, v in self.flags.items()},
             auxiliary={k: v[units] for k, v in self.auxiliary.items()},
+            numbers=None if self.numbers is None else self.numbers[units],
             _origin=None if self._origin is None else self._origin.take(index, units, payload),
         )
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +22,7 @@ from ehrbench.core.errors import DataError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
-from ehrbench.core.types import StrArray
+from ehrbench.core.types import FloatArray, IntArray, StrArray
 from ehrbench.core.views import Table
 
 #: Offline, bad rows are skipped and listed; a larger share of them stops the run.
@@ -34,11 +34,13 @@ class Form:
     """A form in which raw records come as files, beside JSON.
 
     endings: of file names, with the dot; media_types: as HTTP calls it, ``*`` for any subtype.
+    many: one file holds any number of records, so that of a lost one nobody knows how many it held.
     """
 
     title: str
     endings: tuple[str, ...]
     media_types: tuple[str, ...]
+    many: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class Cohort:
     label: ``"publisher"`` or ``"simulated"``; stands on every run and figure made from it.
     flow: what came in and what was dropped, in order, for the report's data flow: name -> count.
     set_of: (N,) the set each record came from; may be left out where there is one set.
+    time_of: (N,) days since 2000-01-01 of each record, NaN where unknown; empty where the task has no time.
     notes: what was guessed of the data, or looks odd in them, for the person who searches.
     """
 
@@ -105,12 +108,44 @@ class Cohort:
     flow: Mapping[str, int] = field(default_factory=dict)
     set_of: StrArray = field(default_factory=lambda: np.zeros(0, dtype=np.str_))  # (N,)
     notes: tuple[str, ...] = ()
+    time_of: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         if len(self.sets) == 1 and not len(self.set_of):
             object.__setattr__(self, "set_of", np.full(len(self.records), self.sets[0]))
         if len(self.set_of) != len(self.records):
             raise ValueError(f"set_of has {len(self.set_of)} entries for {len(self.records)} records")
+
+    def take(self, index: IntArray) -> Cohort:
+        """The records at ``index``, in that order."""
+        times = self.time_of[index] if len(self.time_of) else self.time_of
+        return replace(self, records=self.records.take(index), set_of=self.set_of[index], time_of=times)
+
+    def check(self, target: Target, where: object) -> None:
+        """DataError naming the first record that has no id of its own, or whose labels are none.
+
+        where: what the message calls the place that they were read from.
+        """
+        ids = self.records.ids.astype(str)
+        for values, what in ((ids, "id"), (self.records.groups.astype(str), "group")):
+            for place in np.flatnonzero(values == "")[:1]:
+                problem = f"record number {place + 1:,} of those read has no {what}"
+                raise DataError(problem, file=where, remedy=f"give every record its {what}")
+        _, first, number = np.unique(ids, return_index=True, return_inverse=True)
+        repeated = np.flatnonzero(first[number] != np.arange(len(ids)))
+        if len(repeated):
+            again, before = repeated[0], first[number[repeated[0]]]
+            problem = f"stands twice, as number {before + 1:,} and {again + 1:,} of the records read"
+            more = f" ({len(repeated):,} of {len(ids):,} repeat another's id)" * (len(repeated) > 1)
+            remedy = "give every record an id of its own, or keep one of them"
+            raise DataError(problem + more, file=where, record=ids[again], remedy=remedy)
+        if self.records.target is None:
+            raise DataError("the records have no labels", file=where, remedy="give their outcomes")
+        owner = ids[self.records.unit_record]
+        target.check_labels(self.records.labels, where, owner)
+        for name, label in self.records.auxiliary.items():
+            akin = Target("binary", (f"auxiliary.{name}",))
+            akin.check_labels(label[:, None], where, owner)
 
     @property
     def digest(self) -> str:
@@ -132,6 +167,8 @@ class Task(ABC):
     #: Forms that ``parse`` reads, the example's first.
     forms: ClassVar[tuple[Form, ...]]
     words: ClassVar[Words] = Words()
+    #: A record's units follow each other (the beats of a recording), so that calls may be mended along it.
+    ordered: ClassVar[bool] = False
     #: Problems of rows that the publisher's own files have: skipped even when strict, and no fault of a file.
     harmless: ClassVar[frozenset[str]] = frozenset()
 
@@ -199,6 +236,12 @@ class Publisher(ABC):
         Raises DataError naming file, record and field when data are missing, truncated, malformed, or when
         more than ``MOST_BAD_ROWS`` of the rows had to be skipped.
         """
+
+    def cohort(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
+        """What ``read`` gives, checked as every cohort must be, right away: what every entry point calls."""
+        cohort = self.read(root, sets, progress)
+        cohort.check(self.task.target, root)
+        return cohort
 
     @abstractmethod
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:

@@ -131,7 +131,7 @@ def _fold(
     if parameters(many.payload):
         try:
             found.drops = metric_drops(
-                fitted, many, metric, decided.thresholds, repeats=REPEATS, rng=rng, bar=bar
+                fitted, many, metric, decided.thresholds, decided.calling, repeats=REPEATS, rng=rng, bar=bar
             )
             found.n_permuted = len(many)
         except UndefinedMetric as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
@@ -10,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from ehrbench.core.records import Piece
 from ehrbench.core.types import IntArray, StrArray
 from ehrbench.core.views import offsets, ragged
 from ehrbench.features.stored import RowStore
 
 #: Regions that evidence speaks of: rows and columns of a grid over the image, from its upper left corner.
 GRID = 4
-#: Cells of a row and of a column that are covered one by one.
-CELLS = 8
 REGIONS = tuple(f"row {r + 1} column {c + 1}" for r in range(GRID) for c in range(GRID))
 
 
@@ -81,31 +82,38 @@ class Pictures:
         pixels = np.concatenate([np.zeros((0, *self.pixels.shape[1:]), dtype=np.uint8), *parts])
         return changed, Pictures(pixels, np.arange(len(pixels)), self.n_images[changed])
 
-    def layout(self) -> dict[str, Any]:
-        """``kind`` pixels; parts are the cells of ``rows`` × ``columns`` of each image, image by image.
-
-        images: width, height and grey values row by row, in base64.
-        """
+    def shown(self) -> dict[str, Any]:
+        """``images``, each with width, height and its grey values row by row in base64."""
         height, width = self.pixels.shape[1:]
-        shown = [base64.b64encode(np.ascontiguousarray(x).tobytes()).decode() for x in self.of(0)]
-        images = [{"width": width, "height": height, "grey": grey} for grey in shown]
-        return {"kind": "pixels", "rows": CELLS, "columns": CELLS, "images": images}
+        greys = [base64.b64encode(np.ascontiguousarray(image).tobytes()).decode() for image in self.of(0)]
+        return {"images": [{"width": width, "height": height, "grey": grey} for grey in greys]}
 
-    def covered(self) -> Pictures:
-        """Each cell, and half of those around it, of each image becomes the image's mean."""
+    def pieces(self, most: int, within: Piece | None = None) -> list[Piece]:
+        """Cells of a grid over each image of the one record, or over one of these; (image, top, left, bottom,
+        right) in pixels."""
+        height, width = self.pixels.shape[1:]
+        areas = [(k, 0, 0, height, width) for k in range(len(self.of(0)))]
+        areas = areas if within is None else [tuple(within)]  # type: ignore[list-item]
+        found = []
+        for image, top, left, bottom, right in areas:
+            side = max(1, min(math.isqrt(most // len(areas)), bottom - top, right - left))
+            rows = np.linspace(top, bottom, side + 1).astype(int).tolist()
+            columns = np.linspace(left, right, side + 1).astype(int).tolist()
+            found += [(image, a, c, b, d) for a, b in pairwise(rows) for c, d in pairwise(columns)]
+        return found
+
+    def without(self, pieces: Sequence[Piece]) -> Pictures:
+        """The one record once for each piece, in whose place stands the mean of what lies around it."""
         own = self.of(0)
-        parts = []
-        for k, image in enumerate(own):
-            for cell in range(CELLS**2):
-                changed = own.copy()
-                rows, columns = (
-                    slice(max(0, (2 * at - 1) * n // (2 * CELLS)), (2 * at + 3) * n // (2 * CELLS))
-                    for at, n in zip(divmod(cell, CELLS), image.shape, strict=True)
-                )
-                changed[k, rows, columns] = round(float(image.mean()))
-                parts.append(changed)
-        pixels = np.concatenate(parts)
-        return Pictures(pixels, np.arange(len(pixels)), np.full(len(parts), len(own)))
+        changed = np.repeat(own[None], len(pieces), axis=0)  # (P, k, H, W)
+        for p, (k, top, left, bottom, right) in enumerate(pieces):
+            ring = max(2, (bottom - top) // 2)
+            around = own[k, max(0, top - ring) : bottom + ring, max(0, left - ring) : right + ring]
+            inner = own[k, top:bottom, left:right]
+            outside = float(around.sum()) - float(inner.sum())
+            changed[p, k, top:bottom, left:right] = round(outside / max(1, around.size - inner.size))
+        pixels = changed.reshape(-1, *own.shape[1:])
+        return Pictures(pixels, np.arange(len(pixels)), np.full(len(pieces), len(own)))
 
 
 def region(number: int, height: int, width: int) -> tuple[slice, slice]:

@@ -74,7 +74,7 @@ def write_folder(folder: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[
                 np.save(draft / f"{name}.npy", plain, allow_pickle=False)
                 index["crc32"][name] = _crc32(plain)
                 index["written"][name] = _written(draft / f"{name}.npy")
-            (draft / INDEX).write_text(json.dumps(index))
+            (draft / INDEX).write_text(json.dumps(index), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             draft.rename(folder)
         finally:
@@ -94,7 +94,7 @@ def read_folder(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | 
     if not folder.is_dir():
         return None
     try:
-        index = json.loads((folder / INDEX).read_text())
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         arrays: dict[str, np.ndarray] = {}
         for name, crc32 in index["crc32"].items():
             path = folder / f"{name}.npy"

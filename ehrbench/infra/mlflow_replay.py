@@ -88,6 +88,7 @@ class MlflowReplay:
         if self._client is None:
             for name, value in _QUIET.items():
                 os.environ.setdefault(name, value)
+            _find_home()
             from mlflow import MlflowClient  # sets its loggers' levels when imported: ours come after
 
             logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -244,7 +245,7 @@ class MlflowReplay:
             if not _is_permanent(error):
                 raise
             place = self._folder / "refused.txt"
-            with place.open("a") as file:
+            with place.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"error": str(error), **event}) + "\n")
             logger.warning("MLflow refused a call of run %s, kept in %s: %s", event["key"], place, error)
 
@@ -257,6 +258,14 @@ _QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+
+
+def _find_home() -> None:
+    """MLflow asks for the user's home while it is imported, which a container's numeric user may lack."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/nonexistent"  # as Debian gives to users without one
 
 
 def _is_permanent(error: Exception) -> bool:

@@ -66,7 +66,7 @@ class Training(pl.LightningModule):
             {"params": decayed, "weight_decay": self.settings.weight_decay},
             {"params": spared, "weight_decay": 0.0},
         ]
-        optimiser = torch.optim.AdamW(groups, lr=self.settings.learning_rate)
+        optimiser = self.settings.optimiser(groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: self.settings.rate_at(step, self.steps_per_epoch)
         )

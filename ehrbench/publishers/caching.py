@@ -19,11 +19,14 @@ def holds_real_files(folder: Path) -> bool:
 def cache_folder(root: Path) -> Path | None:
     """``$EHRBENCH_CACHE``, else ``<root>/.cache``, else the user's own where root is read-only.
 
-    None where the variable is set to nothing: keep no cache.
+    None where the variable is set to nothing, or the user has no home: keep no cache.
     """
     named = os.environ.get(VARIABLE)
     if named is not None:
         return Path(named) if named else None
     if os.access(root, os.W_OK):
         return root / ".cache"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ehrbench"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ehrbench"
+    except RuntimeError:  # a container's numeric user, of whom the system knows nothing
+        return None

@@ -23,6 +23,7 @@ from ehrbench.core.bundle import file_digest
 from ehrbench.core.errors import DataError
 from ehrbench.core.progress import Progress, Step
 from ehrbench.tasks.numbers import of_text
+from ehrbench.tasks.raw_files import is_hidden, the_one
 
 _CHUNK = 1 << 18
 _TIMEOUT_S = 30
@@ -34,7 +35,7 @@ class Remote:
     """One file of a publisher.
 
     sha256: its pinned content, or None. optional: a source may lack it. member_sha256: pinned content of the
-    first .csv of a zip, where the zip around it may differ.
+    table in a zip that is called as the zip is, where the zip around it may differ.
     """
 
     name: str
@@ -106,7 +107,7 @@ def _fault(path: Path, file: Remote) -> str:
             with zipfile.ZipFile(path) as archive:
                 if (bad := archive.testzip()) is not None:
                     return f"is damaged (member {bad})"
-                return _member_fault(archive, file.member_sha256)
+                return _member_fault(archive, file)
         elif path.stat().st_size == 0:
             return "is empty"
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
@@ -114,9 +115,15 @@ def _fault(path: Path, file: Remote) -> str:
     return ""
 
 
-def _member_fault(archive: zipfile.ZipFile, sha256: str | None) -> str:
-    tables = [name for name in archive.namelist() if name.endswith(".csv")]
-    if sha256 is None or (tables and hashlib.sha256(archive.read(tables[0])).hexdigest() == sha256):
+def _member_fault(archive: zipfile.ZipFile, file: Remote) -> str:
+    if file.member_sha256 is None:
+        return ""
+    tables = [name for name in archive.namelist() if name.endswith(".csv") and not is_hidden(name)]
+    try:
+        meant = the_one(tables, file.name.removesuffix(".zip"), file.name) if tables else ""
+    except DataError as error:
+        return error.problem
+    if meant and hashlib.sha256(archive.read(meant)).hexdigest() == file.member_sha256:
         return ""
     return "does not hold the published table (SHA-256 differs)"
 

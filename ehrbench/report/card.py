@@ -15,7 +15,7 @@ from ehrbench.core.bundle import Manifest, check_checksums, write_checksums
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.report.rendering import how_chosen, interval, write_page
 from ehrbench.report.run import read_run
-from ehrbench.report.subgroups import MINIMUM, MINIMUM_EACH, Subgroup, by_subgroup
+from ehrbench.statistics.subgroups import MINIMUM, MINIMUM_EACH, Subgroup, by_subgroup
 
 CARD = "MODEL_CARD.md"
 N_BOOTSTRAP = 1000
@@ -33,7 +33,8 @@ def write_model_card(
     check_checksums(bundle)
     with progress.step("model card"):
         run = read_run(folder)
-        groups = by_subgroup(run, run.leader, [run.metric], seed=seed, n_bootstrap=n_bootstrap)
+        of_all = (run.folds, run.families, run.leader, [run.metric], run.target)
+        groups = by_subgroup(*of_all, seed=seed, n_bootstrap=n_bootstrap)
         path = write_page(bundle / CARD, model_card(run.summary, run.manifest, groups))
         write_checksums(bundle)
     return path

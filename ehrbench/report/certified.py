@@ -63,7 +63,7 @@ def certified(run: Run) -> Certified:
     """The certificate of a run folder. Raises BundleError when it is missing or malformed."""
     path = run.folder / CERTIFICATE
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         folds = tuple(_fold(fold, run) for fold in content["folds"])
         return Certified(folds, dict(content["files"]), tuple(_problems(content, run)))
     except OSError as error:

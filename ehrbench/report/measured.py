@@ -1,6 +1,6 @@
 """Worst slices by measured values, as the page shows them: ``slices.json``, read and checked.
 
-What they are and how they were found says ``ehrbench.report.discovery``, which the file comes from.
+What they are and how they were found says ``ehrbench.statistics.discovery``, whose answer the file holds.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehrbench.core.errors import BundleError
-from ehrbench.report.discovery import FILE, LEVEL, SCHEMA
 from ehrbench.report.run import AGAIN, PREDICTIONS, Run
+from ehrbench.statistics.discovery import LEVEL
+
+FILE, SCHEMA = "slices.json", 1
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def measured(run: Run) -> MeasuredSlices:
     if not path.exists():
         return MeasuredSlices(why=f"{FILE} is not in the run's folder: the task offers no view named table")
     try:
-        content: Mapping[str, Any] = json.loads(path.read_text())
+        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             raise BundleError(f"{path}: is not of schema {SCHEMA} — {AGAIN}")
         if content["predictions"] != run.digests[PREDICTIONS]:

@@ -16,24 +16,25 @@ import numpy as np
 
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.progress import SILENT, Progress
-from ehrbench.report import cohort, importance, pairs, skipped, slices, subgroups, tripod
+from ehrbench.report import cohort, importance, skipped, tripod
 from ehrbench.report.certified import certified
-from ehrbench.report.counts import score_counts
-from ehrbench.report.explanations import explanations
+from ehrbench.report.explained import explanations
 from ehrbench.report.figure import Figure
-from ehrbench.report.figures import curves as curve_figures
+from ehrbench.report.figures import risk_curves
 from ehrbench.report.figures.fold_variance import fold_variance
 from ehrbench.report.figures.forest import forest
 from ehrbench.report.figures.importances import importances
 from ehrbench.report.figures.leaderboard import leaderboard
 from ehrbench.report.figures.optimism import optimism
 from ehrbench.report.figures.parallel import parallel
-from ehrbench.report.figures.progress import progress as progress_figure
+from ehrbench.report.figures.search_progress import progress as progress_figure
 from ehrbench.report.measured import measured
 from ehrbench.report.pictures import write_pictures
 from ehrbench.report.rendering import parts_of, render, write_page
 from ehrbench.report.run import ENSEMBLE, Run, fold_values, read_run
 from ehrbench.report.svg import N_COLOURS
+from ehrbench.statistics import pairs, slices, subgroups
+from ehrbench.statistics.score_counts import score_counts
 
 N_BOOTSTRAP = 1000
 #: Curves need percentiles at each x, not tails of one number: fewer replicates do.
@@ -86,10 +87,11 @@ def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress 
         classes = class_curves(run, colours, seed=seed, n_bootstrap=n_bootstrap)
         bar.advance()
         bar.note("subgroups")
-        groups = subgroups.by_subgroup(run, run.leader, run.metrics, seed=seed, n_bootstrap=n_bootstrap)
+        of_all = (run.folds, run.families, run.leader, run.metrics, run.target)
+        groups = subgroups.by_subgroup(*of_all, seed=seed, n_bootstrap=n_bootstrap)
         bar.advance()
         bar.note("slices")
-        worst = slices.worst_slices(run, run.leader)
+        worst = slices.worst_slices(run.folds, run.features, run.groups, run.leader)
         bar.advance()
         bar.note("hyperparameters")
         search_figures = [f for m in searched for f in search(run, m, colours[m], seed)]
@@ -106,7 +108,7 @@ def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress 
         "run": run,
         "summary": run.summary,
         "parts": parts_of(run.metrics),
-        "titles": {m.name: m.title for m in run.metrics},
+        "reported": {m.name: m for m in run.metrics},
         "colours": colours,
         "figures": drawn,
         "pairs": compared,
@@ -146,7 +148,7 @@ def class_curves(run: Run, colours: Mapping[str, str], *, seed: int, n_bootstrap
     for c, name in enumerate(run.target.classes):
         y = np.concatenate([fold.y[:, c] for fold in run.folds])
         prevalence = float(np.nanmean(y)) if not np.isnan(y).all() else 0.0
-        thresholds = curve_figures.thresholds_for(prevalence)
+        thresholds = risk_curves.thresholds_for(prevalence)
         counts = score_counts(
             run.folds,
             list(colours),
@@ -158,10 +160,10 @@ def class_curves(run: Run, colours: Mapping[str, str], *, seed: int, n_bootstrap
         unusable = [m for m in colours if m not in counts]
         of = (counts, colours, str(c), unusable)
         drawn = (
-            curve_figures.roc(*of),
-            curve_figures.precision_recall(*of),
-            curve_figures.calibration(*of),
-            curve_figures.decision(*of, thresholds),
+            risk_curves.roc(*of),
+            risk_curves.precision_recall(*of),
+            risk_curves.calibration(*of),
+            risk_curves.decision(*of, thresholds),
         )
         found.append(ClassCurves(name, drawn))
     return found

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, Field
 
-from ehrbench.core.records import Coverable, Records
-from ehrbench.core.types import FloatArray
+from ehrbench.core.records import Records
 from ehrbench.runtime import Bundle, Prediction
 
 INTENDED_USE = (
@@ -24,24 +21,17 @@ SIMULATED = (
 State = Literal["loading", "ok", "failed", "draining"]
 
 
-class Parts(BaseModel):
-    """A record by its parts."""
-
-    layout: dict[str, Any] = Field(description="Where the parts lie, and the record as the models see it")
-    effect: dict[str, list[float]] = Field(
-        description="Class to what each part adds to its log odds: the score without it is so much lower"
-    )
-
-
 class UnitAnswer(BaseModel):
     """One predicted unit of a record."""
 
     record: str = Field(description="The record's id")
     unit: int = Field(description="Number of the unit within its record, from 0")
     probability: dict[str, float] = Field(description="Class to calibrated probability")
-    decision: dict[str, bool] = Field(description="Class to whether its probability reaches the threshold")
+    decision: dict[str, bool] = Field(
+        description="Class to whether it is called: its probability reaches the threshold, after gaps and"
+        " single calls along a record are mended where the bundle does so"
+    )
     flags: list[str] = Field(description="What a reader should know of the record, such as no_measurements")
-    parts: Parts | None = Field(None, description="What the prediction rests on; with ?explain=parts")
     members: dict[str, dict[str, float]] | None = Field(
         None, description="Model to class to its own uncalibrated probability; with ?explain=members"
     )
@@ -93,7 +83,6 @@ class ModelAnswer(ModelName):
     created: str
     seed: int
     versions: dict[str, str]
-    has_parts: bool = Field(description="Whether /predict?explain=parts tells what a prediction rests on")
     record_schema: dict[str, Any] = Field(description="JSON schema of one raw record")
 
 
@@ -109,17 +98,11 @@ def model_name(bundle: Bundle) -> dict[str, Any]:
 
 
 def predict_answer(
-    bundle: Bundle,
-    records: Records,
-    prediction: Prediction,
-    request_id: str,
-    *,
-    members: bool,
-    effects: FloatArray | None = None,
+    bundle: Bundle, records: Records, prediction: Prediction, request_id: str, *, members: bool
 ) -> PredictAnswer:
-    """One row a unit; ``members`` adds each model's own probability, ``effects`` (P, C) its parts."""
+    """One row a unit; ``members`` adds each model's own probability."""
     classes = bundle.manifest.target.classes
-    decisions = prediction.probabilities >= bundle.threshold
+    decisions = bundle.called(prediction)
     flags = [[name for name, marked in records.flags.items() if marked[n]] for n in range(len(records))]
     rows = [
         UnitAnswer(
@@ -128,7 +111,6 @@ def predict_answer(
             probability=dict(zip(classes, prediction.probabilities[u].tolist(), strict=True)),
             decision=dict(zip(classes, decisions[u].tolist(), strict=True)),
             flags=flags[n],
-            parts=None if effects is None else _parts(records, effects, classes),
             members={
                 name: dict(zip(classes, p[u].tolist(), strict=True))
                 for name, p in prediction.by_model.items()
@@ -139,12 +121,6 @@ def predict_answer(
         for u, (n, unit) in enumerate(zip(records.unit_record, records.unit_number, strict=True))
     ]
     return PredictAnswer(predictions=rows, model=ModelName(**model_name(bundle)), request_id=request_id)
-
-
-def _parts(record: Records, effects: FloatArray, classes: Sequence[str]) -> Parts:
-    assert isinstance(record.payload, Coverable)
-    rounded = np.round(effects, 4).T.tolist()
-    return Parts(layout=record.payload.layout(), effect=dict(zip(classes, rounded, strict=True)))
 
 
 def model_answer(bundle: Bundle) -> ModelAnswer:
@@ -166,13 +142,8 @@ def model_answer(bundle: Bundle) -> ModelAnswer:
         created=manifest.created,
         seed=manifest.seed,
         versions=manifest.versions,
-        has_parts=isinstance(_example(bundle).payload, Coverable),
         record_schema=bundle.task.raw_schema(),
     )
-
-
-def _example(bundle: Bundle) -> Records:
-    return bundle.task.parse([bundle.task.example()], strict=True).records
 
 
 def _description(bundle: Bundle) -> str:

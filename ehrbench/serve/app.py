@@ -31,11 +31,11 @@ from ehrbench.serve.answers import (
     predict_answer,
 )
 from ehrbench.serve.inputs import read_inputs
+from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.openapi import describe_predict, example_body
 from ehrbench.serve.problems import Problem, ProblemAnswer, install_problem_handlers
 from ehrbench.serve.requests import RequestMiddleware
 from ehrbench.serve.service import Service
-from ehrbench.serve.settings import ServeSettings
 
 PAGES = Path(__file__).with_name("pages")
 
@@ -77,11 +77,7 @@ def _bundle(request: Request) -> Bundle:
 TheService = Annotated[Service, Depends(_service)]
 LoadedBundle = Annotated[Bundle, Depends(_bundle)]
 Explain = Annotated[
-    list[Literal["members", "parts"]],
-    Query(
-        description="`members` adds each model's own probability; `parts` what each part of the one record "
-        "posted adds to the score, where its task has parts"
-    ),
+    Literal["members"] | None, Query(description="`members` adds each model's own probability")
 ]
 
 
@@ -92,10 +88,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _add_endpoints(app: FastAPI) -> None:
     @app.post("/predict", responses=_problems(400, 408, 413, 415, 422, 503), response_model_exclude_none=True)
     async def predict(
-        request: Request,
-        response: Response,
-        service: TheService,
-        explain: Explain = [],  # noqa: B006 - read only
+        request: Request, response: Response, service: TheService, explain: Explain = None
     ) -> PredictAnswer:
         """Calibrated probabilities for raw records.
 
@@ -103,19 +96,13 @@ def _add_endpoints(app: FastAPI) -> None:
         or files as multipart/form-data. Parsing is strict: the first field that cannot be read is named.
         """
         bundle = service.bundle  # not ready: say so before reading the body
-        inputs = await read_inputs(request, service.settings, bundle.task.forms)
-        predicted = await service.predict(inputs, parts="parts" in explain)
-        records = predicted.records
+        records, prediction = await service.predict(
+            await read_inputs(request, service.settings, bundle.task.forms)
+        )
         request.state.n_records, request.state.n_units = len(records), records.total_units
         response.headers["X-Cohort"] = bundle.manifest.cohort
-        return predict_answer(
-            bundle,
-            records,
-            predicted.prediction,
-            request.state.request_id,
-            members="members" in explain,
-            effects=predicted.effects,
-        )
+        members = explain == "members"
+        return predict_answer(bundle, records, prediction, request.state.request_id, members=members)
 
     @app.get("/healthz", responses={503: {"model": HealthAnswer}}, response_model_exclude_none=True)
     async def health(response: Response, service: TheService) -> HealthAnswer:
@@ -132,8 +119,8 @@ def _add_endpoints(app: FastAPI) -> None:
     @app.get("/example", responses=_problems(503), response_class=PlainTextResponse)
     async def example(bundle: LoadedBundle) -> Response:
         """One record in the publisher's own format, to try `/predict` with."""
-        form = bundle.task.forms[0].media_types[0]
-        return Response(example_body(bundle.task), media_type=form.replace("text/*", "text/plain"))
+        kind = bundle.task.forms[0].media_types[0].replace("text/*", "text/plain")
+        return Response(example_body(bundle.task), media_type=kind)
 
 
 def _add_pages(app: FastAPI) -> None:

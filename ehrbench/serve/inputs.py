@@ -18,8 +18,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from ehrbench.core.task import Form, RawInput
+from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.problems import BODY, Problem
-from ehrbench.serve.settings import ServeSettings
 from ehrbench.tasks.numbers import of_text, shown
 
 _PATIENCE = 8

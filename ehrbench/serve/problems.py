@@ -81,9 +81,7 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def _query(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        problem = Problem(
-            422, str(first["msg"]), field=".".join(filter(lambda part: isinstance(part, str), first["loc"]))
-        )
+        problem = Problem(422, str(first["msg"]), field=".".join(str(part) for part in first["loc"]))
         return problem_response(request.state.request_id, problem)
 
     @app.exception_handler(HTTPException)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple, cast
+from typing import Literal, cast
 
 import anyio
 import anyio.to_thread
@@ -13,22 +13,12 @@ import anyio.to_thread
 from ehrbench.core.errors import DataError, EhrbenchError
 from ehrbench.core.records import Records
 from ehrbench.core.task import RawInput
-from ehrbench.core.types import FloatArray
 from ehrbench.runtime import Bundle, Prediction
-from ehrbench.runtime.occlusion import occlusion
 from ehrbench.serve.answers import HealthAnswer, State
+from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.problems import Problem
-from ehrbench.serve.settings import ServeSettings
 
 log = logging.getLogger("ehrbench.serve")
-
-
-class Predicted(NamedTuple):
-    """effects: (P, C) of one record's parts, where they were asked for."""
-
-    records: Records
-    prediction: Prediction
-    effects: FloatArray | None = None
 
 
 class Service:
@@ -85,8 +75,8 @@ class Service:
             version=self._bundle.digest if self._bundle else None,
         )
 
-    async def predict(self, inputs: Sequence[RawInput], *, parts: bool = False) -> Predicted:
-        """Parse strictly and predict, in a thread, when its turn has come; ``parts``: say what it rests on.
+    async def predict(self, inputs: Sequence[RawInput]) -> tuple[Records, Prediction]:
+        """Parse strictly and predict, in a thread, when its turn has come.
 
         Raises Problem 422 naming the wrong field, 413 for too many records, 503 when not ready or too many
         requests already wait.
@@ -96,23 +86,19 @@ class Service:
             raise Problem(503, "too many requests are waiting", remedy="try again", retry_after_s=1)
         self._inside += 1
         try:
-            return await anyio.to_thread.run_sync(self._predict, bundle, inputs, parts, limiter=self._turns)
+            return await anyio.to_thread.run_sync(self._predict, bundle, inputs, limiter=self._turns)
         finally:
             self._inside -= 1
 
-    def _predict(self, bundle: Bundle, inputs: Sequence[RawInput], parts: bool) -> Predicted:
+    def _predict(self, bundle: Bundle, inputs: Sequence[RawInput]) -> tuple[Records, Prediction]:
         try:
             records = bundle.task.parse(inputs, strict=True).records
-            if parts and len(records) != 1:
-                problem = f"{len(records)} records, and the parts of one at a time are told"
-                raise DataError(problem, field="explain", remedy="post one, or leave out explain=parts")
-            effects = occlusion(bundle, records) if parts else None
         except DataError as error:
             raise Problem.of(error) from error
         if len(records) > self.settings.max_records:
             remedy = f"post at most {self.settings.max_records}"
             raise Problem(413, f"{len(records)} records in one request", remedy=remedy)
-        return Predicted(records, bundle.predict(records), effects)
+        return records, bundle.predict(records)
 
     def _open(self) -> tuple[Bundle, float]:
         device = cast(Literal["cpu", "cuda"], self.settings.device)

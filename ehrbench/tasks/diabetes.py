@@ -20,6 +20,7 @@ from ehrbench.core.types import FloatArray, StrArray
 from ehrbench.core.views import Table
 from ehrbench.features.rows import Rows
 from ehrbench.tasks.brfss2015 import NAMES, read_csv, read_json, schema, text_of
+from ehrbench.tasks.raw_files import LEFT_OUT
 
 _AGE_BANDS = ("18-24", *(f"{low}-{low + 4}" for low in range(25, 80, 5)), "80 and over")
 _INCOMES = ("under 10k", "10-15k", "15-20k", "20-25k", "25-35k", "35-50k", "50-75k", "75k and over")
@@ -36,7 +37,8 @@ class Diabetes(Task):
         *("auroc", "auprc", "event1", "event2", "brier", "log_loss"),
         *("sensitivity", "specificity", "f1", "balanced_accuracy", "net_benefit"),
     )
-    forms: ClassVar[tuple[Form, ...]] = (Form("a table with a header", (".csv",), ("text/*",)),)
+    forms: ClassVar[tuple[Form, ...]] = (Form("a table with a header", (".csv",), ("text/*",), many=True),)
+    harmless: ClassVar[frozenset[str]] = LEFT_OUT
     words: ClassVar[Words] = Words("person", "people", "person", "people", "year")
 
     def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:

@@ -22,9 +22,10 @@ from ehrbench.core.views import Table
 from ehrbench.features.events import Events
 from ehrbench.features.segments import Segments
 from ehrbench.tasks.physionet2012 import example_stay
-from ehrbench.tasks.physionet2012.patients import Patients, parse_patients
+from ehrbench.tasks.physionet2012.patients import LOST, Patients, parse_patients
 from ehrbench.tasks.physionet2012.record_json import record_schema
 from ehrbench.tasks.physionet2012.record_text import DESCRIPTOR_NAMES, EMPTY_NAME, LAST_MINUTE
+from ehrbench.tasks.raw_files import LEFT_OUT
 
 _AGE_BANDS = (
     (40, "under 40"),
@@ -56,7 +57,7 @@ class Mortality(Task):
     words: ClassVar[Words] = Words(
         *("patient", "patients", "patient", "patients", "hospital"), "hours since admission"
     )
-    harmless: ClassVar[frozenset[str]] = frozenset({EMPTY_NAME})
+    harmless: ClassVar[frozenset[str]] = frozenset({EMPTY_NAME}) | LEFT_OUT
 
     def __init__(self, hours: float = 48) -> None:
         if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= LAST_MINUTE / 60:
@@ -87,7 +88,7 @@ class Mortality(Task):
 def parsed_patients(patients: Patients) -> Parsed:
     """Patients as records without labels."""
     records = _records(patients.ids, patients.events)
-    return Parsed(records, patients.skipped, patients.n_rows, patients.flow["record files skipped"])
+    return Parsed(records, patients.skipped, patients.n_rows, patients.flow[LOST])
 
 
 def _records(ids: StrArray, events: Events) -> Records:

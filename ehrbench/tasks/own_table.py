@@ -21,6 +21,7 @@ from ehrbench.core.views import Table
 from ehrbench.features.rows import Rows
 from ehrbench.tasks.columns import NO, YES, Column, values_of
 from ehrbench.tasks.numbers import of_json, shown
+from ehrbench.tasks.raw_files import LEFT_OUT
 from ehrbench.tasks.tabular_files import RawTable, read_table
 
 _REMEDY = "give the columns of the training table; GET /model of a server lists them"
@@ -47,10 +48,11 @@ class OwnTable(Task):
         *("net_benefit", "calibration_slope", "calibration_intercept", "ece"),
     )
     forms: ClassVar[tuple[Form, ...]] = (
-        Form("a table with a header", (".csv", ".tsv", ".csv.gz"), ("text/*",)),
-        Form("a Parquet file", (".parquet",), ("application/vnd.apache.parquet",)),
+        Form("a table with a header", (".csv", ".tsv", ".csv.gz"), ("text/*",), many=True),
+        Form("a Parquet file", (".parquet",), ("application/vnd.apache.parquet",), many=True),
     )
     words: ClassVar[Words] = Words("row", "rows", "row", "rows", "file")
+    harmless: ClassVar[frozenset[str]] = LEFT_OUT
 
     def __init__(
         self,

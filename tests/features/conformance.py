@@ -12,7 +12,7 @@ import pytest
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.model import load_arrays, save_arrays
 from ehrbench.core.records import Payload
-from ehrbench.core.views import Sequence
+from ehrbench.core.views import Bag, Sequence
 from tests.features.payloads import records_of
 
 
@@ -74,14 +74,15 @@ class FeaturizerContract(ABC):
         featurizer.transform(two)
         assert_same(featurizer.transform(one), before)
 
-    def test_finished_values_are_float32_and_finite_where_they_must_be(
+    def test_finished_values_are_of_their_ports_and_finite_where_they_must_be(
         self, settings: dict[str, Any]
     ) -> None:
         featurizer = self.kind(**settings).fit(records_of(self.payload(60, 8)))
         view = featurizer.transform(records_of(self.payload(25, 9)))
         for name, array in view.arrays().items():
-            assert array.dtype == np.float32, name
-            assert len(array) == 25
+            assert array.dtype == view.ports()[name].dtype, name
+            assert len(view) == 25
+            assert isinstance(view, Bag) or len(array) == 25
             if isinstance(view, Sequence) or settings.get("scaling") is not None:
                 assert np.isfinite(array).all(), name
         if isinstance(view, Sequence):

@@ -14,7 +14,7 @@ import pytest
 
 from ehrbench.core.errors import StorageError
 from ehrbench.infra.artifacts import FileArtifacts
-from ehrbench.infra.settings import Settings
+from ehrbench.infra.settings import Environment
 from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 from tests.infra.s3 import S3Server
@@ -35,7 +35,7 @@ def s3() -> Iterator[S3Server]:
 
 def store(s3: S3Server, url: str = "s3://bucket/some/place", **more: str) -> FileArtifacts:
     """As a worker makes it: options of fsspec from the environment's variables."""
-    settings = Settings.read(None, s3.environment | more)
+    settings = Environment.read(None, s3.environment | more)
     return FileArtifacts(url, settings.object_store_options())
 
 

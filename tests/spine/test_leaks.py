@@ -165,6 +165,7 @@ def leak_decision(owner: type, step: str) -> Callable:
             logit = np.log(more / (1 - more))
             scores = {name: np.r_[z, logit] for name, z in first.items()}
             arguments["fold"] = np.r_[arguments["fold"], np.resize(np.unique(arguments["fold"]), n)]
+            arguments["group"] = np.r_[arguments["group"], arguments["group"].max() + 1 + np.arange(n)]
             return learn(self, scores, np.r_[second, reached["y"]], **arguments)
 
         monkeypatch.setattr("ehrbench.spine.search.decide", remember)

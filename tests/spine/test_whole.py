@@ -59,6 +59,13 @@ def test_summary_gives_every_metric_with_folds_and_intervals(searched):
         assert auroc["mean"] > 0.65  # the tiny tasks can be learned
 
 
+def test_the_ensemble_knows_which_units_belong_together(searched):
+    _, _, summary = searched
+    for fold in summary["folds"]:
+        chosen = fold["chosen"]["ensemble"]
+        assert chosen["n_groups"] == fold["n_train"] <= chosen["n_units"]
+
+
 def test_predictions_hold_every_outer_test_unit_once(searched):
     task, folder, summary = searched
     with (folder / f"tiny-{task}-nested" / "predictions.csv").open() as file:

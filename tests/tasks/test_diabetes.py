@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zipfile
 from pathlib import Path
@@ -13,11 +14,11 @@ from hypothesis import strategies as st
 
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.task import RawInput
-from ehrbench.publishers.brfss2015 import BRFSS2015
+from ehrbench.publishers.brfss2015 import BRFSS2015, survey
 from ehrbench.publishers.brfss2015.survey import TABLE
 from ehrbench.tasks.brfss2015 import ANSWERS, NAMES, markdown_table, text_of
 from ehrbench.tasks.diabetes import Diabetes
-from ehrbench.tasks.raw_files import read_inputs
+from ehrbench.tasks.raw_files import parse_files
 
 TASK = Diabetes()
 PUBLISHER = BRFSS2015(TASK)
@@ -62,8 +63,7 @@ def test_read_groups_equal_answers(tmp_path):
     assert cohort.label == "publisher"
     assert cohort.set_of.tolist() == ["2015"] * 3
     assert cohort.records.subgroups["age_band"][0] == "65-69"
-    raw = read_inputs(tmp_path / "diabetes" / TABLE, TASK.forms, "mend it")
-    assert TASK.parse(raw, strict=False).records.target is None
+    assert parse_files(TASK, tmp_path / "diabetes" / TABLE).records.target is None
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,66 @@ def test_missing_damaged_and_wrong_files_are_named(tmp_path):
         PUBLISHER.read(tmp_path, ())
     with pytest.raises(ConfigError, match=r"data.sets"):
         PUBLISHER.read(tmp_path, ("a",))
+
+
+def zip_of(path: Path, **tables: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, body in tables.items():
+            archive.writestr(name, body)
+    return path
+
+
+def labelled(*rows: dict) -> bytes:
+    return csv_of(*(ROW | row for row in rows), names=("Diabetes_binary", *NAMES))
+
+
+def test_of_several_tables_the_publishers_is_read_or_none(tmp_path):
+    """Kaggle's archive holds a resample of half the rows beside the table, and comes first by name."""
+    full, half = labelled(*[{"Diabetes_binary": 0}] * 3), labelled({"Diabetes_binary": 1})
+    path = tmp_path / f"{TABLE}.zip"
+    for order in ({"a_5050split.csv": half, TABLE: full}, {TABLE: full, "z.csv": half}):
+        zip_of(path, **order)
+        assert len(PUBLISHER.read(tmp_path, ()).records) == 3
+    zip_of(path, **{f"archive/{TABLE}": full, f"__MACOSX/archive/._{TABLE}": b"\0", ".x.csv": b"\0"})
+    assert len(PUBLISHER.read(tmp_path, ()).records) == 3
+    zip_of(path, **{"mine.csv": full})
+    assert len(PUBLISHER.read(tmp_path, ()).records) == 3
+    for several in ({"b.csv": full, "a.csv": half}, {f"b/{TABLE}": full, f"a/{TABLE}": half}):
+        zip_of(path, **several)
+        with pytest.raises(DataError, match=f"holds several: {', '.join(sorted(several))} — ") as refused:
+            PUBLISHER.read(tmp_path, ())
+        assert refused.value.file == path
+
+
+def test_an_archive_to_predict_is_its_folder(tmp_path):
+    folder, bodies = tmp_path / "tables", {"a.csv": csv_of(ROW, ROW), "b.csv": csv_of(ROW)}
+    folder.mkdir()
+    for name, body in bodies.items():
+        (folder / name).write_bytes(body)
+    (folder / "readme.md").write_text("")
+    archive = zip_of(tmp_path / "tables.zip", **bodies)
+    for path in (folder, archive):
+        assert parse_files(TASK, path).records.ids.tolist() == ["a:1", "a:2", "b"]
+    found = parse_files(TASK, folder)
+    assert ([s.file for s in found.skipped], found.n_lost) == (["tables/readme.md"], 0)
+    TASK.check_skipped(found, "")
+    (folder / "c.csv").symlink_to("gone")
+    with pytest.raises(DataError, match=r"tables/c.csv: cannot be read .* — mend it, or take it away"):
+        parse_files(TASK, folder)
+
+
+def test_a_download_is_checked_by_the_publishers_table(tmp_path, monkeypatch):
+    full, half = labelled(*[{"Diabetes_binary": 0}] * 3), labelled({"Diabetes_binary": 1})
+    monkeypatch.setattr(survey, "SHA256_OF_TABLE", hashlib.sha256(full).hexdigest())
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    zip_of(mirror / f"{TABLE}.zip", **{f"__MACOSX/._{TABLE}": b"\0", "a_5050split.csv": half, TABLE: full})
+    PUBLISHER.download(tmp_path, mirror.as_uri())
+    assert len(PUBLISHER.read(tmp_path, ()).records) == 3
+    zip_of(mirror / f"{TABLE}.zip", **{"a.csv": half, "b.csv": full})
+    (tmp_path / "diabetes" / f"{TABLE}.zip").unlink()
+    with pytest.raises(DataError, match=r"holds several: a.csv, b.csv"):
+        PUBLISHER.download(tmp_path, mirror.as_uri())
 
 
 def test_download_without_a_mirror_says_what_to_do(tmp_path):

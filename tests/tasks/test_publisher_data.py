@@ -14,7 +14,7 @@ from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.diabetes import Diabetes
 from ehrbench.tasks.mortality import Mortality
 from ehrbench.tasks.physionet2012.record_text import CODE, read_texts
-from ehrbench.tasks.raw_files import read_inputs
+from ehrbench.tasks.raw_files import read_raw_files
 
 pytestmark = pytest.mark.data
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.data
     ],
 )
 def test_mortality_counts(data, name, n_rows, counts, deaths, unmeasured):
-    raw = read_inputs(data / "physionet2012" / f"set-{name}.tar.gz", Mortality.forms, "")
+    raw = read_raw_files(data / "physionet2012" / f"set-{name}.tar.gz", Mortality.forms, "").inputs
     columns = read_texts([r.name for r in raw], [r.body for r in raw], strict=True)
     assert (len(raw), columns.n_rows, columns.skipped) == (4000, n_rows, ())
     found = np.bincount(columns.name, minlength=len(CODE))
@@ -41,7 +41,7 @@ def test_mortality_counts(data, name, n_rows, counts, deaths, unmeasured):
 
 
 def test_mortality_one_by_one_is_the_batch(data):
-    raw = read_inputs(data / "physionet2012" / "set-a.tar.gz", Mortality.forms, "")[::97]
+    raw = read_raw_files(data / "physionet2012" / "set-a.tar.gz", Mortality.forms, "").inputs[::97]
     task = Mortality()
     whole = task.parse(raw, strict=True).records.payload
     singles = [task.parse([one], strict=True).records.payload.digests()[0] for one in raw]

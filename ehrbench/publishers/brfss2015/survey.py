@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from ehrbench.publishers.brfss2015.simulated_answers import simulated_answers
 from ehrbench.publishers.caching import holds_real_files
 from ehrbench.publishers.downloading import Remote, download_files
 from ehrbench.tasks.brfss2015 import LABEL, read_csv, text_of
-from ehrbench.tasks.diabetes import people
+from ehrbench.tasks.diabetes import Diabetes, people
+from ehrbench.tasks.raw_files import read_raw_files
 
 FOLDER = "diabetes"
 TABLE = "diabetes_binary_health_indicators_BRFSS2015.csv"
@@ -85,7 +85,8 @@ class BRFSS2015(Publisher):
                 archive.writestr(zipfile.ZipInfo(TABLE, (2015, 1, 1, 0, 0, 0)), body, zipfile.ZIP_DEFLATED)
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                (folder / SIMULATED).write_text("Simulated by ehrbench. These are no people's answers.\n")
+                mark = "Simulated by ehrbench. These are no people's answers.\n"
+                (folder / SIMULATED).write_text(mark, encoding="utf-8")
                 (folder / f"{TABLE}.zip").write_bytes(packed.getvalue())
             except OSError as error:
                 raise DataError(
@@ -103,21 +104,7 @@ def _folder(root: Path) -> Path:
 def _table(folder: Path) -> tuple[str, bytes]:
     for path in (folder / f"{TABLE}.zip", folder / TABLE):
         if path.exists():
-            return _content(path)
+            (raw,) = read_raw_files(path, Diabetes.forms, GET, wanted=TABLE).inputs
+            assert isinstance(raw.body, bytes)
+            return raw.name, raw.body
     raise DataError("is not there", file=folder / f"{TABLE}.zip", remedy=GET)
-
-
-def _content(path: Path) -> tuple[str, bytes]:
-    """Name and bytes of a table; of the first ``.csv`` in a zip."""
-    try:
-        if path.suffix != ".zip":
-            return path.name, path.read_bytes()
-        with zipfile.ZipFile(path) as archive:
-            tables = [name for name in archive.namelist() if name.endswith(".csv")]
-            if not tables:
-                raise DataError("holds no .csv", file=path, remedy=GET)
-            return path.name, archive.read(tables[0])
-    except FileNotFoundError:
-        raise DataError("does not exist", file=path, remedy="give a .csv or .csv.zip") from None
-    except (OSError, EOFError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:  # Runtime: a password
-        raise DataError(f"is damaged, truncated or unreadable ({error})", file=path, remedy=GET) from error

@@ -31,8 +31,8 @@ from ehrbench.publishers.caching import cache_folder
 from ehrbench.publishers.physionet2012 import challenge_files, simulated_stays
 from ehrbench.publishers.physionet2012.outcomes import Outcome, read_outcomes
 from ehrbench.tasks.mortality import Mortality, parsed_patients
-from ehrbench.tasks.physionet2012.patients import Patients, parse_patients
-from ehrbench.tasks.raw_files import read_inputs
+from ehrbench.tasks.physionet2012.patients import LOST, Patients, parse_patients
+from ehrbench.tasks.raw_files import read_raw_files
 
 SETS = ("a", "b", "c")
 GET = "get the data with: ehrbench data get mortality"
@@ -96,7 +96,7 @@ class PhysioNet2012(Publisher):
             return _from_arrays(*found), RowStore(place)  # type: ignore[arg-type]
 
         def one(path: Path) -> Patients:
-            patients = parse_patients(read_inputs(path, self.task.forms, GET), hours=self.hours, strict=False)
+            patients = self._read(path)
             advance()
             return patients
 
@@ -105,15 +105,20 @@ class PhysioNet2012(Publisher):
         kept = place is not None and write_folder(place / "records", *_to_arrays(patients))
         return patients, RowStore(place) if kept else None  # type: ignore[arg-type]
 
+    def _read(self, path: Path) -> Patients:
+        """The patients of one place, its files that are no records or cannot be read among the skipped."""
+        raw = read_raw_files(path, self.task.forms, GET)
+        patients = parse_patients(raw.inputs, hours=self.hours, strict=False)
+        lost = {LOST: patients.flow[LOST] + len(raw.lost)}
+        return replace(patients, skipped=patients.skipped + raw.skipped, flow=patients.flow | lost)
+
     def _content_key(self, raw: dict[str, Path]) -> str:
         """Names all that shapes parsed records: the files' bytes, the code that reads them, settings."""
         try:
             files = [
                 [
                     name,
-                    [[p.name, file_digest(p)] for p in sorted(path.glob("*.txt"))]
-                    if path.is_dir()
-                    else file_digest(path),
+                    read_raw_files(path, self.task.forms, GET) if path.is_dir() else file_digest(path),
                 ]
                 for name, path in raw.items()
             ]

@@ -103,7 +103,7 @@ def simulate(root: Path, n_records: int, seed: int, progress: Progress) -> None:
         raise DataError("is not empty and not simulated", file=folder, remedy="choose another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / SIMULATED).write_text(_NOTICE)
+        (folder / SIMULATED).write_text(_NOTICE, encoding="utf-8")
         with progress.step("Simulating", total=n_records) as step:
             for name, size in (("a", (n_records + 1) // 2), ("b", n_records // 2)):
                 stays = []
@@ -126,7 +126,7 @@ def _write_set(folder: Path, name: str, stays: list[tuple[int, bytes, str]]) -> 
             archive.addfile(member, io.BytesIO(body))
     (folder / f"set-{name}.tar.gz").write_bytes(gzip.compress(buffer.getvalue(), compresslevel=6, mtime=0))
     outcomes = [",".join(COLUMNS), *(outcome for _, _, outcome in stays)]
-    (folder / f"Outcomes-{name}.txt").write_text("\n".join(outcomes) + "\n")
+    (folder / f"Outcomes-{name}.txt").write_text("\n".join(outcomes) + "\n", encoding="utf-8")
 
 
 def _stay(record: int, seed: int) -> tuple[int, bytes, str]:

@@ -5,8 +5,7 @@ const byId = (id) => document.getElementById(id);
 const words = (name) => name.replaceAll("_", " ");
 const percent = (p) => (p < 0.001 ? "< 0.1" : p > 0.999 ? "> 99.9" : (100 * p).toFixed(p < 0.0995 || p > 0.9895 ? 1 : 0)) + " %";
 const MOST_ROWS = 500;
-let thresholds = {}, hasParts = false;
-let binary = null;  // a file that is no text, to be posted as it is
+let thresholds = {};
 
 function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -63,7 +62,6 @@ function show(answer) {
   if (units.length === 1) {
     const [unit] = units;
     result.replaceChildren(...Object.keys(unit.probability).map((name) => outcome(name, unit)));
-    if (unit.parts) result.prepend(...partsFigure(unit.parts, element, words));
     for (const flag of unit.flags) result.append(element("span", { class: "chip" }, words(flag)));
     result.append(element("p", { class: "small faint" }, `record ${unit.record}`));
   } else {
@@ -79,15 +77,11 @@ function fail(text, place = "") {
 
 async function predict() {
   const text = byId("record").value;
-  if (!binary && !text.trim()) return fail("There is no record yet: paste one, drop a file, or use the example.");
+  if (!text.trim()) return fail("There is no record yet: paste one, drop a file, or use the example.");
   byId("predict").disabled = true;
   try {
-    const json = text.trimStart().startsWith("{"), form = new FormData();
-    if (binary) form.append("file", binary, binary.name || "example");
-    const headers = binary ? {} : { "Content-Type": json ? "application/json" : "text/plain" };
-    const one = hasParts && !(json && /^\s*\{\s*"records"/.test(text));
-    const url = "/predict?explain=members" + (one ? "&explain=parts" : "");
-    const response = await fetch(url, { method: "POST", headers, body: binary ? form : text });
+    const type = text.trimStart().startsWith("{") ? "application/json" : "text/plain";
+    const response = await fetch("/predict?explain=members", { method: "POST", headers: { "Content-Type": type }, body: text });
     const answer = await response.json();
     if (response.ok) return show(answer);
     const { problem, remedy, ...where } = answer.error;
@@ -100,11 +94,8 @@ async function predict() {
   }
 }
 
-// What holds a zero byte is no text: it is posted as it came, and the field names it.
 async function take(file) {
-  const bytes = new Uint8Array(await file.arrayBuffer());
-  binary = bytes.includes(0) ? file : null;
-  byId("record").value = binary ? `${file.name || "example"}: ${Math.ceil(file.size / 1024)} kB` : new TextDecoder().decode(bytes);
+  byId("record").value = await file.text();
   await predict();
 }
 
@@ -118,7 +109,6 @@ async function describe() {
   const facts = await response.json();
   if (!response.ok) return fail(facts.error.problem, facts.error.remedy || "");
   thresholds = facts.thresholds;
-  hasParts = facts.has_parts;
   byId("title").textContent = "ehrbench · " + words(facts.task);
   document.title = "ehrbench · " + words(facts.task);
   if (facts.warning) {
@@ -134,9 +124,9 @@ byId("predict").addEventListener("click", predict);
 byId("example").addEventListener("click", async () => {
   const response = await fetch("/example");
   if (!response.ok) return fail("The server is not ready.");
-  await take(await response.blob());
+  byId("record").value = await response.text();
+  await predict();
 });
-byId("record").addEventListener("input", () => { binary = null; });
 byId("file").addEventListener("change", (event) => event.target.files.length && take(event.target.files[0]));
 byId("record").addEventListener("keydown", (event) => (event.ctrlKey || event.metaKey) && event.key === "Enter" && predict());
 for (const kind of ["dragover", "dragleave", "drop"])

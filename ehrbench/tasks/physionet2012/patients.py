@@ -22,6 +22,8 @@ from ehrbench.tasks.physionet2012.record_text import (
     read_texts,
 )
 
+#: How the flow calls records that could not be read at all.
+LOST = "record files skipped"
 _N_SERIES = len(SERIES_NAMES)
 _TOTALS = np.isin(SERIES_NAMES, TOTALS)
 
@@ -172,7 +174,7 @@ def _assemble(draft: _Draft, hours: float) -> Patients:
     flow = {
         "rows": draft.n_rows,
         "rows skipped": len(draft.skipped),
-        "record files skipped": int(draft.broken.sum()),
+        LOST: int(draft.broken.sum()),
         "measurements": len(draft.value),
         "measurements mended": int(cleaned.mended.sum()),
         "measurements not believed": int((~cleaned.believed).sum()),
