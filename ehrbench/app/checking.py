@@ -39,6 +39,14 @@ class Holdout(_Block):
     duplicates: Literal["drop", "refuse", "allow"]
 
 
+class Temporal(_Block):
+    name: str
+    kind: Literal["temporal"]
+    before: Annotated[str, BeforeValidator(str)]
+    inner_folds: Folds
+    duplicates: Literal["drop", "refuse", "allow"]
+
+
 class External(_Block):
     name: str
     kind: Literal["file"]
@@ -145,7 +153,7 @@ class Settings(BaseModel):
     pruner: Pruner
     storage: Storage
     tracker: Tracking
-    protocol: Annotated[Nested | Holdout | External, Field(discriminator="kind")]
+    protocol: Annotated[Nested | Holdout | Temporal | External, Field(discriminator="kind")]
     task: TaskBlock
     model: dict[str, ModelBlock] | None = None
     ensemble: Any
@@ -192,7 +200,7 @@ def checked(blocks: type[Checked], config: Mapping[str, Any]) -> Checked:
     except ValidationError as error:
         first = error.errors()[0]
         path = [str(part) for part in first["loc"]]
-        if path[0] == "protocol" and len(path) > 1 and path[1] in ("nested", "holdout", "file"):
+        if path[0] == "protocol" and len(path) > 1 and path[1] in ("nested", "holdout", "temporal", "file"):
             del path[1]
         if first["type"] == "extra_forbidden":
             raise ConfigError(".".join(path), "unknown key", "--cfg job shows all keys") from None

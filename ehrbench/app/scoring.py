@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ from ehrbench.runtime.bundle import Bundle, Prediction
 from ehrbench.spine.folds import split_groups
 from ehrbench.statistics.evaluation import evaluate
 from ehrbench.statistics.fold_data import FoldData
-from ehrbench.tasks.raw_files import read_raw_files
+from ehrbench.tasks.raw_files import parse_files
 
 #: Skipped rows told one by one.
 _SHOWN = 10
@@ -126,13 +125,7 @@ def predict_files(config: Mapping[str, Any]) -> None:
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
     with progress.step("Reading records"):
-        forms = bundle.task.forms
-        titles = ", ".join(f"{form.title} ({', '.join(form.endings)})" for form in forms)
-        raw = read_raw_files(Path(settings.input), forms, f"give {titles}, a folder or an archive of such")
-        for lost in raw.lost if any(form.many for form in forms) else ():
-            raise DataError(lost.problem, file=lost.file, remedy="mend it, or take it away")
-        parsed = bundle.task.parse(raw.inputs, strict=False)
-        parsed = replace(parsed, skipped=parsed.skipped + raw.skipped, n_lost=parsed.n_lost + len(raw.lost))
+        parsed = parse_files(bundle.task, Path(settings.input))
     if not len(parsed.records):
         first = parsed.skipped[0] if parsed.skipped else None
         raise DataError(

@@ -17,7 +17,7 @@ import optuna
 
 from ehrbench import metrics
 from ehrbench.app.building import ModelBuilder, build_publisher, build_task, settings_of
-from ehrbench.app.checking import Data, External, Holdout, Nested, Sampler, Settings
+from ehrbench.app.checking import Data, External, Holdout, Nested, Sampler, Settings, Temporal
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.ledger import StudyKey
@@ -25,6 +25,7 @@ from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress
 from ehrbench.core.task import Cohort, Publisher, Task
 from ehrbench.core.tracker import NoTracker, Tracker
+from ehrbench.core.types import IntArray
 from ehrbench.ensemble import Ensemble
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
@@ -191,6 +192,13 @@ def read_and_split(publisher: Publisher, settings: Settings, progress: Progress)
                 cohort.records, train, test, protocol.inner_folds, seed, label, protocol.duplicates
             )
             return cohort, split
+        case Temporal():
+            cohort = _limited(publisher.cohort(root, data.sets, progress), data, seed)
+            earlier, later = _by_time(cohort, protocol.before)
+            label = f"temporal, before {protocol.before} -> after{_of(cohort)}"
+            return cohort, folds.holdout(
+                cohort.records, earlier, later, protocol.inner_folds, seed, label, protocol.duplicates
+            )
         case External():
             if data.limit is not None:
                 problem = "a file of splits says itself which records are used"
@@ -208,6 +216,26 @@ def read_and_split(publisher: Publisher, settings: Settings, progress: Progress)
                 duplicates=protocol.duplicates,
             )
             return cohort, split
+
+
+def _by_time(cohort: Cohort, before: str) -> tuple[IntArray, IntArray]:
+    """Positions of the records before a day, and of those on it or later; of an unknown day neither."""
+    if not len(cohort.time_of):
+        raise ConfigError(
+            "protocol", "the task's records have no time", "say task.time=COLUMN, where it has one"
+        )
+    try:
+        day = (np.datetime64(before, "s") - np.datetime64("2000-01-01", "s")) / np.timedelta64(1, "D")
+    except ValueError as error:
+        raise ConfigError("protocol.before", f"{before!r} is no day", "write it as 2020-12-31") from error
+    parts = np.flatnonzero(cohort.time_of < day), np.flatnonzero(cohort.time_of >= day)
+    for part, where in zip(parts, ("before", "on or after"), strict=True):
+        if not len(part):
+            known = cohort.time_of[~np.isnan(cohort.time_of)]
+            days = [str(np.datetime64("2000-01-01") + int(d)) for d in (known.min(), known.max())]
+            remedy = f"choose a day between {days[0]} and {days[1]}"
+            raise ConfigError("protocol.before", f"no record is {where} {before}", remedy)
+    return parts
 
 
 def _check_holdout(data: Data) -> None:
@@ -236,7 +264,7 @@ def _limited(cohort: Cohort, data: Data, seed: int) -> Cohort:
     rank = np.argsort(order)[group]  # (N,) position of each record's group in the random order
     chosen = np.sort(np.argsort(rank, kind="stable")[: data.limit])
     flow = {**cohort.flow, LIMITED: data.limit}
-    return replace(cohort, records=cohort.records.take(chosen), set_of=cohort.set_of[chosen], flow=flow)
+    return replace(cohort.take(chosen), flow=flow)
 
 
 def _named(cohort: Cohort, splits: Sequence[Mapping[str, list[object]]]) -> Cohort:
@@ -246,7 +274,7 @@ def _named(cohort: Cohort, splits: Sequence[Mapping[str, list[object]]]) -> Coho
     if len(chosen) in (0, len(cohort.records)):  # none: the fold's first id is told as unknown
         return cohort
     flow = {**cohort.flow, "named in the file of splits": len(chosen)}
-    return replace(cohort, records=cohort.records.take(chosen), set_of=cohort.set_of[chosen], flow=flow)
+    return replace(cohort.take(chosen), flow=flow)
 
 
 def _read_splits(path: Path, *, need_valid: bool) -> list[dict[str, list[object]]]:

@@ -95,7 +95,8 @@ class Member:
             step, (R, L, C); the view's gathering makes units of them),
         ``lightgbm`` (``model.txt``: LightGBM's own text, raw scores (U,) or (U, C); for a multi-label target
         ``model.0.txt`` … one booster a class, raw scores (U,) each a column), or ``linear`` (``model.npz``:
-        ``coefficient`` (F, C) and ``intercept`` (C,), scores = values @ coefficient + intercept).
+        ``coefficient`` (F, C) and ``intercept`` (C,), scores = values @ coefficient + intercept), or
+        ``bag_linear`` (the same of a ``Bag``'s sparse rows).
     featurizer: import path of the class under ``ehrbench.features``, its settings; state in
         ``featurizer.npz``.
     Scores become probabilities by ``Target.probabilities``.

@@ -8,7 +8,7 @@ scores by unit. ``Records`` holds N of them; one raw input posted to the server 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, Self, runtime_checkable
@@ -65,6 +65,30 @@ class Timed(Payload, Protocol):
 
     def measured(self, hours: int) -> IntArray:
         """(N, hours) measurements within each hour; one at a full hour ends that hour."""
+        ...
+
+
+#: Where a piece of a record lies: whole numbers that its payload and a page that draws it understand.
+Piece = tuple[int, ...]
+
+
+@runtime_checkable
+class Divisible(Payload, Protocol):
+    """A payload that can be shown, and predicted again, without a piece of it: what a prediction rests on.
+
+    Asked of single payloads (N = 1) only.
+    """
+
+    def shown(self) -> Any:
+        """What the pieces lie on, JSON-like; None where whoever asks has it already."""
+        ...
+
+    def pieces(self, within: Piece | None = None) -> list[Piece]:
+        """Its parts, coarse ones (sentences), or the fine ones within one of these (words); perhaps none."""
+        ...
+
+    def without(self, pieces: Sequence[Piece]) -> Self:
+        """As many payloads as pieces, each lacking one of them."""
         ...
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +22,7 @@ from ehrbench.core.errors import DataError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
-from ehrbench.core.types import StrArray
+from ehrbench.core.types import FloatArray, IntArray, StrArray
 from ehrbench.core.views import Table
 
 #: Offline, bad rows are skipped and listed; a larger share of them stops the run.
@@ -97,6 +97,7 @@ class Cohort:
     label: ``"publisher"`` or ``"simulated"``; stands on every run and figure made from it.
     flow: what came in and what was dropped, in order, for the report's data flow: name -> count.
     set_of: (N,) the set each record came from; may be left out where there is one set.
+    time_of: (N,) days since 2000-01-01 of each record, NaN where unknown; empty where the task has no time.
     notes: what was guessed of the data, or looks odd in them, for the person who searches.
     """
 
@@ -107,12 +108,18 @@ class Cohort:
     flow: Mapping[str, int] = field(default_factory=dict)
     set_of: StrArray = field(default_factory=lambda: np.zeros(0, dtype=np.str_))  # (N,)
     notes: tuple[str, ...] = ()
+    time_of: FloatArray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
         if len(self.sets) == 1 and not len(self.set_of):
             object.__setattr__(self, "set_of", np.full(len(self.records), self.sets[0]))
         if len(self.set_of) != len(self.records):
             raise ValueError(f"set_of has {len(self.set_of)} entries for {len(self.records)} records")
+
+    def take(self, index: IntArray) -> Cohort:
+        """The records at ``index``, in that order."""
+        times = self.time_of[index] if len(self.time_of) else self.time_of
+        return replace(self, records=self.records.take(index), set_of=self.set_of[index], time_of=times)
 
     def check(self, target: Target, where: object) -> None:
         """DataError naming the first record that has no id of its own, or whose labels are none.

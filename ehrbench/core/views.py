@@ -28,10 +28,12 @@ class Port:
     """One array of a batch: NumPy's name of its dtype, and its shape after the rows.
 
     A name in the shape stands for an axis that differs from batch to batch (``steps``, ``tokens``).
+    below: of codes (token ids), the number that all are less than; 0 of amounts.
     """
 
     dtype: str
     shape: tuple[int | str, ...]
+    below: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,20 +254,21 @@ class Image(View):
 
 @dataclass(frozen=True, eq=False)
 class Tokens(View):
-    """One text a unit, as token ids end to end."""
+    """One text a unit, as token ids end to end; 0 is padding and no token."""
 
     ids: IntArray  # (T,) int32
     starts: IntArray  # (U + 1,)
+    n_tokens: int = 0  # ids are below; 0: not known
 
     def __len__(self) -> int:
         return len(self.starts) - 1
 
     def take(self, index: IntArray) -> Tokens:
         at, starts = ragged(self.starts, index)
-        return Tokens(self.ids[at], starts)
+        return Tokens(self.ids[at], starts, self.n_tokens)
 
     def ports(self) -> dict[str, Port]:
-        return {"ids": Port("int64", ("tokens",)), "mask": Port("float32", ("tokens",))}
+        return {"ids": Port("int64", ("tokens",), self.n_tokens), "mask": Port("float32", ("tokens",))}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """ids (U, L) and mask (U, L), both 0 in the padding behind a text's end."""

@@ -28,7 +28,7 @@ from ehrbench.models.export import member_of, write_onnx
 from ehrbench.models.labels import check_learnable, class_weights, known_rows
 from ehrbench.models.loss import JointLoss, TargetLoss
 from ehrbench.models.schedule import TrainingSettings
-from ehrbench.models.session import gpu_memory, quiet, seeded, threads
+from ehrbench.models.session import gpu_memory, quiet, seeded, single_precision, threads
 from ehrbench.models.training import Keeper, Training
 from ehrbench.nets.network import Network
 
@@ -69,7 +69,13 @@ class NetworkModel(TrainingSettings, Model):
         self.featurizer.fit(train)
         view = self.featurizer.transform(train)
         on_gpu = self._device.type == "cuda"
-        with threads(self.threads), quiet(), seeded(seed, on_gpu), gpu_memory(on_gpu):
+        with (
+            threads(self.threads),
+            quiet(),
+            seeded(seed, on_gpu),
+            single_precision(on_gpu),
+            gpu_memory(on_gpu),
+        ):
             labels = train.labels
             if self.auxiliary_weight:
                 labels = np.concatenate([labels, train.auxiliary_labels], axis=1)  # (U, C + A)
@@ -139,7 +145,7 @@ class NetworkModel(TrainingSettings, Model):
         net, device = self.fitted_network, self._device
         view = self.featurizer.transform(records.without_labels())
         found = [torch.zeros(0, self.target.n_classes)]
-        with threads(self.threads), torch.inference_mode():
+        with threads(self.threads), single_precision(device.type == "cuda"), torch.inference_mode():
             for part in view.batches(PASS_ITEMS, PASS_CELLS):
                 counts = part.unit_counts()
                 nobody = torch.zeros(len(part) if counts is None else int(counts.sum()), 0)
@@ -150,12 +156,14 @@ class NetworkModel(TrainingSettings, Model):
         state = self.fitted_network.state_dict()
         save_arrays(directory / "network.npz", {name: value.cpu().numpy() for name, value in state.items()})
         save_arrays(directory / "featurizer.npz", self.featurizer.state())
-        ports = {name: [port.dtype, *port.shape] for name, port in self._ports.items()}
+        ports = {name: [port.dtype, port.below, *port.shape] for name, port in self._ports.items()}
         (directory / "inputs.json").write_text(json.dumps(ports), encoding="utf-8")
 
     def restore(self, directory: Path) -> None:
         ports = json.loads((directory / "inputs.json").read_text(encoding="utf-8"))
-        self._ports = {name: Port(dtype, tuple(shape)) for name, (dtype, *shape) in ports.items()}
+        self._ports = {
+            name: Port(dtype, tuple(shape), below) for name, (dtype, below, *shape) in ports.items()
+        }
         self.featurizer.restore(load_arrays(directory / "featurizer.npz"))
         state = load_arrays(directory / "network.npz")
         self._net = self._finished({name: torch.from_numpy(value) for name, value in state.items()})

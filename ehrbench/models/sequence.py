@@ -10,7 +10,7 @@ from torch import nn
 from ehrbench.core.errors import ConfigError
 from ehrbench.models.network import NetworkModel, Ports
 from ehrbench.models.settings import check_choice, check_flag, check_integer, check_multiple, check_range
-from ehrbench.nets.inputs import SequenceInput, SignalInput
+from ehrbench.nets.inputs import SequenceInput, SignalInput, TokenInput
 from ehrbench.nets.sequence import SequenceNetwork
 
 #: As ``ehrbench.nets.pooling.POOLINGS``.
@@ -24,7 +24,7 @@ class SequenceModel(NetworkModel):
     pooling: how steps become one vector; attention_heads: of attention pooling, each takes its share of
         ``width``. A ``Signal`` view is not pooled: each of its steps has scores.
     use_mask, use_delta, use_statistics: feed missingness, hours since the last measurement, and statistics of
-        each channel to the head; a ``Signal`` view has none of these.
+        each channel to the head; a ``Signal`` or ``Tokens`` view has none of these.
     """
 
     width: int = 64
@@ -59,7 +59,7 @@ class SequenceModel(NetworkModel):
         inputs = self._inputs(ports)
         return SequenceNetwork(
             inputs,
-            self.encoder(inputs.width, isinstance(inputs, SignalInput)),
+            self.encoder(inputs.width, not isinstance(inputs, SequenceInput)),
             self.width,
             n_scores,
             dropout=self.dropout,
@@ -67,13 +67,15 @@ class SequenceModel(NetworkModel):
             n_heads=self.attention_heads,
         )
 
-    def _inputs(self, ports: Ports) -> SequenceInput | SignalInput:
+    def _inputs(self, ports: Ports) -> SequenceInput | SignalInput | TokenInput:
+        if set(ports) == {"ids", "mask"}:
+            return TokenInput(ports["ids"].below, self.width)
         if set(ports) == {"values", "valid"}:
             return SignalInput(int(ports["values"].shape[-1]))
         if missing := {"values", "mask", "time_hours", "static"} - set(ports):
             raise ConfigError(
                 "view",
-                f"{type(self).__name__} takes a Sequence or a Signal, and this view lacks "
+                f"{type(self).__name__} takes a Sequence, a Signal or Tokens, and this view lacks "
                 f"{', '.join(sorted(missing))}",
                 "use view: sequence, or another model",
             )

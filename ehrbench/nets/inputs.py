@@ -145,6 +145,20 @@ class SignalInput(nn.Module):
         return values * valid[..., None], valid, valid
 
 
+class TokenInput(nn.Module):
+    """The arrays of a ``Tokens`` view to a network's inputs; embedding them is learned, and the network's."""
+
+    n_wide = 0
+
+    def __init__(self, n_tokens: int, width: int) -> None:
+        super().__init__()
+        self.n_tokens, self.width = n_tokens, width
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """ids, mask (B, L) -> ids, dt_hours (a token is a step) and valid (B, L)."""
+        return ids, mask, mask
+
+
 def left_aligned(valid: Tensor, steps: Tensor, dt_hours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """steps (B, L, D), dt_hours and valid (B, L), each row moved so that its first valid step comes first."""
     length = valid.shape[1]

@@ -1,15 +1,17 @@
 """Sequence networks: an encoder between what a sequence view feeds it and a head.
 
 Of a ``Sequence`` view the steps are pooled, and the head sees descriptors and statistics beside them: scores
-(B, C). Of a ``Signal`` view every step has scores of its own, (B, L, C), from the same encoder.
+(B, C). Of a ``Tokens`` view the steps are embedded tokens, pooled likewise. Of a ``Signal`` view every step
+has scores of its own, (B, L, C), from the same encoder.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
+from ehrbench.nets.embedding import Embedding
 from ehrbench.nets.head import Head
-from ehrbench.nets.inputs import SequenceInput, SignalInput
+from ehrbench.nets.inputs import SequenceInput, SignalInput, TokenInput
 from ehrbench.nets.network import Network
 from ehrbench.nets.pooling import Pooling
 
@@ -22,7 +24,7 @@ class SequenceNetwork(Network):
 
     def __init__(
         self,
-        inputs: SequenceInput | SignalInput,
+        inputs: SequenceInput | SignalInput | TokenInput,
         encoder: nn.Module,
         width: int,
         n_scores: int,
@@ -33,7 +35,8 @@ class SequenceNetwork(Network):
     ) -> None:
         super().__init__()
         self.inputs, self.encoder = inputs, encoder
-        self.pooling = Pooling(width, pooling, n_heads) if isinstance(inputs, SequenceInput) else None
+        self.embedding = Embedding(inputs.n_tokens, inputs.width) if isinstance(inputs, TokenInput) else None
+        self.pooling = None if isinstance(inputs, SignalInput) else Pooling(width, pooling, n_heads)
         self.head = Head(width, inputs.n_wide, width, n_scores, dropout)
 
     def prepare(self, **arrays: Tensor) -> tuple[Tensor, ...]:
@@ -42,6 +45,8 @@ class SequenceNetwork(Network):
 
     def score(self, *prepared: Tensor) -> Tensor:
         steps, dt_hours, valid, *wide = prepared
+        if self.embedding is not None:
+            steps = self.embedding(steps, valid)
         h = self.encoder(steps, dt_hours, valid)  # (B, L, H)
         scores: Tensor = self.head(h if self.pooling is None else self.pooling(h, valid), *wide)
         return scores

@@ -77,7 +77,7 @@ class OwnTableFiles(Publisher):
             if named not in table.columns:
                 raise ConfigError(f"task.columns.{named}", f"{table.name} has no such column", "leave it out")
         columns, notes = [], list(table.notes)
-        apart = {*task.labels, *filter(None, (task.id, task.group)), *task.drop}
+        apart = {*task.labels, *filter(None, (task.id, task.group, task.time)), *task.drop}
         for name, cells in table.columns.items():
             if name in apart:
                 continue
@@ -121,7 +121,7 @@ class OwnTableFiles(Publisher):
         task = self.task
         assert isinstance(task, OwnTable)
         sets = tuple(dict.fromkeys(sets)) or self.default_sets()
-        parts, parsed, set_of, n_rows, unknown = [], [], [], 0, 0
+        parts, parsed, set_of, times, n_rows, unknown = [], [], [], [], 0, 0
         with progress.step("Reading rows", total=len(sets)) as step:
             for name in sets:
                 table = self._table(root, name)
@@ -134,6 +134,7 @@ class OwnTableFiles(Publisher):
                 parts.append(records)
                 parsed += skipped
                 set_of += [name] * len(records)
+                times.append(_days_of(task, table)[kept][known])
                 n_rows += table.n_rows
                 step.advance()
         records = _together(task, parts)
@@ -144,11 +145,12 @@ class OwnTableFiles(Publisher):
             "rows without a label": unknown,
             "records": len(records),
         }
+        time_of = np.concatenate(times) if task.time else np.zeros(0)
         notes = (
             *(task.settled or {}).get("notes", ()),
             *_betrayals(task.describe(records), records.labels, task),
         )
-        return Cohort(records, sets, "publisher", tuple(parsed), flow, np.array(set_of), notes)
+        return Cohort(records, sets, "publisher", tuple(parsed), flow, np.array(set_of), notes, time_of)
 
     def _table(self, root: Path, name: str) -> RawTable:
         files = {TRAIN: self.file, TEST: self.test_file}
@@ -196,6 +198,19 @@ def _stacked(tables: list[RawTable]) -> RawTable:
 def _together(task: OwnTable, parts: list[Records]) -> Records:
     joined = joined_rows([part.without_labels() for part in parts], task.names)
     return replace(joined, target=np.concatenate([part.labels for part in parts]))
+
+
+def _days_of(task: OwnTable, table: RawTable) -> FloatArray:
+    """(N,) the time column in days, NaN where unknown; DataError where it holds no dates."""
+    if task.time is None:
+        return np.full(table.n_rows, np.nan)
+    wanted = task.wanted.get(task.time, "")
+    column, _ = infer(task.time, table.columns[task.time], wanted or None)
+    if column.kind != "date":
+        remedy = f"name another task.time, or say task.columns.{task.time}=date:%d/%m/%Y"
+        raise DataError("holds no dates", file=table.name, field=task.time, remedy=remedy)
+    days, _, _ = values_of(column, table)
+    return days.astype(np.float64)
 
 
 def _middle(column: Column, table: RawTable) -> Any:

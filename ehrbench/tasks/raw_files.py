@@ -15,11 +15,11 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ehrbench.core.errors import DataError
-from ehrbench.core.task import Form, RawInput, Skipped
+from ehrbench.core.task import Form, Parsed, RawInput, Skipped, Task
 
 #: First bytes of what a module of Python's unpacks.
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ\0": "lzma"}
@@ -91,6 +91,19 @@ def read_raw_files(path: Path, forms: Sequence[Form], remedy: str, *, wanted: st
         meant = the_one(found, wanted, path)
         entries = [entry for entry in entries if entry.path == meant]
     return _sorted(path, entries, remedy, endings)
+
+
+def parse_files(task: Task, path: Path) -> Parsed:
+    """The records, without labels, of a raw file, or a folder or an archive of such (batch inference).
+
+    Raises DataError for a file that cannot be read where one file holds many records: nobody knows how many.
+    """
+    titles = ", ".join(f"{form.title} ({', '.join(form.endings)})" for form in task.forms)
+    raw = read_raw_files(path, task.forms, f"give {titles}, or a folder or an archive of them")
+    for lost in raw.lost if any(form.many for form in task.forms) else ():
+        raise DataError(lost.problem, file=lost.file, remedy="mend it, or take it away")
+    parsed = task.parse(raw.inputs, strict=False)
+    return replace(parsed, skipped=parsed.skipped + raw.skipped, n_lost=parsed.n_lost + len(raw.lost))
 
 
 def the_one(paths: Sequence[str], wanted: str, archive: object) -> str:

@@ -12,7 +12,7 @@ import pytest
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.model import load_arrays, save_arrays
 from ehrbench.core.records import Payload, Records
-from ehrbench.core.views import Sequence, View
+from ehrbench.core.views import Bag, Sequence, View
 from tests.features.payloads import records_of
 
 
@@ -76,15 +76,16 @@ class FeaturizerContract(ABC):
         featurizer.transform(two)
         assert_same(featurizer.transform(one), before)
 
-    def test_finished_values_are_float32_and_finite_where_they_must_be(
+    def test_finished_values_are_of_their_ports_and_finite_where_they_must_be(
         self, settings: dict[str, Any]
     ) -> None:
         featurizer = self.kind(**settings).fit(records_of(self.payload(60, 8)))
         records = records_of(self.payload(25, 9))
         view = featurizer.transform(records)
         for name, array in view.arrays().items():
-            assert array.dtype == np.float32, name
-            assert len(array) == n_items(view, records)
+            assert array.dtype == view.ports()[name].dtype, name
+            assert len(view) == n_items(view, records)
+            assert isinstance(view, Bag) or len(array) == len(view)
             if isinstance(view, Sequence) or settings.get("scaling") is not None:
                 assert np.isfinite(array).all(), name
         if isinstance(view, Sequence):

@@ -8,6 +8,7 @@ from ehrbench.core.records import Payload, Records
 from ehrbench.features.beats import Beats
 from ehrbench.features.events import Events, event_order
 from ehrbench.features.rows import Rows
+from ehrbench.features.texts import Texts
 
 #: The names that clinical columns need, and one that is never measured.
 PARAMETERS = (
@@ -79,6 +80,18 @@ def random_beats(n: int, seed: int) -> Beats:
     rr[1:41] = 800
     lost = np.where(rng.random(len(rr)) < 0.02, 500.0, 0.0).astype(np.float32)
     return Beats(starts, rr, lost)
+
+
+def random_texts(n: int, seed: int) -> Texts:
+    """Texts of 0 to 60 words, some of them rare, none of it a note's."""
+    rng = np.random.default_rng(seed)
+    plain = ["the", "patient", "was", "seen", "café", "3-4", "cm", "X-ray", "knee", "heart"]
+    rare = [f"word{i}" for i in range(200)]
+    drawn = [
+        [plain[int(i)] if i < len(plain) else str(rng.choice(rare)) for i in rng.integers(0, 13, int(length))]
+        for length in np.r_[0, rng.integers(1, 60, n - 1)]
+    ]
+    return Texts(tuple(f"{' '.join(words)}.\n" for words in drawn))
 
 
 def records_of(payload: Payload) -> Records:

@@ -16,17 +16,17 @@ from tests.models.toy import TARGETS, ToyFeaturizer
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
 #: A task's own variant of a model goes by ``<task>/<model>``.
 NAMES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
-VIEWS = ("sequence", "table", "scaled_table", "signal")
+VIEWS = ("sequence", "table", "scaled_table", "signal", "bag", "words", "tokens")
 
 #: What makes a fit small, where a model has such a setting.
 SMALL: dict[str, Any] = {
     "width": 16,
     "n_pairs": 4,
-    "channels": 8,
     "rnn_units": 4,
     "top_classifier_units": 32,
     "max_epochs": 3,
     "batch_size": 32,
+    "channels": 16,
     "n_estimators": 30,
     "min_data_in_leaf": 3,
     "feature_fraction": 0.5,

@@ -112,6 +112,32 @@ def test_what_a_gpu_keeps_a_cpu_reads(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.predict(asked), p)  # it is where it was
 
 
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("precision", ["32", "auto"])
+def test_single_precision_is_single_and_left_as_it_was(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No TF32, cuDNN's own choice, in training and predicting. What that brings, a real GPU shows."""
+    seen = set()
+    forward = Head.forward
+
+    def watched(self: Head, pooled: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+        seen.add((self.training, torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()))
+        return forward(self, pooled, wide)
+
+    monkeypatch.setattr(Head, "forward", watched)
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("medium")
+    try:
+        fitted(calm("lstm", "binary", "gpu", precision=precision), "binary")
+        assert seen == {(True, False, "highest"), (False, False, "highest")}
+        assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "medium")
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
+
+
 @pytest.mark.skipif(REAL, reason="about the pretend GPU")
 def test_a_gpu_without_bf16_trains_at_32_bit() -> None:
     with pretend_gpu(bf16=False):

@@ -11,9 +11,11 @@ from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.records import Records
 from ehrbench.core.target import Kind, Target
 from ehrbench.core.types import FloatArray, IntArray, StrArray
-from ehrbench.core.views import Sequence, Signal, Table, View, offsets
+from ehrbench.core.views import Bag, Sequence, Signal, Table, Tokens, View, offsets
 
 LENGTH, CHANNELS, DESCRIPTORS = 10, 3, 2
+#: Token ids a step, as many as its values are told apart by.
+BINS = 8
 
 TARGETS: dict[Kind, Target] = {
     "binary": Target("binary", ("event",)),
@@ -63,7 +65,11 @@ def _labels(kind: Kind, signal: FloatArray, rng: np.random.Generator) -> FloatAr
 
 class ToyFeaturizer(Featurizer):
     """``view``: sequence (grid of hours, every third cell unmeasured), table, scaled_table (complete), or
-    signal (a record's blocks end to end, its units in the middle of theirs)."""
+    signal (a record's blocks end to end, its units in the middle of theirs).
+
+    Of texts: bag or words (sparse rows of the larger values), or tokens (a step and its first channel's bin,
+    smaller values left out, so that lengths differ).
+    """
 
     def __init__(self, view: str) -> None:
         self.view = view
@@ -76,6 +82,10 @@ class ToyFeaturizer(Featurizer):
         payload = records.payload
         assert isinstance(payload, Series)
         values = np.concatenate(payload.blocks)
+        if self.view in ("bag", "words"):
+            return _bag(values.reshape(len(values), -1))
+        if self.view == "tokens":
+            return _tokens(values[:, :, 0])
         if self.view == "signal":
             middles = records.unit_number * LENGTH + LENGTH // 2
             starts = offsets(LENGTH * records.n_units)
@@ -91,10 +101,14 @@ class ToyFeaturizer(Featurizer):
         return Sequence(values * mask, mask, time, values[:, 0, :DESCRIPTORS])
 
     def fit_rows(self, view: View) -> None:
+        if isinstance(view, Bag | Tokens):
+            return
         values = view.arrays()["values"]
         self.mean = np.nan_to_num(values.reshape(-1, values.shape[-1])).mean(0)
 
     def apply(self, view: View) -> View:
+        if isinstance(view, Bag | Tokens):
+            return view
         if isinstance(view, Table):
             return Table((view.values - self.mean).astype(np.float32), view.names)
         if isinstance(view, Signal):
@@ -109,3 +123,17 @@ class ToyFeaturizer(Featurizer):
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         self.mean = state["mean"]
+
+
+def _bag(values: FloatArray) -> Bag:
+    kept = np.abs(values) > 0.3
+    starts = offsets(kept.sum(axis=1))
+    values = values / np.linalg.norm(values * kept, axis=1, keepdims=True)
+    return Bag(values[kept], np.nonzero(kept)[1].astype(np.int32), starts, values.shape[1])
+
+
+def _tokens(values: FloatArray) -> Tokens:
+    kept = np.abs(values) > 0.1
+    codes = np.digitize(values, np.linspace(-1.5, 1.5, BINS - 1))
+    ids = 2 + BINS * np.arange(values.shape[1]) + codes
+    return Tokens(ids[kept].astype(np.int32), offsets(kept.sum(axis=1)), 2 + BINS * values.shape[1])

@@ -13,7 +13,7 @@ from ehrbench.app.cli import task_names
 from ehrbench.core.errors import DataError
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.task import Cohort, Publisher, RawInput, Task
-from ehrbench.tasks.raw_files import read_raw_files
+from ehrbench.tasks.raw_files import parse_files
 from tests.tasks.configured import configuration, settled
 from tests.tasks.own_data import OWN
 
@@ -98,7 +98,7 @@ def test_text_json_and_file_of_its_example_are_one_record(name: str, tmp_path: P
         task.parse([text], strict=True),
         task.parse([posted], strict=True),
         task.parse([text], strict=False),
-        task.parse(read_raw_files(tmp_path / text.name, task.forms, "mend it").inputs, strict=False),
+        parse_files(task, tmp_path / text.name),
     ]
     assert [(len(one.records), one.skipped, one.n_lost) for one in found] == [(1, (), 0)] * 4
     assert all(one.records.target is None and not one.records.auxiliary for one in found)

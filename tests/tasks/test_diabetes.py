@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.task import RawInput
-from ehrbench.publishers.brfss2015 import BRFSS2015
+from ehrbench.publishers.brfss2015 import BRFSS2015, survey
 from ehrbench.publishers.brfss2015.survey import TABLE
 from ehrbench.tasks.brfss2015 import ANSWERS, NAMES, markdown_table, text_of
 from ehrbench.tasks.diabetes import Diabetes
-from ehrbench.tasks.raw_files import read_raw_files
+from ehrbench.tasks.raw_files import parse_files
 
 TASK = Diabetes()
 PUBLISHER = BRFSS2015(TASK)
@@ -63,8 +63,7 @@ def test_read_groups_equal_answers(tmp_path):
     assert cohort.label == "publisher"
     assert cohort.set_of.tolist() == ["2015"] * 3
     assert cohort.records.subgroups["age_band"][0] == "65-69"
-    raw = read_raw_files(tmp_path / "diabetes" / TABLE, TASK.forms, "mend it").inputs
-    assert TASK.parse(raw, strict=False).records.target is None
+    assert parse_files(TASK, tmp_path / "diabetes" / TABLE).records.target is None
 
 
 @pytest.mark.parametrize(
@@ -173,15 +172,15 @@ def test_of_several_tables_the_publishers_is_read_or_none(tmp_path):
     path = tmp_path / f"{TABLE}.zip"
     for order in ({"a_5050split.csv": half, TABLE: full}, {TABLE: full, "z.csv": half}):
         zip_of(path, **order)
-        assert len(TASK.read(tmp_path, ()).records) == 3
+        assert len(PUBLISHER.read(tmp_path, ()).records) == 3
     zip_of(path, **{f"archive/{TABLE}": full, f"__MACOSX/archive/._{TABLE}": b"\0", ".x.csv": b"\0"})
-    assert len(TASK.read(tmp_path, ()).records) == 3
+    assert len(PUBLISHER.read(tmp_path, ()).records) == 3
     zip_of(path, **{"mine.csv": full})
-    assert len(TASK.read(tmp_path, ()).records) == 3
+    assert len(PUBLISHER.read(tmp_path, ()).records) == 3
     for several in ({"b.csv": full, "a.csv": half}, {f"b/{TABLE}": full, f"a/{TABLE}": half}):
         zip_of(path, **several)
         with pytest.raises(DataError, match=f"holds several: {', '.join(sorted(several))} — ") as refused:
-            TASK.read(tmp_path, ())
+            PUBLISHER.read(tmp_path, ())
         assert refused.value.file == path
 
 
@@ -193,27 +192,27 @@ def test_an_archive_to_predict_is_its_folder(tmp_path):
     (folder / "readme.md").write_text("")
     archive = zip_of(tmp_path / "tables.zip", **bodies)
     for path in (folder, archive):
-        assert TASK.read_unlabelled(path).records.ids.tolist() == ["a:1", "a:2", "b"]
-    found = TASK.read_unlabelled(folder)
+        assert parse_files(TASK, path).records.ids.tolist() == ["a:1", "a:2", "b"]
+    found = parse_files(TASK, folder)
     assert ([s.file for s in found.skipped], found.n_lost) == (["tables/readme.md"], 0)
     TASK.check_skipped(found, "")
     (folder / "c.csv").symlink_to("gone")
     with pytest.raises(DataError, match=r"tables/c.csv: cannot be read .* — mend it, or take it away"):
-        TASK.read_unlabelled(folder)
+        parse_files(TASK, folder)
 
 
 def test_a_download_is_checked_by_the_publishers_table(tmp_path, monkeypatch):
     full, half = labelled(*[{"Diabetes_binary": 0}] * 3), labelled({"Diabetes_binary": 1})
-    monkeypatch.setattr("ehrbench.tasks.diabetes.SHA256_OF_TABLE", hashlib.sha256(full).hexdigest())
+    monkeypatch.setattr(survey, "SHA256_OF_TABLE", hashlib.sha256(full).hexdigest())
     mirror = tmp_path / "mirror"
     mirror.mkdir()
     zip_of(mirror / f"{TABLE}.zip", **{f"__MACOSX/._{TABLE}": b"\0", "a_5050split.csv": half, TABLE: full})
-    TASK.download(tmp_path, mirror.as_uri())
-    assert len(TASK.read(tmp_path, ()).records) == 3
+    PUBLISHER.download(tmp_path, mirror.as_uri())
+    assert len(PUBLISHER.read(tmp_path, ()).records) == 3
     zip_of(mirror / f"{TABLE}.zip", **{"a.csv": half, "b.csv": full})
     (tmp_path / "diabetes" / f"{TABLE}.zip").unlink()
     with pytest.raises(DataError, match=r"holds several: a.csv, b.csv"):
-        TASK.download(tmp_path, mirror.as_uri())
+        PUBLISHER.download(tmp_path, mirror.as_uri())
 
 
 def test_download_without_a_mirror_says_what_to_do(tmp_path):

@@ -18,7 +18,7 @@ from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.publishers.physionet2012 import challenge as module
 from ehrbench.tasks.mortality import Mortality
 from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES, clean, markdown_table
-from ehrbench.tasks.raw_files import read_raw_files
+from ehrbench.tasks.raw_files import parse_files
 from tests.tasks.texts import OUTCOMES, record_text, write_set
 
 
@@ -301,7 +301,7 @@ def test_without_the_variable_the_cache_lies_beside_the_files(small, monkeypatch
 
 def test_raw_records_come_as_a_file_a_folder_or_an_archive(small, tmp_path):
     def read(path):
-        return Mortality().parse(read_raw_files(path, Mortality.forms, "mend it").inputs, strict=False)
+        return parse_files(Mortality(), path)
 
     folder = tmp_path / "raw"
     with tarfile.open(small / "physionet2012" / "set-a.tar.gz") as archive:

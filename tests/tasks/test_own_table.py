@@ -140,6 +140,13 @@ def test_a_column_that_betrays_the_label_is_warned_of(tmp_path: Path) -> None:
     assert told == ["copy", "state"]
 
 
+def test_a_time_of_its_own(tmp_path: Path) -> None:
+    _, cohort = cohort_of(written(tmp_path, CSV), time="seen")
+    assert cohort.time_of[:2].tolist() == [7305.0, 7306.0]
+    with pytest.raises(DataError, match=r"field ward: holds no dates — .*task.columns.ward=date"):
+        cohort_of(written(tmp_path, CSV), time="ward")
+
+
 def test_a_folder_of_files_is_one_table(tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     folder.mkdir()

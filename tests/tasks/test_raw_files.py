@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from ehrbench.core.errors import DataError
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
-from ehrbench.tasks.raw_files import LEFT_OUT, read_raw_files
+from ehrbench.tasks.raw_files import LEFT_OUT, parse_files, read_raw_files
 from tests.tasks.texts import OUTCOMES, record_text
 
 RECORDS = {"11.txt": record_text(11), "12.txt": record_text(12)}
@@ -40,7 +41,7 @@ def zip_of(files: dict[str, bytes]) -> bytes:
 
 
 def read(path: Path):
-    return read_raw_files(path, ".txt", "mend it")
+    return read_raw_files(path, Mortality.forms, "mend it")
 
 
 def names(inputs) -> list[str]:
@@ -167,16 +168,16 @@ def test_one_lost_record_of_thousands_stops_no_cohort(tmp_path):
     (folder / "notes.md").write_text("")
     (tmp_path / "Outcomes-a.txt").write_text(OUTCOMES + "".join(f"{i},6,1,5,-1,{i % 2}\n" for i in ids))
     for _ in range(2):
-        cohort = Mortality().read(tmp_path, ("a",))
+        cohort = PhysioNet2012(Mortality()).read(tmp_path, ("a",))
         assert [s.file for s in cohort.skipped] == ["set-a/1102.txt", "set-a/notes.md"]
         assert cohort.flow["record files skipped"] == 1
         assert len(cohort.records) == 1101
     (folder / "notes.md").rename(folder / "other.md")
-    assert [s.file for s in Mortality().read(tmp_path, ("a",)).skipped][1] == "set-a/other.md"
+    assert [s.file for s in PhysioNet2012(Mortality()).read(tmp_path, ("a",)).skipped][1] == "set-a/other.md"
     for i in ids[200:-1]:
         (folder / f"{i}.txt").unlink()
     with pytest.raises(DataError, match=r"set-a/1102.txt, .*cannot be read .*lost records: 1 of 201"):
-        Mortality().read(tmp_path, ("a",))
+        PhysioNet2012(Mortality()).read(tmp_path, ("a",))
 
 
 def test_names_of_any_bytes_are_spelled_out(tmp_path):
@@ -191,6 +192,6 @@ def test_names_of_any_bytes_are_spelled_out(tmp_path):
         assert names(read(path).inputs) == ["\\xff\\xe9.txt", "é.txt"]
     (tmp_path / "Outcomes-a.txt").write_text(f"{OUTCOMES}11,6,1,5,-1,0\n12,6,1,5,-1,1\n")
     with pytest.raises(DataError, match=r"file set-a/\\xff\\xe9.txt, record 11"):
-        Mortality().read(tmp_path, ("a",))
-    parsed = Mortality().read_unlabelled(folder)
+        PhysioNet2012(Mortality()).read(tmp_path, ("a",))
+    parsed = parse_files(Mortality(), folder)
     "".join(s.file for s in parsed.skipped).encode("utf-8")
