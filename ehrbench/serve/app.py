@@ -27,6 +27,7 @@ from ehrbench.serve.answers import (
     HealthAnswer,
     ModelAnswer,
     PredictAnswer,
+    evidence_answer,
     model_answer,
     predict_answer,
 )
@@ -77,7 +78,10 @@ def _bundle(request: Request) -> Bundle:
 TheService = Annotated[Service, Depends(_service)]
 LoadedBundle = Annotated[Bundle, Depends(_bundle)]
 Explain = Annotated[
-    Literal["members"] | None, Query(description="`members` adds each model's own probability")
+    Literal["members", "pieces"] | None,
+    Query(
+        description="`members` adds each model's own probability; `pieces`, what of one record it rests on"
+    ),
 ]
 
 
@@ -96,11 +100,15 @@ def _add_endpoints(app: FastAPI) -> None:
         or files as multipart/form-data. Parsing is strict: the first field that cannot be read is named.
         """
         bundle = service.bundle  # not ready: say so before reading the body
-        records, prediction = await service.predict(await read_inputs(request, service.settings))
+        inputs = await read_inputs(request, service.settings)
+        records, prediction, found = await service.predict(inputs, pieces=explain == "pieces")
         request.state.n_records, request.state.n_units = len(records), records.total_units
         response.headers["X-Cohort"] = bundle.manifest.cohort
         members = explain == "members"
-        return predict_answer(bundle, records, prediction, request.state.request_id, members=members)
+        answer = predict_answer(bundle, records, prediction, request.state.request_id, members=members)
+        if found is not None:
+            answer.predictions[0].evidence = evidence_answer(found)
+        return answer
 
     @app.get("/healthz", responses={503: {"model": HealthAnswer}}, response_model_exclude_none=True)
     async def health(response: Response, service: TheService) -> HealthAnswer:
