@@ -22,7 +22,7 @@ import numpy as np
 from ehrbench.core import views
 from ehrbench.core.model import Model, load_arrays
 from ehrbench.core.records import Records
-from ehrbench.core.types import FloatArray
+from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.explain.sources import Source, sources
 from ehrbench.features.pictures import REGIONS, region
 from ehrbench.models.logistic import Logistic
@@ -54,8 +54,11 @@ class Attribution:
     by_hour: Mapping[Source, FloatArray] = field(default_factory=dict)  # (U, C, H)
 
 
-def attribute(model: Model, records: Records, n_hours: int) -> Attribution:
-    """The attribution of one fitted model. Raises Unexplained."""
+def attribute(model: Model, records: Records, n_hours: int, units: IntArray | None = None) -> Attribution:
+    """The attribution of one fitted model; of these units (positions among all), None: of all.
+
+    Raises Unexplained.
+    """
     if not (isinstance(model, Logistic) or _is_network(model) or _is_trees(model)):
         raise Unexplained(f"there is no attribution for a {type(model).__name__}")
     view = model.featurizer.transform(records)
@@ -63,6 +66,8 @@ def attribute(model: Model, records: Records, n_hours: int) -> Attribution:
         return _image_network(model, view)
     if not (named := sources(view)):
         raise Unexplained(f"its {type(view).__name__} does not name its columns")
+    if units is not None:
+        view = view.take(units)  # of a view that names its columns an item is a unit
     if _is_network(model):
         return _network(model, view, named, n_hours)
     values = view.arrays()["values"]

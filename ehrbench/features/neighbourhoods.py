@@ -39,7 +39,7 @@ def running_deviation(x: FloatArray, half: int) -> FloatArray:
     """(n,) standard deviation of each neighbourhood."""
     level = x - x.mean()  # so that squares lose no digits
     variance = running_mean(level**2, half) - running_mean(level, half) ** 2
-    return np.sqrt(variance.clip(min=0))
+    return np.asarray(np.sqrt(variance.clip(min=0)))
 
 
 def running_quantiles(x: FloatArray, half: int, shares: tuple[float, ...]) -> FloatArray:

@@ -54,6 +54,7 @@ class OnnxRunner:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False  # it keeps what the longest recording took, for every member
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn
         try:
             self._session = ort.InferenceSession(

@@ -90,8 +90,8 @@ class ThresholdRule:
         """How calls are mended along records of ``n_units`` (N,) units, and the thresholds (C,) with it.
 
         The best of ``CALLINGS`` by what the rule maximises, mean over classes; of equally good ones the
-        first, which changes least. A fixed threshold has nothing to choose by, and stays with plain calls. Raises as
-        ``choose`` does.
+        first, which changes least. A fixed threshold has nothing to choose by, and stays with plain calls.
+        Raises as ``choose`` does.
         """
         thresholds = self.choose(y, p, target)
         if self.rule == "fixed":

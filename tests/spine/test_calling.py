@@ -1,6 +1,8 @@
-"""Calls mended along a record: levels stand for every threshold, and the choice is made as a threshold's is."""
+"""Calls mended along a record: levels stand for every threshold, and the choice is made as a threshold is."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ TARGET = Target("binary", ("anomaly",))
 def mended(called: BoolArray, calling: Calling) -> BoolArray:
     """One record's calls (n,), as a person would do it."""
     called, on = called.copy(), np.flatnonzero(called)
-    for a, b in zip(on[:-1], on[1:], strict=True):
+    for a, b in pairwise(on):
         if b - a - 1 <= calling.longest_gap:
             called[a:b] = True
     edges = np.flatnonzero(np.diff(np.r_[0, called.astype(int), 0]))
