@@ -19,15 +19,12 @@ function shadedPixels(image, pieces, name) {
   const canvas = document.createElement("canvas"), context = canvas.getContext("2d");
   canvas.width = image.width;
   canvas.height = image.height;
-  for (const fine of [false, true]) {
-    const own = pieces.filter((piece) => piece.fine === fine);
-    const most = Math.max(1e-9, ...own.map((piece) => Math.abs(piece.effect[name])));
-    for (const piece of own) {
-      const [, top, left, bottom, right] = piece.at, effect = piece.effect[name];
-      context.fillStyle = effect < 0 ? "rgb(255 130 30)" : "rgb(30 200 170)";
-      context.globalAlpha = ((fine ? 0.5 : 0.4) * Math.abs(effect)) / most;
-      context.fillRect(left, top, right - left, bottom - top);
-    }
+  const most = Math.max(1e-9, ...pieces.map((piece) => Math.abs(piece.effect[name])));
+  for (const piece of [...pieces].sort((a, b) => a.fine - b.fine)) {
+    const [, top, left, bottom, right] = piece.at, effect = piece.effect[name];
+    context.fillStyle = effect < 0 ? "rgb(255 130 30)" : "rgb(30 200 170)";
+    context.globalAlpha = (0.6 * Math.abs(effect)) / most;
+    context.fillRect(left, top, right - left, bottom - top);
   }
   return canvas;
 }
