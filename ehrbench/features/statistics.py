@@ -10,7 +10,7 @@ distinct pattern of missingness (the min, max and mean of one parameter are miss
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -73,7 +73,7 @@ class Statistics(Featurizer):
             "scaling": self.scaling,
         }
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Scaling is fitted, so it does not shape ``rows``; raw and scaled share them."""
         return f"{type(self).__qualname__} { ({**self.settings(), 'scaling': None}) }"

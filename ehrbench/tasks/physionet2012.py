@@ -37,9 +37,9 @@ _ALLOWED = {
     "ICUType": (-1.0, 1.0, 2.0, 3.0, 4.0),
     "MechVent": (0.0, 1.0),
 }
-_TIME = re.compile(rb"(\d{2,3}):([0-5]\d)")
-#: What nearly all rows say, found without a pattern.
-_MINUTES = {b"%02d:%02d" % divmod(minute, 60): minute for minute in range(LAST_MINUTE + 1)}
+TIME = re.compile(rb"(\d{2,3}):([0-5]\d)")
+#: Minute of every time there is, also of 007:30.
+MINUTES = {b"%0*d:%02d" % (n, *divmod(m, 60)): m for n in (2, 3) for m in range(LAST_MINUTE + 1)}
 _CODES = {name.encode(): code for name, code in CODE.items()}
 #: (names,) whether a value must be a code or an age; whether the name is said once, at 00:00.
 _CODED = np.isin(NAMES, ("Age", "MechVent", "Gender", "ICUType", RECORD_ID))
@@ -88,9 +88,9 @@ def read_texts(names: Sequence[str], bodies: Sequence[bytes], *, strict: bool) -
         if is_row[line]:
             faults.add(line, "line", why, _FORMAT)
             is_row[line] = False
-    minute = _lookup(lines, 0, _minute, is_row, faults, "Time").astype(np.int16)
-    name = _lookup(lines, 1, _name, is_row, faults, "Parameter").astype(np.int16)
-    value = _lookup(lines, 2, _number, is_row, faults, "Value")
+    minute = _lookup(lines, 0, is_row, faults).astype(np.int16)
+    name = _lookup(lines, 1, is_row, faults).astype(np.int16)
+    value = _lookup(lines, 2, is_row, faults)
     _check_codes(name, value, is_row, faults)
     _check_descriptors(record, minute, name, is_row, faults)
     rows = np.flatnonzero(is_row)
@@ -135,61 +135,50 @@ def _check_headers(lines: Split, start: IntArray, n_lines: IntArray, faults: _Fa
     """(N,) True where the first line is not the header."""
     broken = n_lines == 0
     filled = np.flatnonzero(~broken)
-    for codes, distinct, word in zip(lines.codes, lines.distinct, HEADER.split(b","), strict=True):
+    for codes, strings, word in zip(lines.codes, lines.strings, HEADER.split(b","), strict=True):
         first = codes[start[filled]].tolist()
-        broken[filled] |= np.array([distinct[code] != word for code in first], dtype=bool)
+        broken[filled] |= np.array([strings[code] != word for code in first], dtype=bool)
     for record in np.flatnonzero(broken):
         problem = "does not begin with Time,Parameter,Value" if n_lines[record] else "is empty"
         faults.add_to(int(record), 1, "line", problem, "give a PhysioNet 2012 record")
     return np.asarray(broken)
 
 
-def minute_of(text: bytes) -> int | None:
-    """Minutes of ``HH:MM``, also beyond the last; None for any other text."""
-    if (minute := _MINUTES.get(text)) is not None:
-        return minute
-    match = _TIME.fullmatch(text)
-    return int(match[1]) * 60 + int(match[2]) if match else None
+def _no_minute(text: bytes) -> str:
+    return f"{_show(text)} is " + ("later than 48:00" if TIME.fullmatch(text) else "not a time HH:MM")
 
 
-def _minute(text: bytes) -> tuple[float, str]:
-    minute = minute_of(text)
-    if minute is None:
-        return -1, f"{_show(text)} is not a time HH:MM"
-    return (minute, "") if minute <= LAST_MINUTE else (-1, f"{_show(text)} is later than 48:00")
+def _no_name(text: bytes) -> str:
+    return f"{_show(text)} is not a known parameter" if text else EMPTY_NAME
 
 
-def _name(text: bytes) -> tuple[float, str]:
-    code = _CODES.get(text, -1)
-    return code, "" if code >= 0 else (EMPTY_NAME if not text else f"{_show(text)} is not a known parameter")
-
-
-def _number(text: bytes) -> tuple[float, str]:
-    number = of_text(text.decode("utf-8", "replace"))
-    return (np.nan, f"{_show(text)} is not a number") if number is None else (number, "")
+def _no_number(text: bytes) -> str:
+    return f"{_show(text)} is not a number"
 
 
 def _show(text: bytes) -> str:
     return repr(text[:40].decode("utf-8", "replace"))
 
 
-def _lookup(
-    lines: Split,
-    column: int,
-    read: Callable[[bytes], tuple[float, str]],
-    is_row: BoolArray,
-    faults: _Faults,
-    field: str,
-) -> FloatArray:
+#: Of each column its name, what a string of it says (or None), and why another says nothing.
+_COLUMNS: tuple[tuple[str, Callable[[bytes], float | None], Callable[[bytes], str]], ...] = (
+    ("Time", MINUTES.get, _no_minute),
+    ("Parameter", _CODES.get, _no_name),
+    ("Value", of_text, _no_number),
+)
+
+
+def _lookup(lines: Split, column: int, is_row: BoolArray, faults: _Faults) -> FloatArray:
     """(lines,) what each string of a column says; rows that say nothing leave ``is_row`` and are listed."""
-    pairs = [read(text) for text in lines.distinct[column]]
-    codes = lines.codes[column]
-    wrong = np.array([bool(problem) for _, problem in pairs], dtype=bool)
-    if wrong.any():
-        for line in np.flatnonzero(wrong[codes] & is_row):
-            faults.add(int(line), field, pairs[codes[line]][1])
-            is_row[line] = False
-    return np.array([value for value, _ in pairs], dtype=np.float64)[codes]
+    field, read, why = _COLUMNS[column]
+    codes, strings = lines.codes[column], lines.strings[column]
+    said = np.array(list(map(read, strings)), dtype=np.float64)  # None: NaN
+    wrong = np.isnan(said)
+    for line in np.flatnonzero(wrong[codes] & is_row).tolist():
+        faults.add(line, field, why(strings[codes[line]]))
+        is_row[line] = False
+    said[wrong] = -1
+    return said[codes]
 
 
 def _check_codes(name: IntArray, value: FloatArray, is_row: BoolArray, faults: _Faults) -> None:

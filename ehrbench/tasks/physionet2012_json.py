@@ -17,14 +17,13 @@ from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES
 from ehrbench.tasks.numbers import of_json, shown
 from ehrbench.tasks.physionet2012 import (
     DESCRIPTOR_NAMES,
-    LAST_MINUTE,
+    MINUTES,
     SERIES_NAMES,
-    minute_of,
+    TIME,
     problem_of,
 )
 
 _EVENT = "give time, parameter and value"
-_KEYS = {"time": None, "parameter": None, "value": None}.keys()  # a set in order
 _CODES = {name: code for code, name in enumerate(SERIES_NAMES)}
 
 
@@ -108,27 +107,27 @@ def _descriptor(key: str, raw: Any) -> float:
 
 def _event(event: Any) -> tuple[int, int, float]:
     """Minute, code and value; places of faults are those within the event."""
-    if not isinstance(event, Mapping):
+    if type(event) is not dict and not isinstance(event, Mapping):
         raise _Fault("", "is not an object", _EVENT)
-    if event.keys() != _KEYS:
-        for key in _KEYS:
-            if key not in event:
-                raise _Fault(f".{key}", "is missing", _EVENT)
-        unknown = next(key for key in event if key not in _KEYS)
+    try:
+        time, parameter, value = event["time"], event["parameter"], event["value"]
+    except KeyError as error:
+        raise _Fault(f".{error.args[0]}", "is missing", _EVENT) from None
+    if len(event) > 3:
+        unknown = next(key for key in event if key not in ("time", "parameter", "value"))
         raise _Fault(f".{unknown}", "is not a field of an event", _EVENT)
-    parameter, time = event["parameter"], event["time"]
     code = _CODES.get(parameter) if isinstance(parameter, str) else None
     if code is None:
         raise _Fault(".parameter", f"{shown(parameter)} is not a known parameter", "see the schema")
-    minute = minute_of(time.encode(errors="replace")) if isinstance(time, str) else None
+    minute = MINUTES.get(time.encode(errors="replace")) if isinstance(time, str) else None
+    if minute is None and isinstance(time, str) and TIME.fullmatch(time.encode(errors="replace")):
+        raise _Fault(".time", f"{shown(time)} is later than 48:00", "give the first 48 hours")
     if minute is None:
         raise _Fault(".time", f"{shown(time)} is not a time HH:MM", "hours and minutes since admission")
-    if minute > LAST_MINUTE:
-        raise _Fault(".time", f"{time!r} is later than 48:00", "give the first 48 hours")
-    value = _number(".value", event["value"])
-    if problem := problem_of(parameter, value):
+    number = _number(".value", value)
+    if problem := problem_of(parameter, number):
         raise _Fault(".value", problem, "see the publisher's codes")
-    return minute, code, value
+    return minute, code, number
 
 
 def _number(place: str, raw: Any) -> float:
