@@ -140,7 +140,7 @@ class Records:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
+    @cached_property
     def total_units(self) -> int:
         """U, the number of units of all records."""
         return int(self.n_units.sum())
