@@ -83,7 +83,7 @@ class ToyFeaturizer(Featurizer):
         values = np.concatenate(payload.blocks)
         if self.view in ("bag", "words"):
             return _bag(values.reshape(len(values), -1))
-        if self.view == "tokens":
+        if self.view in ("tokens", "pretrained_tokens"):
             return _tokens(values[:, :, 0])
         if self.view != "sequence":
             table = values.reshape(len(values), -1).copy()
