@@ -65,7 +65,7 @@ function show(answer) {
     for (const flag of unit.flags) result.append(element("span", { class: "chip" }, words(flag)));
     result.append(element("p", { class: "small faint" }, `record ${unit.record}`));
   } else {
-    result.replaceChildren(...table(units));
+    result.replaceChildren(...(answer.series ? charts(units, answer.series) : []), ...table(units));
   }
   if (answer.model.warning) result.append(element("p", { class: "small faint" }, answer.model.warning));
 }
