@@ -83,8 +83,8 @@ class Divisible(Payload, Protocol):
         """What the pieces lie on, JSON-like; None where whoever asks has it already."""
         ...
 
-    def pieces(self, within: Piece | None = None) -> list[Piece]:
-        """Its parts, coarse ones (sentences), or the fine ones within one of these (words); perhaps none."""
+    def pieces(self, most: int, within: Piece | None = None) -> list[Piece]:
+        """Its parts, at most so many: coarse ones (sentences), or fine ones within one of these (words)."""
         ...
 
     def without(self, pieces: Sequence[Piece]) -> Self:
@@ -152,7 +152,7 @@ class Records:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
+    @cached_property
     def total_units(self) -> int:
         """U, the number of units of all records."""
         return int(self.n_units.sum())

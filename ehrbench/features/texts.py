@@ -41,20 +41,24 @@ class Texts:
         (text,) = self.texts
         return text
 
-    def pieces(self, within: Piece | None = None) -> list[Piece]:
-        """Sentences of the one text as (start, stop), or the words of one of them.
+    def pieces(self, most: int, within: Piece | None = None) -> list[Piece]:
+        """Sentences of the one text as (start, stop), or the words of one of them; neighbours joined if many.
 
         >>> text = Texts(("Temp: 98.6 degrees.  No fever",))
-        >>> [text.shown()[slice(*piece)] for piece in text.pieces()]
+        >>> [text.shown()[slice(*piece)] for piece in text.pieces(9)]
         ['Temp: ', '98.6 degrees.  ', 'No fever']
-        >>> text.pieces((21, 29))
-        [(21, 23), (24, 29)]
+        >>> text.pieces(9, (21, 29)), text.pieces(2)
+        ([(21, 23), (24, 29)], [(0, 21), (21, 29)])
         """
         (text,) = self.texts
         start, stop = (0, len(text)) if within is None else within
         pattern = _SENTENCE if within is None else _WORD
-        found = [match.span() for match in pattern.finditer(text, start, stop)]
-        return [(a, b) for a, b in found if _WORD.search(text, a, b)]
+        spans = [match.span() for match in pattern.finditer(text, start, stop)]
+        found = [(a, b) for a, b in spans if _WORD.search(text, a, b)]
+        run = -(-len(found) // most)
+        return [
+            (part[0][0], part[-1][1]) for part in (found[i : i + run] for i in range(0, len(found), run or 1))
+        ]
 
     def without(self, pieces: Sequence[Piece]) -> Self:
         """The one text once for each of ``pieces``, which it then lacks."""

@@ -82,9 +82,10 @@ class TfIdf(Featurizer):
         assert isinstance(records.payload, Texts)
         known: dict[str, tuple[int, IntArray]] = {}
         found = [self._counts(text, known) for text in records.payload.texts]
+        none: IntArray = np.zeros(0, dtype=np.int64)
         return Bag(
-            np.concatenate([counts for _, counts in found] or [np.zeros(0)]).astype(np.float32),
-            np.concatenate([terms for terms, _ in found] or [np.zeros(0)]).astype(np.int32),
+            np.concatenate([none, *(counts for _, counts in found)]).astype(np.float32),
+            np.concatenate([none, *(terms for terms, _ in found)]).astype(np.int32),
             offsets(np.array([len(terms) for terms, _ in found], dtype=np.int64)),
             _COLUMNS,
         )

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import minimize
-from scipy.special import expit, logit, softmax
+from scipy.special import expit, log_softmax, logit
 from threadpoolctl import threadpool_limits
 
 from ehrbench.core.errors import ConfigError, FitError
@@ -23,7 +23,7 @@ from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.model import FitResult, Member, Model, Watch, load_arrays, save_arrays, silent
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
-from ehrbench.core.types import BoolArray, FloatArray
+from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Bag, View
 from ehrbench.models.export import member_of
 from ehrbench.models.labels import check_learnable
@@ -78,12 +78,12 @@ class BagLogistic(Model):
         if self.target.kind == "multiclass":
             known &= known.all(axis=1, keepdims=True)
         some = known.any(axis=1)
-        x, y, known = x[some], np.nan_to_num(y[some]), known[some]
+        x, y, known = _distinct(x[some], np.nan_to_num(y[some]), known[some].astype(np.float64))
         with threadpool_limits(self.threads):
             coefficient, intercept = self._solve(x, y, known)
         if not (np.isfinite(coefficient).all() and np.isfinite(intercept).all()):
             raise FitError("logistic regression gave coefficients that are not finite — lower C")
-        positive, count = (y * known).sum(axis=0), known.sum(axis=0)
+        positive, count = y.sum(axis=0), known.sum(axis=0)
         constant = (positive == 0) | (positive == count)
         coefficient[:, constant] = 0
         share = (positive[constant] + 0.5) / (count[constant] + 1)
@@ -92,8 +92,11 @@ class BagLogistic(Model):
         watch(1, 1, {})
         return FitResult(1, ((1, {}),))
 
-    def _solve(self, x: sparse.csr_matrix, y: FloatArray, known: BoolArray) -> tuple[FloatArray, FloatArray]:
-        """Coefficients (F, C) and intercepts (C,) of rows (N, F) and labels (N, C), 0 where unknown."""
+    def _solve(self, x: sparse.csr_matrix, y: FloatArray, known: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Coefficients (F, C) and intercepts (C,).
+
+        x: distinct rows (N, F); y, known: how many of each row's labels are positive, and known, (N, C).
+        """
         dual = x.shape[0] <= min(x.shape[1], MOST_PRODUCTS)
         products = (x @ x.T).toarray() + JITTER * np.eye(len(y), dtype=np.float32) if dual else None
         rows = x if products is None else cholesky(products.astype(np.float64), lower=True).astype(np.float32)
@@ -107,7 +110,7 @@ class BagLogistic(Model):
             value += float(np.vdot(w, w)) / (2 * self.C)
             return value, np.concatenate([gradient.ravel(), slope.sum(axis=0)])
 
-        share = ((y * known).sum(axis=0) + 0.5) / (known.sum(axis=0) + 1)
+        share = (y.sum(axis=0) + 0.5) / (known.sum(axis=0) + 1)
         start = np.log(share) if self.target.kind == "multiclass" else logit(share)
         found = minimize(
             objective,
@@ -119,14 +122,13 @@ class BagLogistic(Model):
         w = found[: -shape[1]].reshape(shape)
         return (x.T @ solve_triangular(rows, w, lower=True, trans=1) if dual else w), found[-shape[1] :]
 
-    def _loss(self, scores: FloatArray, y: FloatArray, known: BoolArray) -> tuple[float, FloatArray]:
+    def _loss(self, scores: FloatArray, y: FloatArray, known: FloatArray) -> tuple[float, FloatArray]:
         """Log loss summed over known labels, and its slope (N, C)."""
         if self.target.kind == "multiclass":
-            p = softmax(scores, axis=1)
-            slope = (p - y) * known
-            return -float(np.log(np.maximum((p * y).sum(axis=1), 1e-300)).sum()), slope
-        value = float(((np.logaddexp(0, scores) - y * scores) * known).sum())
-        return value, (expit(scores) - y) * known
+            log_p = log_softmax(scores, axis=1)
+            return -float((y * log_p).sum()), known * np.exp(log_p) - y
+        value = float((known * np.logaddexp(0, scores) - y * scores).sum())
+        return value, known * expit(scores) - y
 
     def predict(self, records: Records) -> FloatArray:
         if not self._coefficient.size:
@@ -146,6 +148,21 @@ class BagLogistic(Model):
     def export(self, directory: Path) -> Member:
         self.save(directory)
         return member_of("bag_linear", self.featurizer)
+
+
+def _distinct(
+    x: sparse.csr_matrix, y: FloatArray, known: FloatArray
+) -> tuple[sparse.csr_matrix, FloatArray, FloatArray]:
+    """Equal rows as one, their labels added up: the same loss of fewer products."""
+    ends = zip(x.indptr[:-1], x.indptr[1:], strict=True)
+    keys = [x.indices[a:b].tobytes() + x.data[a:b].tobytes() for a, b in ends]
+    number: dict[bytes, int] = {}
+    of_row = np.array([number.setdefault(key, len(number)) for key in keys])
+    first = np.unique(of_row, return_index=True)[1]
+    totals = [np.zeros((len(first), y.shape[1])) for _ in range(2)]
+    for total, part in zip(totals, (y, known), strict=True):
+        np.add.at(total, of_row, part)
+    return x[first], totals[0], totals[1]
 
 
 def _rows(view: View) -> sparse.csr_matrix:

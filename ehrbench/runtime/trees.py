@@ -100,7 +100,8 @@ class Trees:
         ):
             raise BundleError(f"{self._path}: wants {self.n_features} columns, the view has {n_columns}")
         data = np.ascontiguousarray(data, dtype=np.float32)
-        columns, starts = (np.ascontiguousarray(x, t) for x, t in ((columns, np.int32), (starts, np.int64)))
+        columns = np.ascontiguousarray(columns, dtype=np.int32)
+        starts = np.ascontiguousarray(starts, dtype=np.int64)
         self._call(
             "LGBM_BoosterPredictForCSR",
             self._handle,

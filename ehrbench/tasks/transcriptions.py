@@ -149,7 +149,7 @@ def _note(raw: RawInput) -> tuple[str, str]:
 
 def _described(text: str) -> tuple[float, ...]:
     found = words(text)
-    pieces = Texts((text,)).pieces()
+    pieces = Texts((text,)).pieces(len(text))
     headings = sum(text[a:b].rstrip(" ,\n").endswith(":") and text[a:b].isupper() for a, b in pieces)
     numbers = sum(word[0].isdigit() for word in found)
     share = 100 * numbers / len(found) if found else np.nan

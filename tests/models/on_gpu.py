@@ -29,7 +29,7 @@ from tests.models.toy import records
 REAL = torch.cuda.is_available()
 NETWORKS = [name for name in NAMES if issubclass(model_class(name), NetworkModel)]
 #: Without chance, so that both devices train on the same numbers.
-CALM = {"dropout": 0.0, "input_dropout": 0.0, "max_epochs": 2}
+CALM = {"dropout": 0.0, "input_dropout": 0.0, "augmentation": 0.0, "flip": 0.0, "max_epochs": 2}
 #: Branches that the models' own settings leave out.
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ssm", {"irregular": True, "bidirectional": True, "pooling": "attention"}),

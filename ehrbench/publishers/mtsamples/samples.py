@@ -181,7 +181,9 @@ def _content(path: Path) -> bytes:
                 if not tables:
                     raise DataError("holds no .csv", file=path, remedy=GET)
                 return archive.read(tables[0])
-        opened = {".xz": lzma.open, ".gz": gzip.open}.get(path.suffix)
-        return path.read_bytes() if opened is None else opened(path).read()
+        body = path.read_bytes()
+        if path.suffix == ".xz":
+            return lzma.decompress(body)
+        return gzip.decompress(body) if path.suffix == ".gz" else body
     except (OSError, EOFError, RuntimeError, lzma.LZMAError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"is damaged, truncated or unreadable ({error})", file=path, remedy=GET) from error
