@@ -13,7 +13,8 @@ from ehrbench.core.bundle import file_digest
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.progress import Progress
 from ehrbench.core.views import Table
-from ehrbench.report.discovery import FILE, Judged, discover
+from ehrbench.report import Attempts
+from ehrbench.report.discovery import FILE, SCHEMA, Judged, discover
 from ehrbench.spine.procedure import ENSEMBLE_NAME
 from ehrbench.spine.search import Outcome
 
@@ -22,16 +23,22 @@ VIEW = "table"
 
 
 def write_slices(folder: Path, wired: Wired, outcome: Outcome, progress: Progress) -> None:
-    """Write the slices that the ensemble is most often wrong about, or nothing without a table view."""
+    """Write the slices that the ensemble is most often wrong about, or why there are none.
+
+    Nothing without a table view.
+    """
     views = wired.config["task"]["views"]
     if VIEW not in views:
         (folder / FILE).unlink(missing_ok=True)
         return
+    featurizer = build(views[VIEW], f"task.views.{VIEW}")
+    assert isinstance(featurizer, Featurizer)
     with progress.step("slices by measured values"):
-        featurizer = build(views[VIEW], f"task.views.{VIEW}")
-        assert isinstance(featurizer, Featurizer)
-        units = _units(wired, outcome, featurizer)
-        content = discover(units, wired.search.seed)
+        content = Attempts(folder).part(
+            "slices",
+            lambda: discover(_units(wired, outcome, featurizer), wired.search.seed),
+            lambda why: {"schema": SCHEMA, "why": why},
+        )
     write_json(folder / FILE, content | {"predictions": file_digest(folder / "predictions.csv")})
 
 
