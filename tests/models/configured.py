@@ -17,7 +17,17 @@ from tests.models.toy import TARGETS, ToyFeaturizer
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
 #: A task's own variant of a model goes by ``<task>/<model>``.
 NAMES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
-VIEWS = ("sequence", "table", "scaled_table", "signal", "bag", "words", "tokens", "pretrained_tokens", "image")
+VIEWS = (
+    "sequence",
+    "table",
+    "scaled_table",
+    "signal",
+    "bag",
+    "words",
+    "tokens",
+    "pretrained_tokens",
+    "image",
+)
 
 #: What makes a fit small, where a model has such a setting.
 SMALL: dict[str, Any] = {
