@@ -92,6 +92,18 @@ class Divisible(Payload, Protocol):
         ...
 
 
+@runtime_checkable
+class Serial(Payload, Protocol):
+    """A payload of series, one number a unit, that people want to see beside what is called in them."""
+
+    #: What the numbers are, with their unit: "RR interval, ms".
+    series_title: str
+
+    def series(self) -> FloatArray:
+        """(U,) the number at each unit, in order."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Records:
     """N records with U units.
@@ -140,7 +152,7 @@ class Records:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
+    @cached_property
     def total_units(self) -> int:
         """U, the number of units of all records."""
         return int(self.n_units.sum())

@@ -66,6 +66,8 @@ def attribute(model: Model, records: Records, n_hours: int, units: IntArray | No
         return _image_network(model, view)
     if not (named := sources(view)):
         raise Unexplained(f"its {type(view).__name__} does not name its columns")
+    if view.per == "record":
+        raise Unexplained("it reads records whole, and its units have no rows of their own to be taken apart")
     if units is not None:
         view = view.take(units)  # of a view that names its columns an item is a unit
     if _is_network(model):

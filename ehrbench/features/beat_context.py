@@ -4,17 +4,16 @@ All of it comes of the recording the beat stands in, to both sides, and most of 
 ratios, ranks, deviations in units of the recording's own), since what is quick for one heart is slow for
 another. Only scales are learned.
 
-Columns, one parameter each as ``features`` names them (``rr.lag@-3``); L is log RR, all windows are beats:
+Columns are named by what they tell of (``level.over_median@129``), which is what explanations sum up. L is
+log RR, windows are in beats:
 
-- the beat: ``rr`` (ms), ``lost`` (ms without beats before it), and L against the recording's median and
-  interquartile range (``z``), rank in the recording, difference to the beat before and after;
-- ``lag@k``: L of the k-th beat after it, less L's median over the widest of the near windows, k in ±reach;
-- windows w around it: L less the window's median, the same in units of its spread, spread, range, minimum and
-  maximum less the recording's median, rank, slope, mean square of differences, share of beats that jump by
-  more than 50 ms (pNN50) and that lie far below or above the recording's median;
-- windows w before and w after it: means against each other and against the beat, spreads against each other;
-- autocorrelations at lags 1 to 4;
-- the recording: beats, median, spreads, and where in it the beat stands.
+- ``level``: the interval (ms), L less the recording's median and less those of windows, the same in units of
+  the spread there, ranks, minima, maxima, and how many beats around lie far below or above;
+- ``neighbours``: L of each of the ``reach`` beats to either side, less the median of the 65 around;
+- ``change``: of L to the next beat and from the last; ``shape``: slope, turns, skew, autocorrelations;
+- ``variability``: spread, deviation, range, RMSSD and pNN50 of windows;
+- ``beside``: windows before and after against each other and against the beat;
+- ``recording``: beats, median, spreads; ``place``: where in it the beat stands; ``lost``: beats left out.
 """
 
 from __future__ import annotations
@@ -100,7 +99,7 @@ class BeatContext(Featurizer):
         level = running_quantiles(log_rr, AROUND[4], (0.5,))[:, 0]
         padded, n = mirrored(log_rr, self.reach), len(log_rr)
         for k in range(-self.reach, self.reach + 1):
-            yield f"rr.lag@{k}", padded[self.reach + k : self.reach + k + n] - level
+            yield f"neighbours.lag@{k}", padded[self.reach + k : self.reach + k + n] - level
 
     def fit_rows(self, view: View) -> None:
         assert isinstance(view, Table)
@@ -122,13 +121,13 @@ class BeatContext(Featurizer):
 def _of_beat(rr: FloatArray, lost: FloatArray) -> Iterator[tuple[str, FloatArray]]:
     log_rr, (median, spread) = np.log(rr), level_and_spread(np.log(rr))
     change = np.diff(log_rr, prepend=log_rr[0])
-    yield "rr.ms", rr
-    yield "rr.log_ratio", log_rr - median
-    yield "rr.z", (log_rr - median) / spread
-    yield "rr.rank", (np.argsort(np.argsort(log_rr, kind="stable"), kind="stable") + 0.5) / len(rr)
-    yield "rr.change", change
-    yield "rr.next_change", np.append(change[1:], 0.0)
-    yield "rr.bend", np.append(change[1:], 0.0) - change
+    yield "level.ms", rr
+    yield "level.log_ratio", log_rr - median
+    yield "level.z", (log_rr - median) / spread
+    yield "level.rank", (np.argsort(np.argsort(log_rr, kind="stable"), kind="stable") + 0.5) / len(rr)
+    yield "change.change", change
+    yield "change.next_change", np.append(change[1:], 0.0)
+    yield "change.bend", np.append(change[1:], 0.0) - change
     yield "lost.ms", np.asarray(lost)
     yield "lost.around", running_mean(np.asarray(lost, dtype=np.float64), 8)
 
@@ -143,25 +142,25 @@ def _around(rr: FloatArray) -> Iterator[tuple[str, FloatArray]]:
         w = 2 * half + 1
         least, q1, middle, q3, most = running_quantiles(log_rr, half, (0, 0.25, 0.5, 0.75, 1)).T
         deviation = running_deviation(log_rr, half)
-        yield f"rr.over_median@{w}", log_rr - middle
-        yield f"rr.z@{w}", (log_rr - middle) / np.maximum(q3 - q1, _LEAST)
-        yield f"rr.median@{w}", middle - median
-        yield f"rr.spread@{w}", np.log(np.maximum(q3 - q1, _LEAST) / spread)
-        yield f"rr.deviation@{w}", np.log(np.maximum(deviation, _LEAST) / spread)
-        yield f"rr.range@{w}", most - least
-        yield f"rr.least@{w}", (least - median) / spread
-        yield f"rr.most@{w}", (most - median) / spread
-        yield f"rr.skew@{w}", (most + least - 2 * middle) / np.maximum(most - least, _LEAST)
-        yield f"rr.rank@{w}", running_rank(log_rr, half)
-        yield f"rr.slope@{w}", running_slope(log_rr, half)
-        yield f"rr.rmssd@{w}", np.sqrt(running_mean(change**2, half))
-        yield f"rr.jumps@{w}", running_mean(jumps, half)
-        yield f"rr.turns@{w}", running_mean(turns.astype(np.float64), half)
-        yield f"rr.low@{w}", running_mean(low.astype(np.float64), half)
-        yield f"rr.high@{w}", running_mean(high.astype(np.float64), half)
+        yield f"level.over_median@{w}", log_rr - middle
+        yield f"level.z@{w}", (log_rr - middle) / np.maximum(q3 - q1, _LEAST)
+        yield f"level.median@{w}", middle - median
+        yield f"variability.spread@{w}", np.log(np.maximum(q3 - q1, _LEAST) / spread)
+        yield f"variability.deviation@{w}", np.log(np.maximum(deviation, _LEAST) / spread)
+        yield f"variability.range@{w}", most - least
+        yield f"level.least@{w}", (least - median) / spread
+        yield f"level.most@{w}", (most - median) / spread
+        yield f"shape.skew@{w}", (most + least - 2 * middle) / np.maximum(most - least, _LEAST)
+        yield f"level.rank@{w}", running_rank(log_rr, half)
+        yield f"shape.slope@{w}", running_slope(log_rr, half)
+        yield f"variability.rmssd@{w}", np.sqrt(running_mean(change**2, half))
+        yield f"variability.jumps@{w}", running_mean(jumps, half)
+        yield f"shape.turns@{w}", running_mean(turns.astype(np.float64), half)
+        yield f"level.low@{w}", running_mean(low.astype(np.float64), half)
+        yield f"level.high@{w}", running_mean(high.astype(np.float64), half)
     for half in AROUND[2:5]:
         for lag in (1, 2, 3, 4):
-            yield f"rr.autocorrelation_{lag}@{2 * half + 1}", running_autocorrelation(log_rr, half, lag)
+            yield f"shape.autocorrelation_{lag}@{2 * half + 1}", running_autocorrelation(log_rr, half, lag)
 
 
 def _beside(log_rr: FloatArray) -> Iterator[tuple[str, FloatArray]]:
@@ -174,12 +173,12 @@ def _beside(log_rr: FloatArray) -> Iterator[tuple[str, FloatArray]]:
             )
             for side, mean in (((w, -1), past), ((-1, w), future))
         ]
-        yield f"rr.over_past@{w}", log_rr - past
-        yield f"rr.over_future@{w}", log_rr - future
-        yield f"rr.future_over_past@{w}", future - past
-        yield f"rr.beside@{w}", log_rr - (future + past) / 2
-        yield f"rr.past_deviation@{w}", np.log(spread[0])
-        yield f"rr.future_deviation@{w}", np.log(spread[1])
+        yield f"beside.over_past@{w}", log_rr - past
+        yield f"beside.over_future@{w}", log_rr - future
+        yield f"beside.future_over_past@{w}", future - past
+        yield f"beside.both@{w}", log_rr - (future + past) / 2
+        yield f"beside.past_deviation@{w}", np.log(spread[0])
+        yield f"beside.future_deviation@{w}", np.log(spread[1])
 
 
 def _of_recording(rr: FloatArray) -> Iterator[tuple[str, FloatArray]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -23,9 +23,14 @@ class Beats:
     starts: IntArray  # (N + 1,)
     rr_ms: FloatArray  # (B,) float32
     lost_ms: FloatArray  # (B,) float32
+    series_title: ClassVar[str] = "RR interval, ms"
 
     def __len__(self) -> int:
         return len(self.starts) - 1
+
+    def series(self) -> FloatArray:
+        """See ``core.records.Serial``."""
+        return self.rr_ms
 
     @property
     def n_beats(self) -> IntArray:

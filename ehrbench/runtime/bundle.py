@@ -144,7 +144,7 @@ class Bundle:
         }
         scores = {name: self.manifest.target.scores(p) for name, p in by_model.items()}
         uncalibrated = self.ensemble.combiner.predict(scores)
-        probabilities = self.ensemble.predict(scores)
+        probabilities = self.ensemble.calibrator.apply(uncalibrated)
         levels = self.manifest.calling.levels(probabilities, records.n_units)
         return Prediction(probabilities, uncalibrated, by_model, levels)
 

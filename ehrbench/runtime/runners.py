@@ -87,7 +87,7 @@ class OnnxRunner:
         feeds = {name: np.ascontiguousarray(arrays[name], dtype) for name, dtype in self._inputs.items()}
         n_rows = len(next(iter(feeds.values())))
         if n_rows == 1:
-            feeds = {name: np.repeat(array, 2, axis=0) for name, array in feeds.items()}
+            feeds = {name: np.concatenate((array, array)) for name, array in feeds.items()}
         scores = self._run(feeds)[:n_rows]
         return scores if gathering is None else gathering(scores)
 

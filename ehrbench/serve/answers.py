@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, Field
 
-from ehrbench.core.records import Divisible, Records
+from ehrbench.core.records import Divisible, Records, Serial
 from ehrbench.runtime import Bundle, Prediction
 from ehrbench.runtime.occlusion import Occlusion
 
@@ -59,6 +59,13 @@ class EvidenceAnswer(BaseModel):
     pieces: list[PieceAnswer]
 
 
+class Series(BaseModel):
+    """The number at each predicted unit, where the task's records are series."""
+
+    title: str = Field(description="What the numbers are, with their unit")
+    values: list[float]
+
+
 class ModelName(BaseModel):
     """Which bundle answered."""
 
@@ -73,6 +80,7 @@ class PredictAnswer(BaseModel):
     """Predictions of the posted records' units, in order."""
 
     predictions: list[UnitAnswer]
+    series: Series | None = Field(None, description="With ?explain=members, of records that are series")
     model: ModelName
     request_id: str
 
@@ -144,7 +152,11 @@ def predict_answer(
         )
         for u, (n, unit) in enumerate(zip(records.unit_record, records.unit_number, strict=True))
     ]
-    return PredictAnswer(predictions=rows, model=ModelName(**model_name(bundle)), request_id=request_id)
+    series = None
+    if members and isinstance(records.payload, Serial):
+        series = Series(title=records.payload.series_title, values=records.payload.series().tolist())
+    name = ModelName(**model_name(bundle))
+    return PredictAnswer(predictions=rows, series=series, model=name, request_id=request_id)
 
 
 def evidence_answer(found: Occlusion) -> EvidenceAnswer:

@@ -66,16 +66,18 @@ def create_app(bundle_dir: str | Path, settings: ServeSettings | None = None) ->
     return app
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # async: FastAPI calls a plain function in another thread
     service: Service = request.app.state.service
     return service
 
 
-def _bundle(request: Request) -> Bundle:
-    return _service(request).bundle
-
-
 TheService = Annotated[Service, Depends(_service)]
+
+
+async def _bundle(service: TheService) -> Bundle:
+    return service.bundle
+
+
 LoadedBundle = Annotated[Bundle, Depends(_bundle)]
 Explain = Annotated[
     Literal["members", "pieces"] | None,

@@ -44,14 +44,14 @@ def test_most_columns_tell_nothing_of_a_hearts_own_pace():
     one, two = (BeatContext().rows(records_of(payload)) for payload in (beats, slower))
     same = np.isclose(one.values, two.values, atol=1e-4).all(axis=0)
     moved = {name.partition("@")[0] for name, still in zip(one.names, same, strict=True) if not still}
-    assert moved <= {"rr.ms", "rr.jumps", "recording.median", "recording.jumps"}
+    assert moved <= {"level.ms", "variability.jumps", "recording.median", "recording.jumps"}
 
 
 def test_a_surge_stands_out_where_it_is():
     rr = np.full(400, 800.0) + np.random.default_rng(0).normal(0, 8, 400)
     rr[200:212] *= 0.8
     view = BeatContext().rows(records_of(Beats(np.array([0, 400]), rr.astype(np.float32), np.zeros(400))))
-    far = view.values[:, view.names.index("rr.over_median@129")]
+    far = view.values[:, view.names.index("level.over_median@129")]
     assert set(np.argsort(far)[:12]) == set(range(200, 212))
 
 

@@ -126,7 +126,7 @@ function show(answer) {
     result.append(element("p", { class: "small faint" }, `record ${unit.record}`));
     result.append(element("div", { id: "evidence" }));
   } else {
-    result.replaceChildren(...table(units));
+    result.replaceChildren(...(answer.series ? charts(units, answer.series) : []), ...table(units));
   }
   if (answer.model.warning) result.append(element("p", { class: "small faint" }, answer.model.warning));
 }
