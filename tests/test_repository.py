@@ -226,7 +226,7 @@ def test_figures_shown_are_those_recorded() -> None:
         ):
             shown.append((run, cells[0], dict(zip(head[1:], cells[1:], strict=True))))
     assert {run for run, _, _ in shown} == set(recorded)
-    assert len(shown) == 23
+    assert len(shown) == 26
     for run, model, cells in shown:
         found, inner = recorded[run]["models"][model], recorded[run]["selected"].get(model, {}).get("inner")
         expected = {"AUROC, inner": "" if inner is None else f"{inner:.4f}"}
