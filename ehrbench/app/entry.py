@@ -67,12 +67,15 @@ def begin() -> None:
 
     SIGTERM (a container that stops) is taken as Ctrl-C is: tickets are given back.
     """
+    from ehrbench.app.overrides import as_texts  # the command ehrbench does without Hydra
+
     signal.signal(signal.SIGTERM, _interrupt)
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a fresh machine's fonts are no news
     sys.argv = spell_out(sys.argv)
     try:
         Settings.load(Path(".env"), os.environ)
         check_models(sys.argv)
+        sys.argv = as_texts(sys.argv)
     except EhrbenchError as error:
         _end(error)
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.text import Text
 
 from ehrbench import metrics
 from ehrbench.app.checking import Evaluation, Prediction, checked
-from ehrbench.app.console import leaderboard, terminal
-from ehrbench.app.files import replacing, write_json
+from ehrbench.app.console import leaderboard, shown, terminal
 from ehrbench.core.errors import BundleError, DataError, check_once
+from ehrbench.core.files import replacing, write_json
 from ehrbench.core.records import Records
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import FloatArray
@@ -22,6 +23,8 @@ from ehrbench.runtime.bundle import Bundle
 from ehrbench.spine.evaluation import Judged, evaluate
 from ehrbench.spine.folds import split_groups
 
+#: What ``evaluate.py`` writes.
+METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
 #: Skipped rows told one by one.
 _SHOWN = 10
 
@@ -64,7 +67,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     share = np.nanmean(records.labels, axis=0).tolist()
     folder = Path(settings.output or bundle.directory.parent / f"evaluation-{'-'.join(sets)}")
     write_json(
-        folder / "metrics.json",
+        folder / METRICS,
         {
             **results,
             "n": len(records),
@@ -80,20 +83,21 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
             "flow": dict(cohort.flow),
         },
     )
-    write_probabilities(folder / "predictions.csv", records, prediction.probabilities, bundle)
+    write_probabilities(folder / PREDICTIONS, records, prediction.probabilities, bundle)
     title = f"{bundle.manifest.study_name} on {', '.join(sets)}: {len(records):,} records"
     title += "  SIMULATED" * (cohort.label == "simulated")
-    shown = {
+    found = {
         name: {**result, "mean": result["value"]} for name, result in results.items() if "value" in result
     }
     leaderboard(
-        console, title, [("ensemble", shown)], [metric for metric in chosen if metric.name in shown][:8]
+        console, title, [("ensemble", found)], [metric for metric in chosen if metric.name in found][:8]
     )
     for result in results.values():
         if "undefined" in result:
-            console.print(f"[yellow]no value[/] of {result['undefined']}")
+            console.print(Text.assemble(("no value", "yellow"), f" of {result['undefined']}"))
     _say_skipped(console, cohort.skipped)
-    console.print(f"metrics      {folder / 'metrics.json'}\npredictions  {folder / 'predictions.csv'}")
+    written = (f"metrics      {shown(folder / METRICS)}", f"predictions  {shown(folder / PREDICTIONS)}")
+    console.print("\n".join(written), soft_wrap=True)
     return float(results[next(iter(names))].get("value", float("nan")))
 
 
@@ -126,7 +130,7 @@ def predict_files(config: Mapping[str, Any]) -> None:
         prediction = bundle.predict(parsed.records)
     output = Path(settings.output)
     write_probabilities(output, parsed.records, prediction.probabilities, bundle)
-    console.print(f"predicted records: {len(parsed.records):,}  {output}")
+    console.print(f"predicted records: {len(parsed.records):,}  {shown(output)}", soft_wrap=True)
     _say_skipped(console, parsed.skipped, parsed.n_lost)
 
 
@@ -134,9 +138,9 @@ def _say_skipped(console: Console, skipped: Sequence[Skipped], n_lost: int = 0) 
     if not skipped:
         return
     lost = f", lost records: {n_lost:,}" * bool(n_lost)
-    console.print(f"[yellow]skipped rows: {len(skipped):,}{lost}[/]")
+    console.print(Text(f"skipped rows: {len(skipped):,}{lost}", "yellow"))
     for one in skipped[:_SHOWN]:
-        console.print(f"  {one.file}, record {one.record}, field {one.field}: {one.problem}", markup=False)
+        console.print(f"  {one.file}, record {one.record}, field {one.field}: {one.problem}")
     if len(skipped) > _SHOWN:
         console.print(f"  and {len(skipped) - _SHOWN:,} more")
 

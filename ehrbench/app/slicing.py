@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from ehrbench.app.building import build
-from ehrbench.app.files import write_json
 from ehrbench.app.wiring import Wired
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.featurizer import Featurizer
+from ehrbench.core.files import write_json
 from ehrbench.core.progress import Progress
+from ehrbench.core.run_folder import PREDICTIONS, SLICES, RunFolder
 from ehrbench.core.views import Table
-from ehrbench.report.discovery import FILE, Judged, discover
+from ehrbench.report.discovery import Judged, discover
 from ehrbench.spine.procedure import ENSEMBLE_NAME
 from ehrbench.spine.search import Outcome
 
@@ -21,18 +20,18 @@ from ehrbench.spine.search import Outcome
 VIEW = "table"
 
 
-def write_slices(folder: Path, wired: Wired, outcome: Outcome, progress: Progress) -> None:
+def write_slices(run: RunFolder, wired: Wired, outcome: Outcome, progress: Progress) -> None:
     """Write the slices that the ensemble is most often wrong about, or nothing without a table view."""
     views = wired.config["task"]["views"]
     if VIEW not in views:
-        (folder / FILE).unlink(missing_ok=True)
+        (run / SLICES).unlink(missing_ok=True)
         return
     with progress.step("slices by measured values"):
         featurizer = build(views[VIEW], f"task.views.{VIEW}")
         assert isinstance(featurizer, Featurizer)
         units = _units(wired, outcome, featurizer)
         content = discover(units, wired.search.seed)
-    write_json(folder / FILE, content | {"predictions": file_digest(folder / "predictions.csv")})
+    write_json(run / SLICES, content | {"predictions": file_digest(run / PREDICTIONS)})
 
 
 def _units(wired: Wired, outcome: Outcome, featurizer: Featurizer) -> Judged:

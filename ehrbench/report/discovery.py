@@ -25,7 +25,7 @@ from ehrbench.core.types import BoolArray, FloatArray, IntArray
 from ehrbench.core.views import Table
 from ehrbench.spine.comparison import holm
 
-FILE, SCHEMA = "slices.json", 1
+SCHEMA = 1
 #: What is called worse beyond chance, after Holm.
 LEVEL = 0.05
 #: Units that a slice must hold where it is searched (the more, so that it can be judged), and where judged.

@@ -7,6 +7,7 @@ explained again here.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from ehrbench.core.errors import BundleError
+from ehrbench.core.run_folder import EXPLANATIONS, PREDICTIONS
 from ehrbench.report.figure import Figure
 from ehrbench.report.figures import explanations as figures
-from ehrbench.report.run import PREDICTIONS, Run
+from ehrbench.report.run import Run
 
-FILE, SCHEMA = "explanations.json", 1
+SCHEMA = 1
 _KEYS = ("n_records", "n_permuted", "permutation", "attributions", "course", "examples", "predictions")
 
 
@@ -41,10 +43,10 @@ class Explanations:
 
 def explanations(run: Run, colour: str) -> Explanations:
     """Raises BundleError where the file is malformed; one of other predictions is not shown, and says so."""
-    again = f"ehrbench explain {run.folder.name} makes it"
-    path = run.folder / FILE
+    again = f"ehrbench explain {shlex.quote(run.folder.name)} makes it"
+    path = run.folder / EXPLANATIONS
     if not path.exists():
-        return Explanations(why=f"{FILE} is not in the run's folder: {again}")
+        return Explanations(why=f"{EXPLANATIONS} is not in the run's folder: {again}")
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
@@ -54,7 +56,7 @@ def explanations(run: Run, colour: str) -> Explanations:
     if missing := [key for key in _KEYS if key not in content]:
         raise BundleError(f"{path}: {missing[0]} is missing — {again}")
     if content["predictions"] != run.digests[PREDICTIONS]:
-        return Explanations(why=f"{FILE} goes with other predictions than these: {again} again")
+        return Explanations(why=f"{EXPLANATIONS} goes with other predictions than these: {again} again")
     try:
         return _drawn(run, content, colour)
     except (KeyError, TypeError, IndexError, AttributeError) as error:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.run_folder import REPORT
 from ehrbench.report import cohort, importance, pairs, skipped, slices, subgroups, tripod
 from ehrbench.report.certified import certified
 from ehrbench.report.counts import score_counts
@@ -63,7 +64,7 @@ def write_report(
         n_bootstrap = min(N_BOOTSTRAP, (run.config.get("report") or {}).get("n_bootstrap", N_BOOTSTRAP))
     context = report_context(run, seed=seed, n_bootstrap=n_bootstrap, progress=progress)
     write_pictures(run.folder, context, "SIMULATED" if run.summary["cohort"] == "simulated" else "")
-    return write_page(run.folder / "report.html", render("report.html.j2", context))
+    return write_page(run.folder / REPORT, render("report.html.j2", context))
 
 
 def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress = SILENT) -> dict[str, Any]:
