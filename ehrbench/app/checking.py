@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
-from pydantic_core import PydanticCustomError
 
 from ehrbench.core.errors import ConfigError, check_once
 from ehrbench.core.places import home, is_address
@@ -24,17 +23,24 @@ def _set_name(name: Any) -> Any:
     return str(name) if isinstance(name, int) and not isinstance(name, bool) else name
 
 
+class _NoPlace(ValueError):
+    """A ConfigError to come, once ``checked`` knows its whole key: pydantic takes ValueErrors alone."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.problem, self.remedy = problem, remedy
+
+
 def _place(given: Any, info: ValidationInfo) -> Any:
     if not isinstance(given, str | Path):
         return given
     if not str(given):
-        raise PydanticCustomError("place", "is empty", {"remedy": "name a file or folder"})
+        raise _NoPlace("is empty", "name a file or folder")
     where: Callable[[Path], Path] = (info.context or {}).get("placed", Path.absolute)
     try:
         return str(where(home(given, "")))
     except ConfigError as error:
-        words = {"problem": error.problem, "remedy": error.remedy}
-        raise PydanticCustomError("place", "{problem}", words) from error
+        raise _NoPlace(error.problem, error.remedy) from error
 
 
 def _place_or_address(given: Any, info: ValidationInfo) -> Any:
@@ -226,12 +232,15 @@ def checked(
         got, kind, key = first["input"], first["type"], ".".join(path)
         if kind == "extra_forbidden":
             raise ConfigError(key, "unknown key", "--cfg job shows all keys") from None
+        if kind == "value_error":
+            told = first["ctx"]["error"]
+            raise ConfigError(key, told.problem, told.remedy) from None
         if kind == "string_pattern_mismatch":
             problem = f"{str(got)[:100]!r} cannot be a folder's name"
             remedy = f"take letters, digits, . _ and -, at most {LONGEST_NAME}, a letter or digit first"
             raise ConfigError(key, problem, remedy) from None
-        shown = "" if isinstance(got, Mapping) or kind == "place" else f" (got {got!r})"
-        remedy = first.get("ctx", {}).get("remedy", "")
+        shown = "" if isinstance(got, Mapping) else f" (got {got!r})"
+        remedy = ""
         if kind == "list_type":
             remedy = f"write {key}=[{got}]"
         if kind == "string_type" and isinstance(got, int | float):
