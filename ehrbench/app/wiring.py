@@ -161,7 +161,7 @@ def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Setti
             )
     n_trials = raw.get("n_trials")
     n_trials = settings.n_trials if n_trials is None else n_trials
-    if not isinstance(n_trials, int) or n_trials < 1:
+    if isinstance(n_trials, bool) or not isinstance(n_trials, int) or n_trials < 1:
         raise ConfigError(
             f"model.{name}.n_trials", f"{n_trials!r} is not a number of trials", "give 1 or more"
         )
@@ -380,4 +380,5 @@ def make_tracker(settings: Settings) -> Tracker:
         return NoTracker()
     from ehrbench.infra.tracking import MlflowTracker
 
+    assert tracker.uri is not None  # check has filled it in
     return MlflowTracker(tracker.uri, tracker.experiment, Path(tracker.spool))
