@@ -111,8 +111,14 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
 def settled(
     config: Mapping[str, Any], settings: Settings, progress: Progress
 ) -> tuple[Mapping[str, Any], Publisher]:
-    """The configuration with what the data say of the task in it, and the publisher of that task."""
+    """The configuration with what the data say of the task in it, and the publisher of that task.
+
+    Files that the publisher is given are those of ``data``, whose places are whole.
+    """
     block = config["task"]
+    files = {key: getattr(settings.data, key) for key in ("file", "test_file") if key in block["publisher"]}
+    block = {**block, "publisher": {**block["publisher"], **files}}
+    config = {**config, "task": block}
     publisher = build_publisher(block, build_task(block))
     if more := publisher.settle(Path(settings.data.root), progress).settings():
         config = {**config, "task": {**block, "build": {**block["build"], **more}}}
