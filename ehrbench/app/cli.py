@@ -152,10 +152,12 @@ def _describe(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from ehrbench.app.certifying import ledger_of
     from ehrbench.app.sealing import PAGE, seal
-    from ehrbench.report import write_report
+    from ehrbench.report import failures, write_report
 
     _, progress = terminal()
     print(write_report(options.run, progress=progress))
+    for path in failures(options.run):
+        print(f"not made: {path.stem}; why: {path}; please report it")
     if not seal(options.run, ledger_of(options.run), PAGE):
         print("not sealed: the run's ledger is not here, or its search has not sealed it")
 

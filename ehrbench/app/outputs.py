@@ -13,6 +13,7 @@
     explanations.json what the outer-test predictions rest on (docs/explanations.md)
     report.html       all of it as one page
     figures/          the page's figures, each as an SVG
+    failures/         a traceback for each part of the page, or file above, that could not be made
     checksums.json    SHA-256 of all of these (see app.sealing)
 
 Schema of ``summary.json`` (schema 1)

@@ -18,8 +18,8 @@ from ehrbench.core.bundle import CHECKSUMS, check_checksums, file_digest
 from ehrbench.core.errors import BundleError
 from ehrbench.core.ledger import Ledger
 
-EXPLANATIONS = ("explanations.json",)
-PAGE = ("report.html", "figures/*.svg")
+EXPLANATIONS = ("explanations.json", "failures/explanations.txt")
+PAGE = ("report.html", "figures/*.svg", "failures/report-*.txt")
 #: All that a search writes, as patterns; a pattern need not be there.
 WRITTEN = (
     "config.yaml",
@@ -31,6 +31,8 @@ WRITTEN = (
     "slices.json",
     "certificate.json",
     f"bundle/{CHECKSUMS}",
+    "failures/slices.txt",
+    "failures/card.txt",
     *EXPLANATIONS,
     *PAGE,
 )

@@ -24,7 +24,7 @@ from ehrbench.app.workers import LocalWorkers
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.digest import digest
 from ehrbench.core.progress import Progress
-from ehrbench.report import write_model_card, write_report
+from ehrbench.report import failures, write_model_card, write_report
 from ehrbench.spine.search import Conclusion
 from ehrbench.statistics.evaluation import by_model
 
@@ -214,6 +214,8 @@ def _print(console: Console, wired: Wired, summary: Mapping[str, Any], folder: P
     console.print(f"report    {folder / 'report.html'}\nsummary   {folder / 'summary.json'}")
     if wired.cohort.skipped:
         console.print(f"skipped   {folder / 'skipped.csv'}")
+    for path in failures(folder):
+        console.print(f"not made  {path.stem}; why: {path}; please report it", markup=False)
     console.print(f"serve     {command('ehrbench')} serve --bundle {folder / 'bundle'}")
     if wired.settings.tracker.kind == "mlflow":
         console.print(f"compare   {comparing(wired.settings.tracker.uri)}")

@@ -13,6 +13,7 @@ from ehrbench.core.bundle import file_digest
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.progress import Progress
 from ehrbench.core.views import Table
+from ehrbench.report import Attempts
 from ehrbench.report.measured import FILE, SCHEMA
 from ehrbench.spine.procedure import ENSEMBLE_NAME
 from ehrbench.spine.search import Conclusion
@@ -23,18 +24,24 @@ VIEW = "table"
 
 
 def write_slices(folder: Path, wired: Wired, outcome: Conclusion, progress: Progress) -> None:
-    """Write the slices that the ensemble is most often wrong about, or nothing without a table view."""
+    """Write the slices that the ensemble is most often wrong about, or why there are none.
+
+    Nothing without a table view.
+    """
     views = wired.config["task"]["views"]
     if VIEW not in views:
         (folder / FILE).unlink(missing_ok=True)
         return
+    featurizer = build(views[VIEW], f"task.views.{VIEW}")
+    assert isinstance(featurizer, Featurizer)
     with progress.step("slices by measured values"):
-        featurizer = build(views[VIEW], f"task.views.{VIEW}")
-        assert isinstance(featurizer, Featurizer)
-        units = _units(wired, outcome, featurizer)
-        found = discover(units, wired.search.seed)
+        content = Attempts(folder).part(
+            "slices",
+            lambda: discover(_units(wired, outcome, featurizer), wired.search.seed),
+            lambda why: {"why": why},
+        )
     digest = file_digest(folder / "predictions.csv")
-    write_json(folder / FILE, {"schema": SCHEMA} | found | {"predictions": digest})
+    write_json(folder / FILE, {"schema": SCHEMA} | content | {"predictions": digest})
 
 
 def _units(wired: Wired, outcome: Conclusion, featurizer: Featurizer) -> Calls:

@@ -172,6 +172,7 @@ def _permutation(folds: Sequence[_Fold], metric: Metric, why: Mapping[str, str])
 def _attribution(folds: Sequence[_Fold], model: str, why: Mapping[str, str]) -> dict[str, Any]:
     if model in why:
         return {"why": why[model]}
+    timed = len(folds[0].course) > 0  # a sequence may be of records that have no hours
     found = [f.attributions[model] for f in folds]
     n = sum(f.p.size for f in folds)
 
@@ -190,7 +191,7 @@ def _attribution(folds: Sequence[_Fold], model: str, why: Mapping[str, str]) -> 
         "method": found[0].method,
         "gap": max(a.gap for a in found),
         "parameters": mean_absolute([a.parts for a in found]),
-        "hours": mean_absolute([a.by_hour for a in found]),
+        "hours": mean_absolute([a.by_hour for a in found]) if timed else {},
     }
 
 
@@ -205,6 +206,8 @@ def _course(folds: Sequence[_Fold], target: Target, hours: int) -> dict[str, Any
         if of.shape[1]:
             low, high = np.quantile(of, (0.1, 0.9), axis=1)
             outcomes[name] = {"n": of.shape[1], "mean": of.mean(axis=1), "low": low, "high": high}
+    if not outcomes:
+        return {"why": f"of no record drawn it is known whether it had {target.classes[0]}"}
     return {"class": target.classes[0], "hours": list(range(1, hours + 1)), "outcomes": outcomes}
 
 

@@ -93,8 +93,9 @@ class Pictures:
         right) in pixels."""
         height, width = self.pixels.shape[1:]
         areas = [(k, 0, 0, height, width) for k in range(len(self.of(0)))]
-        areas = areas if within is None else [tuple(within)]  # type: ignore[list-item]
-        found: list[tuple[int, ...]] = []
+        if within is not None:
+            areas = [(within[0], within[1], within[2], within[3], within[4])]
+        found: list[Piece] = []
         for image, top, left, bottom, right in areas:
             side = max(1, min(math.isqrt(most // len(areas)), bottom - top, right - left))
             rows = np.linspace(top, bottom, side + 1).astype(int).tolist()

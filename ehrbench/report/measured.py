@@ -65,6 +65,8 @@ def measured(run: Run) -> MeasuredSlices:
         content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             raise BundleError(f"{path}: is not of schema {SCHEMA} — {AGAIN}")
+        if "why" in content:  # they could not be sought
+            return MeasuredSlices(why=str(content["why"]))
         if content["predictions"] != run.digests[PREDICTIONS]:
             return MeasuredSlices(why=f"{FILE} goes with other predictions than these")
         found = tuple(MeasuredSlice(**{**s, "conditions": tuple(s["conditions"])}) for s in content["found"])

@@ -26,7 +26,7 @@ def of_text(text: str | bytes) -> float | None:
         number = float(text)
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return number if -math.inf < number < math.inf else None
 
 
 def of_json(value: Any) -> float | None:

@@ -9,10 +9,10 @@ import pytest
 
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.featurizer import Featurizer
-from ehrbench.core.records import Coverable, Exchangeable
+from ehrbench.core.records import Divisible, Exchangeable
 from ehrbench.core.views import Image, Table
 from ehrbench.explain.sources import sources
-from ehrbench.features.pictures import CELLS, REGIONS, Pictures, region
+from ehrbench.features.pictures import REGIONS, Pictures, region
 from ehrbench.features.pixels import Pixels
 from ehrbench.features.pooled import Pooled
 from tests.features.conformance import FeaturizerContract
@@ -68,16 +68,27 @@ def test_only_the_region_comes_from_the_donor() -> None:
         np.testing.assert_array_equal(now, own)
 
 
-def test_every_cell_of_every_image_is_covered_once() -> None:
+def test_pieces_cover_every_image_and_those_within_one_cover_it() -> None:
     payload = pictures(4, 4).take(np.array([2]))
-    assert isinstance(payload, Coverable)
-    covered, layout = payload.covered(), payload.layout()
+    assert isinstance(payload, Divisible)
     n_images = int(payload.n_images[0])
-    assert len(covered) == n_images * layout["rows"] * layout["columns"] == n_images * CELLS**2
-    changed = np.stack([covered.of(p) != payload.of(0) for p in range(len(covered))])
-    assert changed.any(axis=(1, 2, 3)).all()
-    assert (changed.sum(axis=0) > 0).mean() > 0.95  # but for pixels that have the mean already
-    assert (changed.any(axis=(2, 3)).sum(axis=1) == 1).all()  # one image at a time
+    for most, within in ((48, None), (4, None), (16, (0, 4, 8, 12, 16)), (64, (0, 0, 0, 3, 3))):
+        pieces = payload.pieces(most, within)
+        assert n_images <= len(pieces) <= max(most, n_images) if within is None else len(pieces) <= most
+        counts = np.zeros((n_images, 24, 24), dtype=int)
+        for k, top, left, bottom, right in pieces:
+            counts[k, top:bottom, left:right] += 1
+        expected = np.ones_like(counts)
+        if within is not None:
+            expected[:] = 0
+            expected[within[0], within[1] : within[3], within[2] : within[4]] = 1
+        np.testing.assert_array_equal(counts, expected)
+    without = payload.without(pieces)
+    for p, (k, top, left, bottom, right) in enumerate(pieces):
+        now, own = without.of(p), payload.of(0).copy()
+        assert len(np.unique(now[k, top:bottom, left:right])) == 1
+        own[k, top:bottom, left:right] = now[k, top, left]
+        np.testing.assert_array_equal(now, own)
 
 
 def test_columns_say_which_region_and_find_a_bright_corner() -> None:

@@ -11,12 +11,23 @@ from omegaconf import OmegaConf
 
 from ehrbench.core.model import Model
 from ehrbench.core.target import Kind
+from tests.features.tiny_bert import tiny_bert
 from tests.models.toy import TARGETS, ToyFeaturizer
 
 FOLDER = Path(__file__).parents[2] / "conf" / "model"
 #: A task's own variant of a model goes by ``<task>/<model>``.
 NAMES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
-VIEWS = ("sequence", "table", "scaled_table", "signal", "bag", "words", "tokens", "image")
+VIEWS = (
+    "sequence",
+    "table",
+    "scaled_table",
+    "signal",
+    "bag",
+    "words",
+    "tokens",
+    "pretrained_tokens",
+    "image",
+)
 
 #: What makes a fit small, where a model has such a setting.
 SMALL: dict[str, Any] = {
@@ -60,6 +71,8 @@ def build(name: str, kind: Kind, **settings: Any) -> Model:
     """The model with its YAML's defaults and ``settings`` on top."""
     config = configuration(name)
     build = {k: v for k, v in config["build"].items() if k != "_target_"}
+    if "pretrained" in build:  # no test asks the hub
+        build["pretrained"] = str(tiny_bert())
     return model_class(name)(  # type: ignore[call-arg]
         target=TARGETS[kind], featurizer=ToyFeaturizer(config["view"]), **build | settings
     )

@@ -99,7 +99,7 @@ class ToyFeaturizer(Featurizer):
             return drawn(values)
         if self.view in ("bag", "words"):
             return _bag(values.reshape(len(values), -1))
-        if self.view == "tokens":
+        if self.view in ("tokens", "pretrained_tokens"):
             return _tokens(values[:, :, 0])
         if self.view == "signal":
             middles = records.unit_number * LENGTH + LENGTH // 2

@@ -1,4 +1,4 @@
-"""Images over HTTP: every form gets the offline probability, parts are told, bad ones are refused."""
+"""Images over HTTP: every form gets the offline probability, pieces are told, bad ones are refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from ehrbench.core.task import RawInput
 from ehrbench.runtime import Bundle
 from ehrbench.tasks.radiographs.phantom import chest, png
-from tests.models.marked import marked
+from tests.models.marked import MARK, marked
 from tests.serve.conftest import running
 from tests.serve.xray import xray_bundle
 from tests.tasks.test_radiographs import CHEST, WRONG, dicom
@@ -79,30 +79,28 @@ def test_a_bad_image_is_told_and_the_server_stays(served: httpx.Client, which: s
     assert served.get("/healthz").status_code == 200
 
 
-def test_parts_say_where_the_mark_is(served: httpx.Client) -> None:
+def test_pieces_say_where_the_mark_is(served: httpx.Client) -> None:
     records, middles = marked(40, seed=2)
     found = []
     for k in range(8):
-        body = png(records.payload.of(k)[0])  # type: ignore[attr-defined]
-        (unit,) = posted(served, body, "image/png", "?explain=parts&explain=members").json()["predictions"]
-        layout, effect = unit["parts"]["layout"], np.array(unit["parts"]["effect"]["pneumonia"])
-        assert (layout["kind"], layout["rows"], layout["columns"]) == ("pixels", 8, 8)
-        (image,) = layout["images"]
+        pixels = records.payload.of(k)[0]  # type: ignore[attr-defined]
+        (unit,) = posted(served, png(pixels), "image/png", "?explain=pieces").json()["predictions"]
+        (image,) = unit["evidence"]["on"]["images"]
         grey = np.frombuffer(base64.b64decode(image["grey"]), np.uint8)
-        np.testing.assert_array_equal(grey.reshape(64, 64), records.payload.of(k)[0])  # type: ignore[attr-defined]
-        place = 8 * np.array(divmod(int(effect.argmax()), 8)) + 4
-        found.append(bool(effect.max() > 0 and np.abs(place - middles[k]).max() <= 10))
-        assert set(unit["members"]) == {"cnn", "logistic"}
+        np.testing.assert_array_equal(grey.reshape(image["height"], image["width"]), pixels)
+        pieces = unit["evidence"]["pieces"]
+        assert {piece["fine"] for piece in pieces} == {False, True}
+        best = max((p for p in pieces if not p["fine"]), key=lambda piece: piece["effect"]["pneumonia"])
+        _, top, left, bottom, right = best["at"]
+        place = np.array([top + bottom, left + right]) / 2
+        found.append(bool(best["effect"]["pneumonia"] > 0 and np.abs(place - middles[k]).max() <= MARK))
     assert sum(found) >= 7, found
 
 
-def test_parts_are_told_of_one_record_at_a_time(served: httpx.Client) -> None:
+def test_pieces_are_told_of_one_record_of_any_number_of_views(served: httpx.Client) -> None:
     coded = {"images": [base64.b64encode(png(WELL)).decode()]}
-    answer = served.post("/predict?explain=parts", json={"records": [coded, coded]})
-    assert answer.status_code == 422
-    assert answer.json()["error"]["field"] == "explain"
-    (unit,) = served.post("/predict?explain=parts", json={"images": 2 * coded["images"]}).json()[
-        "predictions"
-    ]
-    assert len(unit["parts"]["layout"]["images"]) == 2
-    assert len(unit["parts"]["effect"]["pneumonia"]) == 2 * 64
+    assert served.post("/predict?explain=pieces", json={"records": [coded, coded]}).status_code == 422
+    answer = served.post("/predict?explain=pieces", json={"images": 2 * coded["images"]}).json()
+    evidence = answer["predictions"][0]["evidence"]
+    assert len(evidence["on"]["images"]) == 2
+    assert {piece["at"][0] for piece in evidence["pieces"]} == {0, 1}
