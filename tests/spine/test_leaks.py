@@ -150,10 +150,10 @@ def leak_decision(owner: type, step: str) -> Callable:
     def plant(monkeypatch) -> None:
         decide, learn, reached = procedure.decide, getattr(owner, step), {}
 
-        def remember(studies, *rest):
+        def remember(studies, *rest, **how):
             setting = studies[0].setting
             reached["y"] = setting.dataset.cohort.records.take(setting.fold.test).labels
-            return decide(studies, *rest)
+            return decide(studies, *rest, **how)
 
         def leaking(self, first, second, *rest, **arguments):
             n = len(reached["y"])
