@@ -228,7 +228,7 @@ ORDER = (
 def test_a_planted_leak_is_caught_where_it_is(point, tmp_path, monkeypatch):
     plant, settings, first = LEAKS[point]
     plant(monkeypatch)
-    monkeypatch.setattr(Study, "_forget_beaten", lambda self, ticket: None)  # some leaks look at beaten models
+    monkeypatch.setattr(Study, "_forget_beaten", lambda self, ticket: None)  # leaks look at beaten ones
     with pytest.raises(NotClean, match="other test records change ") as caught:
         run_counterfactual(tmp_path, *settings)
     found = kinds(caught.value.changed)
