@@ -133,7 +133,9 @@ def imports(folder: str) -> set[str]:
 
 @pytest.mark.parametrize(("folder", "dev"), [("ehrbench", False), ("experiments", False), ("tests", True)])
 def test_every_import_is_a_declared_dependency(pyproject: dict[str, Any], folder: str, dev: bool) -> None:
-    declared = pyproject["project"]["dependencies"] + (pyproject["dependency-groups"]["dev"] if dev else [])
+    extras = [text for extra in pyproject["project"]["optional-dependencies"].values() for text in extra]
+    declared = [*pyproject["project"]["dependencies"], *extras]
+    declared += pyproject["dependency-groups"]["dev"] if dev else []
     known = {canonicalize_name(Requirement(text).name) for text in declared}
     owners = packages_distributions()
     undeclared = {
