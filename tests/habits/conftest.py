@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +45,7 @@ def start(script: str, *arguments: str, folder: Path, **environment: str) -> tup
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The publisher's files of 140 patients."""
     folder = tmp_path_factory.mktemp("publisher") / "data"
-    Mortality().simulate(folder, 140, seed=1)
+    PhysioNet2012(Mortality()).simulate(folder, 140, seed=1)
     return folder
 
 

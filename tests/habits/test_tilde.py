@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ehrbench.tasks.caching import cache_folder
+from ehrbench.publishers.caching import cache_folder
 from hydra import compose, initialize_config_dir
 
 from ehrbench.app.checking import Settings, check
