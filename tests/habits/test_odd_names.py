@@ -20,7 +20,7 @@ from ehrbench.infra.mlflow_store import sqlite_address
 from tests.habits.conftest import ROOT, SMALL, everything, start
 
 #: What shells, URLs, configurations, terminals and databases give a meaning to.
-ODD = "it's [red] 50% of ~ü#1? {a}&b,c=:smile: $x %41"
+ODD = "it's [red] 50% of ~ü#1? {a}&b,c=:smile: $x a::b %41"
 
 
 def test_a_search_below_a_folder_of_any_name(simulated, tmp_path, capsys):
