@@ -130,7 +130,8 @@ def load_publisher(name: str) -> Publisher:
     """The publisher of ``conf/task/<name>.yaml`` and its task, with their default settings."""
     if name not in task_names():
         raise ConfigError("task", f"there is no task {name!r}", f"choose one of {', '.join(task_names())}")
-    config = OmegaConf.create({"task": OmegaConf.load(CONF / "task" / f"{name}.yaml")})
+    task = OmegaConf.load(CONF / "task" / f"{name}.yaml")
+    config = OmegaConf.create({"data": {"file": None, "test_file": None}, "task": task})
     content = OmegaConf.to_container(config.task, resolve=True)
     assert isinstance(content, dict)
     block = {str(k): v for k, v in content.items()}

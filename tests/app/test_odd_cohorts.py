@@ -18,8 +18,8 @@ from ehrbench.app.cli import main
 from ehrbench.core.records import Records
 from ehrbench.core.task import Cohort
 from ehrbench.core.views import View
-from ehrbench.report import failures
 from ehrbench.publishers.physionet2012 import PhysioNet2012
+from ehrbench.report import failures
 from tests.runtime.toy import ToySequence
 from tests.spine.composing import composed, tiny_config
 

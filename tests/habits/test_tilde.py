@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ehrbench.publishers.caching import cache_folder
 from hydra import compose, initialize_config_dir
 
 from ehrbench.app.checking import Settings, check
@@ -17,6 +16,7 @@ from ehrbench.app.overrides import as_texts
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.places import home, place
 from ehrbench.infra.settings import Environment
+from ehrbench.publishers.caching import cache_folder
 from tests.habits.conftest import ROOT, SMALL, start
 
 
