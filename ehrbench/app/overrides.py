@@ -75,5 +75,5 @@ def _quoted(value: str, sweeps: bool = False) -> str:
         read = 0
     plain_commas = isinstance(read, ChoiceSweep) and read.simple_form and not sweeps
     if isinstance(read, bool | int | float | list | dict) or plain_commas:
-        return QuotedString(text=value, quote=Quote.single).with_quotes()
+        return QuotedString(value, Quote.single).with_quotes()
     return value

@@ -12,7 +12,7 @@ from ehrbench.app.cli import main
 from ehrbench.core.errors import StorageError
 from ehrbench.report import Attempts, card, failures, page, write_report
 from ehrbench.report.figures import explanations, risk_curves
-from tests.report.test_explanations import CONTENT, shown  # noqa: F401 - a fixture
+from tests.report.test_explained import CONTENT, shown  # noqa: F401 - a fixture
 from tests.report.test_page import words
 from tests.spine.composing import tiny_config
 

@@ -138,7 +138,9 @@ class RadiographPublisher(Publisher):
             raise DataError("is not empty and not simulated", file=folder, remedy="choose another folder")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / SIMULATED).write_text("Drawn by ehrbench. These are nobody's radiographs.\n")
+            (folder / SIMULATED).write_text(
+                "Drawn by ehrbench. These are nobody's radiographs.\n", encoding="utf-8"
+            )
         except OSError as error:
             problem = f"cannot be written ({error.strerror})"
             raise DataError(problem, file=folder, remedy="choose another folder") from error
