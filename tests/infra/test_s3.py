@@ -125,7 +125,9 @@ def test_a_whole_search_keeps_its_artifacts_there(s3: S3Server, tmp_path: Path) 
     n_fits = sum(study["fits"] for study in summary["studies"].values())
     artifacts, models = s3.objects["bucket"], s3.objects["models"]
     assert len(artifacts) >= n_fits > 0
-    assert len(models) == n_fits  # of one trial a study, which is its best
+    proofs = [body for body in models.values() if body.startswith(b"proof\0")]  # that workers share the place
+    assert len(proofs) == 1
+    assert len(models) == n_fits + 1  # of one trial a study, which is its best
     assert all(key.startswith("artifacts/") for key in artifacts)
     assert all(key.startswith("checkpoints/") for key in models)
     assert not (tmp_path / "runs" / "artifacts").exists()
