@@ -111,12 +111,12 @@ def test_a_whole_search_keeps_its_artifacts_there(s3: S3Server, tmp_path: Path) 
     places = {"ARTIFACTS_URL": "s3://bucket/artifacts", "CHECKPOINTS_DIR": "s3://models/checkpoints"}
     environment = {**os.environ, **s3.environment, **places, "EHRBENCH_DATA": str(tmp_path / "data")}
 
-    def run(*command: str) -> str:
+    def run(*command: str, exit_code: int = 0) -> str:
         words = [sys.executable, *command]
         done = subprocess.run(
             words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == exit_code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     search = ["protocol=smoke", "models=[logistic]", "tracker=none", "report.explained=0"]
@@ -133,4 +133,6 @@ def test_a_whole_search_keeps_its_artifacts_there(s3: S3Server, tmp_path: Path) 
     assert not (tmp_path / "runs" / "artifacts").exists()
     assert "nothing is wrong" in run("-m", "ehrbench.app.cli", "study", "doctor")
     artifacts.clear()
-    assert f"{n_fits} findings" in run("-m", "ehrbench.app.cli", "study", "doctor")
+    assert f"findings left: {n_fits} of {n_fits}" in run(
+        "-m", "ehrbench.app.cli", "study", "doctor", exit_code=1
+    )
