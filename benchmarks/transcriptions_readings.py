@@ -36,7 +36,7 @@ ROW = Target("multiclass", SPECIALTIES)
 def predictions(run: Path) -> dict[str, dict[int, tuple[list[str], FloatArray]]]:
     """Model -> outer fold -> record ids (n,) and probabilities (n, C)."""
     found: dict[str, dict[int, dict[str, list[float]]]] = {}
-    with (run / "predictions.csv").open(newline="") as file:
+    with (run / "predictions.csv").open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
             by_fold = found.setdefault(row["model"], {}).setdefault(int(row["outer_fold"]), {})
             by_fold.setdefault(row["record"], []).append(float(row["probability"]))
@@ -87,7 +87,7 @@ def main() -> None:
     data = Path(os.environ["EHRBENCH_DATA"])
     sets, rows = (MTSamples(Transcriptions(reading)).read(data, ()).records for reading in ("set", "row"))
     place = {name: i for i, name in enumerate(sets.ids.tolist())}
-    folds = json.loads((run / "summary.json").read_text())["folds"]
+    folds = json.loads((run / "summary.json").read_text(encoding="utf-8"))["folds"]
     table: dict[str, list[tuple[list[float], list[float]]]] = {}
     for model, by_fold in predictions(run).items():
         for fold, (ids, p) in sorted(by_fold.items()):

@@ -1,20 +1,4 @@
-"""Outputs of a search, under ``<runs_dir>/<study_name>/``: all that a report or a comparison is made from.
-
-    summary.json      every figure, with intervals (schema below)
-    predictions.csv   record, unit, class, label, outer_fold, model, probability: of the outer tests
-    records.csv       record, group, set, outcome.<class>…, subgroup.<name>…, flag.<name>…: of all records
-    skipped.csv       file, record, field, problem: of the publisher's rows that were left out
-    trials.csv        model, outer_fold, ticket, state, attempt, value, seconds, folds, best_steps, params,
-                      error: one row a trial
-    config.yaml       the resolved configuration
-    slices.json       which measured values go with wrong calls (see statistics.discovery)
-    certificate.json  what no outer test touched, and the digests of the files above (see spine.certificate)
-    bundle/           the winner (see core.bundle), with its MODEL_CARD.md
-    explanations.json what the outer-test predictions rest on (docs/explanations.md)
-    report.html       all of it as one page
-    figures/          the page's figures, each as an SVG
-    failures/         a traceback for each part of the page, or file above, that could not be made
-    checksums.json    SHA-256 of all of these (see app.sealing)
+"""Outputs of a search: what ``summary.json`` says, and the bundle; other files say ``core.run_folder``.
 
 Schema of ``summary.json`` (schema 1)
 -------------------------------------

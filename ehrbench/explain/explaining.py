@@ -41,7 +41,7 @@ from ehrbench.explain.permutation import metric_drops
 from ehrbench.explain.sources import Source
 from ehrbench.spine.procedure import ENSEMBLE_NAME, Decided
 
-FILE, SCHEMA = "explanations.json", 1
+SCHEMA = 1
 #: Records permuted for each one attributed: a metric needs more records than a mean.
 PERMUTED = 5
 REPEATS = 3

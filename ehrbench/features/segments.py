@@ -147,10 +147,10 @@ class Segments:
         return np.asarray((low.astype(np.float64) + high) / 2)
 
     def _q10(self) -> FloatArray:
-        return self._ranked[self.begin + np.rint((self.count - 1) * 0.1).astype(np.int64)]
+        return np.asarray(self._ranked[self.begin + np.rint((self.count - 1) * 0.1).astype(np.int64)])
 
     def _q90(self) -> FloatArray:
-        return self._ranked[self.begin + np.rint((self.count - 1) * 0.9).astype(np.int64)]
+        return np.asarray(self._ranked[self.begin + np.rint((self.count - 1) * 0.9).astype(np.int64)])
 
     @property
     def _ranked(self) -> FloatArray:

@@ -74,6 +74,6 @@ class VisionTransformer(nn.Module):
         valid = h.new_ones(h.shape[:2])
         for block in self.blocks:
             h = block(h, None, valid) if isinstance(block, SSMBlock) else block(h)
-        found: Tensor = self.norm(h).transpose(1, 2)
-        found = found.reshape(-1, self.n_features, self.rows, self.columns)
+        shape = h.shape[0], self.n_features, self.rows, self.columns
+        found: Tensor = self.norm(h).transpose(1, 2).reshape(shape)
         return found

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from ehrbench.core.errors import EhrbenchError
+from ehrbench.core.run_folder import FAILURES
 from ehrbench.report.figure import Figure
 from ehrbench.report.rendering import write_page
 
-FOLDER = "failures"
 #: What an exception may quote of the data: a page may be shown to anybody.
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\d{4,}")
 
@@ -34,7 +34,7 @@ class Attempts:
     """
 
     def __init__(self, folder: Path, prefix: str = "") -> None:
-        self._folder, self._prefix = Path(folder) / FOLDER, prefix
+        self._folder, self._prefix = Path(folder) / FAILURES, prefix
         self.lost: dict[str, str] = {}
 
     def part(
@@ -52,7 +52,7 @@ class Attempts:
             if isinstance(error, (EhrbenchError, *through)):
                 raise
             said = _QUOTED.sub("…", str(error).split("\n")[0])[:200]
-            why = f"it could not be made ({type(error).__name__}: {said}); see {FOLDER}/{trace.name}"
+            why = f"it could not be made ({type(error).__name__}: {said}); see {FAILURES}/{trace.name}"
             self.lost[name] = why
             write_page(trace, traceback.format_exc())
             return without(why)
@@ -77,4 +77,4 @@ class Attempts:
 
 def failures(folder: Path) -> list[Path]:
     """Tracebacks of the parts that a run's folder lacks."""
-    return sorted((Path(folder) / FOLDER).glob("*.txt"))
+    return sorted((Path(folder) / FAILURES).glob("*.txt"))

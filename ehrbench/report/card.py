@@ -13,6 +13,7 @@ from typing import Any
 from ehrbench import metrics
 from ehrbench.core.bundle import Manifest, check_checksums, write_checksums
 from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.run_folder import BUNDLE
 from ehrbench.report.attempts import Attempts
 from ehrbench.report.rendering import how_chosen, interval, write_page
 from ehrbench.report.run import read_run
@@ -30,7 +31,7 @@ def write_model_card(
     The bundle is checked first, so that an altered one is never given fresh checksums. Raises BundleError
     naming the file that is missing or altered; StorageError when the card cannot be written.
     """
-    bundle = Path(folder) / "bundle"
+    bundle = Path(folder) / BUNDLE
     check_checksums(bundle)
 
     def made() -> str:

@@ -7,6 +7,7 @@ explained again here.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -15,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from ehrbench.core.errors import BundleError
+from ehrbench.core.run_folder import EXPLANATIONS, PREDICTIONS
 from ehrbench.report.attempts import Attempts
 from ehrbench.report.figure import Figure
 from ehrbench.report.figures import explanations as figures
-from ehrbench.report.run import PREDICTIONS, Run
+from ehrbench.report.run import Run
 
-FILE, SCHEMA = "explanations.json", 1
+SCHEMA = 1
 #: What drawing a file meets that does not hold what it should.
 _MALFORMED = (KeyError, TypeError, IndexError, AttributeError)
 _KEYS = ("n_records", "n_permuted", "permutation", "attributions", "course", "examples", "predictions")
@@ -48,10 +50,10 @@ def explanations(run: Run, colour: str, attempts: Attempts | None = None) -> Exp
 
     attempts: a figure that cannot be drawn says so in its place.
     """
-    again = f"ehrbench explain {run.folder.name} makes it"
-    path = run.folder / FILE
+    again = f"ehrbench explain {shlex.quote(run.folder.name)} makes it"
+    path = run.folder / EXPLANATIONS
     if not path.exists():
-        return Explanations(why=f"{FILE} is not in the run's folder: {again}")
+        return Explanations(why=f"{EXPLANATIONS} is not in the run's folder: {again}")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -63,7 +65,7 @@ def explanations(run: Run, colour: str, attempts: Attempts | None = None) -> Exp
     if missing := [key for key in _KEYS if key not in content]:
         raise BundleError(f"{path}: {missing[0]} is missing — {again}")
     if content["predictions"] != run.digests[PREDICTIONS]:
-        return Explanations(why=f"{FILE} goes with other predictions than these: {again} again")
+        return Explanations(why=f"{EXPLANATIONS} goes with other predictions than these: {again} again")
     try:
         return _drawn(run, content, colour, attempts or Attempts(run.folder))
     except _MALFORMED as error:

@@ -17,6 +17,7 @@ import numpy as np
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import BundleError
 from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.run_folder import REPORT
 from ehrbench.report import cohort, importance, skipped, tripod
 from ehrbench.report.attempts import Attempts
 from ehrbench.report.certified import certified
@@ -68,7 +69,7 @@ def write_report(
         lambda: _page(Path(folder), seed, n_bootstrap, progress, attempts),
         lambda why: render("lost.html.j2", {"name": Path(folder).name, "why": why}),
     )
-    return write_page(Path(folder) / "report.html", page)
+    return write_page(Path(folder) / REPORT, page)
 
 
 def _page(

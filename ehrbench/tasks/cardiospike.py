@@ -69,9 +69,9 @@ def read_csv(name: str, body: bytes, *, strict: bool) -> Recordings:
         before = rows.setdefault(recording, [])
         try:
             if line.count(",") + 1 != len(columns):
-                raise _Fault("line", f"{line.count(',') + 1} columns instead of {len(columns)}")
+                raise _BeatFault("line", f"{line.count(',') + 1} columns instead of {len(columns)}")
             before.append((row, *_beat(cells, before[-1][1] if before else None)))
-        except _Fault as fault:
+        except _BeatFault as fault:
             place = f"line {number}" if "id" not in columns else f"{recording}, line {number}"
             if strict:
                 raise DataError(
@@ -114,7 +114,7 @@ def read_json(name: str, body: Mapping[str, Any]) -> Recordings:
         cells = {column: values[i] for column, values in columns.items() if values is not None}
         try:
             found.append(_beat(cells, found[-1][0] if found else None))
-        except _Fault as fault:
+        except _BeatFault as fault:
             field = f"{fields.get(fault.field, fault.field)}[{i}]"
             raise DataError(fault.problem, record=name, field=field, remedy=REMEDY) from None
     table = np.array(found, dtype=np.float64)
@@ -125,7 +125,7 @@ def read_json(name: str, body: Mapping[str, Any]) -> Recordings:
     return Recordings(ids, beats, np.arange(len(table)), None, (), len(table), 0)
 
 
-class _Fault(Exception):
+class _BeatFault(Exception):
     """One field of one beat that cannot be."""
 
     def __init__(self, field: str, problem: str) -> None:
@@ -134,16 +134,16 @@ class _Fault(Exception):
 
 
 def _beat(cells: Mapping[str, Any], before: float | None) -> tuple[float, float, float]:
-    """Time, interval and label of one beat, the last before it at ``before`` ms; raises _Fault."""
+    """Time, interval and label of one beat, the last before it at ``before`` ms; raises _BeatFault."""
     x = _number(cells, "x")
     if not 0 < x <= LONGEST_MS:
-        raise _Fault("x", f"{x:g} is not an interval of more than 0 and at most {LONGEST_MS:g} ms")
+        raise _BeatFault("x", f"{x:g} is not an interval of more than 0 and at most {LONGEST_MS:g} ms")
     time = _number(cells, "time") if "time" in cells else (0.0 if before is None else before + x)
     if before is not None and time < before:
-        raise _Fault("time", f"{time:g} goes back: the beat before was at {before:g} ms")
+        raise _BeatFault("time", f"{time:g} goes back: the beat before was at {before:g} ms")
     y = _number(cells, "y") if "y" in cells else 0.0
     if y not in (0.0, 1.0):
-        raise _Fault("y", f"{y:g} is neither 0 nor 1")
+        raise _BeatFault("y", f"{y:g} is neither 0 nor 1")
     return time, x, y
 
 
@@ -151,7 +151,7 @@ def _number(cells: Mapping[str, Any], column: str) -> float:
     raw = cells[column]
     number = of_text(raw) if isinstance(raw, str) else of_json(raw)
     if number is None:
-        raise _Fault(column, f"{shown(raw)} is not a number")
+        raise _BeatFault(column, f"{shown(raw)} is not a number")
     return number
 
 

@@ -13,7 +13,7 @@ from ehrbench.tasks.numbers import shown
 MOST_CHARACTERS = 200_000
 #: Below, a note is a heading whose text was cut off ("CHIEF COMPLAINT:,"), and tells nothing.
 FEWEST_WORDS = 5
-KEYWORDS = "names the specialty in most notes, so that predicting from it would be reading the answer"
+KEYWORDS = "begins with the specialty in every published row, and predicting from it is reading the answer"
 #: What a file may begin with, and the encoding this tells.
 _MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 _REMEDY = 'send the note\'s text in UTF-8, or {"text": "…"}: docs/tasks/transcriptions.md'

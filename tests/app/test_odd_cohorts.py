@@ -18,8 +18,8 @@ from ehrbench.app.cli import main
 from ehrbench.core.records import Records
 from ehrbench.core.task import Cohort
 from ehrbench.core.views import View
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.report import failures
-from ehrbench.tasks.mortality import Mortality
 from tests.runtime.toy import ToySequence
 from tests.spine.composing import composed, tiny_config
 
@@ -46,14 +46,14 @@ def searched(data: Path, folder: Path, *overrides: str) -> str:
 def changed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Makes the mortality task read other records than its files hold."""
     monkeypatch.setenv("EHRBENCH_CACHE", "")
-    read = Mortality.read
+    read = PhysioNet2012.read
 
     def change(to: Callable[[Records], Records]) -> None:
-        def other(self: Mortality, *arguments: object) -> Cohort:
+        def other(self: PhysioNet2012, *arguments: object) -> Cohort:
             cohort = read(self, *arguments)  # type: ignore[arg-type]
             return replace(cohort, records=to(cohort.records))
 
-        monkeypatch.setattr(Mortality, "read", other)
+        monkeypatch.setattr(PhysioNet2012, "read", other)
 
     return change
 
@@ -66,7 +66,7 @@ def test_trees_that_never_split(data, tmp_path):
 
 @pytest.mark.parametrize(("n", "seed"), [(22, 0), (24, 2), (26, 4)])
 def test_two_dozen_records(n, seed, data, changed, tmp_path):
-    changed(lambda r: replace(r, target=(np.arange(len(r)) % 2).astype(float)[:, None], _rows=None))
+    changed(lambda r: replace(r, target=(np.arange(len(r)) % 2).astype(float)[:, None]))
     searched(data, tmp_path, "models=[logistic,lightgbm]", f"data.limit={n}", f"seed={seed}")
 
 
@@ -76,7 +76,7 @@ def test_patients_without_measurements(data, changed, tmp_path):
         empty = {name: getattr(events, name)[none] for name in ("minute", "parameter", "value")}
         events = replace(events, starts=np.zeros(len(records) + 1, dtype=np.int64), **empty, store=None)
         flags = {"no_measurements": np.ones(len(records), dtype=bool)}
-        return replace(records, payload=events, flags=flags, _rows=None)
+        return replace(records, payload=events, flags=flags)
 
     changed(unmeasured)
     page = searched(data, tmp_path, "models=[logistic,lstm]", "data.limit=140", *FAST)

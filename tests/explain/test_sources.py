@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ehrbench.app.building import build
-from ehrbench.core.views import Tokens
+from ehrbench.core.views import Sequence, Signal, Table, Tokens
 from ehrbench.explain.payloads import parameters
 from ehrbench.explain.sources import Source, source, sources
 from ehrbench.features.clinical import CLINICAL
@@ -47,7 +47,7 @@ def test_every_configured_view_speaks_of_parameters_the_payload_has(name, tmp_pa
     for view_name, settings in task_config["views"].items():
         view = build(settings, view_name).fit(records).transform(records)
         found = sources(view)
-        assert found, view_name
+        assert found or not isinstance(view, Table | Sequence | Signal), view_name  # others may name none
         spoken = {one.parameter for named in found.values() for one in named}
         assert spoken <= known or not parameters(records.payload)  # beats cannot be taken apart
         for array, named in found.items():

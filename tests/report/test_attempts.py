@@ -11,8 +11,8 @@ from ehrbench.app import explaining, searching, slicing
 from ehrbench.app.cli import main
 from ehrbench.core.errors import StorageError
 from ehrbench.report import Attempts, card, failures, page, write_report
-from ehrbench.report.figures import curves, explanations
-from tests.report.test_explanations import CONTENT, shown  # noqa: F401 - a fixture
+from ehrbench.report.figures import explanations, risk_curves
+from tests.report.test_explained import CONTENT, shown  # noqa: F401 - a fixture
 from tests.report.test_page import words
 from tests.spine.composing import tiny_config
 
@@ -40,10 +40,10 @@ def whole(binary_folder, tmp_path_factory) -> str:
         (page, "fold_variance", "fold-variance"),
         (page, "optimism", "optimism"),
         (page, "forest", "forest"),
-        (curves, "roc", "roc-0"),
-        (curves, "precision_recall", "pr-0"),
-        (curves, "calibration", "calibration-0"),
-        (curves, "decision", "decision-0"),
+        (risk_curves, "roc", "roc-0"),
+        (risk_curves, "precision_recall", "pr-0"),
+        (risk_curves, "calibration", "calibration-0"),
+        (risk_curves, "decision", "decision-0"),
         (page, "score_counts", "curves-0"),
         (page, "progress_figure", "progress-ssm"),
         (page, "importances", "importance-lstm"),

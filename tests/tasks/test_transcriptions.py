@@ -79,7 +79,7 @@ def test_only_specialty_and_text_are_read(tmp_path: Path) -> None:
         tmp_path, ("Surgery", KNEE), ("Neurology", HEART), columns=("medical_specialty", "transcription")
     )
     assert PUBLISHER.read(bare, ()).digest == whole.digest
-    with pytest.raises(DataError, match="is refused: it names the specialty"):
+    with pytest.raises(DataError, match="is refused: it begins with the specialty"):
         TASK.parse([RawInput("a", {"text": KNEE, "keywords": "surgery"})], strict=True)
 
 

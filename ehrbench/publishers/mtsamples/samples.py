@@ -2,8 +2,8 @@
 
 ``mtsamples.csv``, or packed as ``.csv.xz``, ``.csv.gz`` or ``.csv.zip``: description, medical_specialty,
 sample_name, transcription, keywords. Read are the specialty and the transcription, nothing else: keywords,
-sample name and description were written by the publisher for its index, and most keywords begin with the
-specialty itself.
+sample name and description were written by the publisher for its index, and all 3,850 cells of keywords begin
+with the row's specialty.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ class MTSamples(Publisher):
             packed = lzma.compress(out.getvalue().encode(), preset=1)
             try:
                 folder.mkdir(parents=True, exist_ok=True)
-                (folder / SIMULATED).write_text("Simulated by ehrbench. These are no people's notes.\n")
+                (folder / SIMULATED).write_text(
+                    "Simulated by ehrbench. These are no people's notes.\n", encoding="utf-8"
+                )
                 (folder / f"{TABLE}.xz").write_bytes(packed)
             except OSError as error:
                 raise DataError(

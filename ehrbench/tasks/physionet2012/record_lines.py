@@ -22,7 +22,7 @@ _MANY = 1 << 16
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitLines:
     """The three columns as codes into their strings, line for line."""
 
     codes: tuple[IntArray, IntArray, IntArray]
@@ -47,8 +47,8 @@ def plain(body: bytes) -> bytes:
     return body if body.endswith(b"\n") or not body else body + b"\n"
 
 
-def split(text: bytes) -> Split:
-    """Split lines into three columns; a line that has not three takes the place of a sentinel."""
+def split(text: bytes) -> SplitLines:
+    """SplitLines lines into three columns; a line that has not three takes the place of a sentinel."""
     many = len(text) >= _MANY
     table = _arrow(text) if many else None
     odd: dict[int, str] = {}
@@ -68,7 +68,7 @@ def split(text: bytes) -> Split:
         everything = text.replace(b"\n", b",").split(b",")[:-1]
         codes = [np.arange(len(everything) // 3)] * 3
         cells = [everything[c::3] for c in range(3)]
-    return Split(tuple(codes), tuple([cell.strip() for cell in column] for column in cells), odd)  # type: ignore[arg-type]
+    return SplitLines(tuple(codes), tuple([cell.strip() for cell in column] for column in cells), odd)  # type: ignore[arg-type]
 
 
 def _has_three_columns(text: bytes) -> bool:

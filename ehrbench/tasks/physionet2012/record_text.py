@@ -21,7 +21,7 @@ from ehrbench.core.task import Skipped
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
 from ehrbench.tasks.numbers import of_text
 from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES
-from ehrbench.tasks.physionet2012.record_lines import Split, plain, split
+from ehrbench.tasks.physionet2012.record_lines import SplitLines, plain, split
 
 HEADER = b"Time,Parameter,Value"
 LAST_MINUTE = 48 * 60
@@ -131,7 +131,7 @@ class _Faults:
         return tuple(skipped for _, skipped in sorted(self._found, key=lambda found: found[0]))
 
 
-def _check_headers(lines: Split, start: IntArray, n_lines: IntArray, faults: _Faults) -> BoolArray:
+def _check_headers(lines: SplitLines, start: IntArray, n_lines: IntArray, faults: _Faults) -> BoolArray:
     """(N,) True where the first line is not the header."""
     broken = n_lines == 0
     filled = np.flatnonzero(~broken)
@@ -168,7 +168,7 @@ _COLUMNS: tuple[tuple[str, Callable[[bytes], float | None], Callable[[bytes], st
 )
 
 
-def _lookup(lines: Split, column: int, is_row: BoolArray, faults: _Faults) -> FloatArray:
+def _lookup(lines: SplitLines, column: int, is_row: BoolArray, faults: _Faults) -> FloatArray:
     """(lines,) what each string of a column says; rows that say nothing leave ``is_row`` and are listed."""
     field, read, why = _COLUMNS[column]
     codes, strings = lines.codes[column], lines.strings[column]
