@@ -51,7 +51,7 @@ class BERT(NetworkModel):
                 f"its {config.vocab_size} tokens are fewer than the view's {n_ids}",
                 "name the same model for view and model",
             )
-        encoder = AutoModel.from_config(config, attn_implementation="eager")
+        encoder = AutoModel.from_config(config, attn_implementation="eager")  # type: ignore[no-untyped-call]
         return BertNetwork(encoder, config.hidden_size, n_scores, self.dropout)
 
     def _start(self, view: View, n_scores: int) -> Network:
