@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-import yaml
 
 from ehrbench import metrics
-from ehrbench.app.checking import check
 from ehrbench.app.console import terminal
-from ehrbench.app.wiring import wire
+from ehrbench.app.finished import wire_run
+from ehrbench.core.run_folder import RunFolder
 from ehrbench.core.types import FloatArray
 from ehrbench.spine.pruning import RacePruner
 from ehrbench.spine.race import Race
@@ -85,9 +84,8 @@ def main() -> None:
     parser.add_argument("--chance", type=float, nargs="+", default=[0.2], help="pruner.least_chance")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    config = yaml.safe_load((options.run / "config.yaml").read_text(encoding="utf-8"))
     _, progress = terminal()
-    search = wire(config, check(config), options.run.name, progress).search
+    search = wire_run(RunFolder.open(options.run), progress).search
     for fold in search.split.all_folds:
         for model in search.contenders:
             study = search.study(model, fold)

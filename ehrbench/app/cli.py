@@ -7,16 +7,34 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from ehrbench.app import operating
 from ehrbench.app.building import build_publisher, build_task
-from ehrbench.app.console import terminal
+from ehrbench.app.console import command, shown, terminal
 from ehrbench.app.entry import CONF, check_text, spell_unprintable
 from ehrbench.core.errors import ConfigError, EhrbenchError
+from ehrbench.core.places import argument, home
+from ehrbench.core.run_folder import PAGE, RunFolder
 from ehrbench.core.task import Publisher
 from ehrbench.infra.settings import Environment
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes positional arguments wherever they stand: argparse alone gives up on those behind an option."""
+
+    _inside = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._inside or any(action.nargs == argparse.PARSER for action in self._actions):
+            return super().parse_known_args(args, namespace)
+        self._inside = True  # which the method below calls in its turn
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._inside = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,9 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ehrbench", description="Clinical prediction, searched and certified."
-    )
+    parser = _Parser(prog="ehrbench", description="Clinical prediction, searched and certified.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     data = commands.add_parser("data", help="get, simulate or describe a task's data")
     verbs = data.add_subparsers(required=True, metavar="VERB")
@@ -54,24 +70,24 @@ def build_parser() -> argparse.ArgumentParser:
     describe.set_defaults(run_command=_describe)
     for verb in (get, simulate, describe):
         verb.add_argument("task", help=f"one of {', '.join(task_names())}")
-        place = Path(os.environ.get("EHRBENCH_DATA", "data"))
+        root = home(os.environ.get("EHRBENCH_DATA", "data"), "EHRBENCH_DATA")
         verb.add_argument(
-            "--root", type=Path, default=place, help="data folder (default: EHRBENCH_DATA, or data)"
+            "--root", type=argument, default=root, help="data folder (default: EHRBENCH_DATA, or data)"
         )
     report = commands.add_parser("report", help="write a run's report.html again")
-    report.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
+    report.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
     report.set_defaults(run_command=_report)
     explain = commands.add_parser("explain", help="take a finished run's outer-test predictions apart")
-    explain.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
+    explain.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
     explain.add_argument(
         "--records", type=int, metavar="N", help="records attributed (default: the run's own)"
     )
     explain.set_defaults(run_command=_explain)
     compare = commands.add_parser("compare", help="one page for several runs, with paired tests")
-    compare.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    compare.add_argument("runs", type=argument, nargs="+", metavar="RUN")
     compare.add_argument(
         "--output",
-        type=Path,
+        type=argument,
         default=Path("comparison.html"),
         metavar="FILE",
         help="default: comparison.html",
@@ -79,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_argument("--metric", help="default: the first run's")
     compare.set_defaults(run_command=_compare)
     certify = commands.add_parser("certify", help="check a finished search's leakage certificate again")
-    certify.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
+    certify.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
     certify.add_argument(
         "--counterfactual",
         action="store_true",
@@ -90,7 +106,11 @@ def build_parser() -> argparse.ArgumentParser:
     operating.add_commands(commands)
     serve = commands.add_parser("serve", help="answer HTTP requests from a bundle")
     serve.add_argument(
-        "--bundle", type=Path, required=True, metavar="DIR", help="its folder, such as runs/quickstart/bundle"
+        "--bundle",
+        type=argument,
+        required=True,
+        metavar="DIR",
+        help="its folder, such as runs/quickstart/bundle",
     )
     serve.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: this machine alone)"
@@ -110,7 +130,8 @@ def load_publisher(name: str) -> Publisher:
     """The publisher of ``conf/task/<name>.yaml`` and its task, with their default settings."""
     if name not in task_names():
         raise ConfigError("task", f"there is no task {name!r}", f"choose one of {', '.join(task_names())}")
-    config = OmegaConf.create({"task": OmegaConf.load(CONF / "task" / f"{name}.yaml")})
+    task = OmegaConf.load(CONF / "task" / f"{name}.yaml")
+    config = OmegaConf.create({"data": {"file": None, "test_file": None}, "task": task})
     content = OmegaConf.to_container(config.task, resolve=True)
     assert isinstance(content, dict)
     block = {str(k): v for k, v in content.items()}
@@ -150,13 +171,16 @@ def _describe(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from ehrbench.app.certifying import ledger_of
-    from ehrbench.app.sealing import PAGE, seal
-    from ehrbench.report import write_report
+    from ehrbench.app.finished import ledger_of
+    from ehrbench.app.sealing import seal
+    from ehrbench.report import failures, write_report
 
     _, progress = terminal()
-    print(write_report(options.run, progress=progress))
-    if not seal(options.run, ledger_of(options.run), PAGE):
+    run = RunFolder.open(options.run)
+    print(shown(write_report(run.path, progress=progress)))
+    for path in failures(run.path):
+        print(f"not made: {path.stem}; why: {shown(path)}; please report it")
+    if not seal(run, ledger_of(run), PAGE):
         print("not sealed: the run's ledger is not here, or its search has not sealed it")
 
 
@@ -164,8 +188,9 @@ def _explain(options: argparse.Namespace) -> None:
     from ehrbench.app.explaining import explain_run
 
     _, progress = terminal()
-    print(explain_run(options.run, options.records, progress))
-    print(f"the page shows them after: ehrbench report {options.run}")
+    path = explain_run(options.run, options.records, progress)
+    print(shown(path))
+    print(f"the page shows them after: {command('ehrbench', 'report', path.parent)}")
 
 
 def _compare(options: argparse.Namespace) -> None:

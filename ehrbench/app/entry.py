@@ -68,6 +68,8 @@ def begin() -> None:
 
     SIGTERM (a container that stops) is taken as Ctrl-C is: tickets are given back.
     """
+    from ehrbench.app.overrides import as_texts  # the command ehrbench does without Hydra
+
     signal.signal(signal.SIGTERM, _interrupt)
     spell_unprintable()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a fresh machine's fonts are no news
@@ -77,6 +79,7 @@ def begin() -> None:
         Environment.load(Path(".env"), os.environ)
         check_models(sys.argv)
         sys.argv = of_task(sys.argv)
+        sys.argv = as_texts(sys.argv)
     except EhrbenchError as error:
         _end(error)
 

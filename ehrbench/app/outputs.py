@@ -1,19 +1,4 @@
-"""Outputs of a search, under ``<runs_dir>/<study_name>/``: all that a report or a comparison is made from.
-
-    summary.json      every figure, with intervals (schema below)
-    predictions.csv   record, unit, class, label, outer_fold, model, probability: of the outer tests
-    records.csv       record, group, set, outcome.<class>…, subgroup.<name>…, flag.<name>…: of all records
-    skipped.csv       file, record, field, problem: of the publisher's rows that were left out
-    trials.csv        model, outer_fold, ticket, state, attempt, value, seconds, folds, best_steps, params,
-                      error: one row a trial
-    config.yaml       the resolved configuration
-    slices.json       which measured values go with wrong calls (see statistics.discovery)
-    certificate.json  what no outer test touched, and the digests of the files above (see spine.certificate)
-    bundle/           the winner (see core.bundle), with its MODEL_CARD.md
-    explanations.json what the outer-test predictions rest on (docs/explanations.md)
-    report.html       all of it as one page
-    figures/          the page's figures, each as an SVG
-    checksums.json    SHA-256 of all of these (see app.sealing)
+"""Outputs of a search: what ``summary.json`` says, and the bundle; other files say ``core.run_folder``.
 
 Schema of ``summary.json`` (schema 1)
 -------------------------------------
@@ -26,7 +11,8 @@ models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, 
     n_replicates, ...}, interval_procedure: {...} where there are several folds} or {undefined: why}}};
 selected: {model: {inner: mean inner value of the chosen trials, outer: mean outer value}} (the optimism);
     both of what the search optimised: for a metric with an ideal between, of the distance to it;
-folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds}}], "all" being the bundle's;
+folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds, calling}}], "all" being the
+    bundle's; calling: {model: {longest_gap, shortest_run}} where calls are mended along a record;
 studies: {key: {complete, pruned, failed: tickets, where there are any; fits, seconds}};
 code: {git_commit, versions}; files: {other file of the folder: SHA-256}.
 """
@@ -75,7 +61,9 @@ def judge(wired: Wired, outcome: Conclusion, progress: Progress) -> dict[str, di
             groups = np.repeat(search.dataset.groups[tested.index], records.n_units)
             n_train = len(np.unique(search.dataset.groups[fold.train]))
             p, threshold = tested.probabilities[name], decided.thresholds[name]
-            folds.append(FoldData(records.labels, p, groups, threshold, n_train))
+            levels = decided.calling[name].levels(p, records.n_units)
+            owner = records.unit_record
+            folds.append(FoldData(records.labels, p, groups, threshold, n_train, owner, levels))
         n_replicates = wired.settings.report.n_bootstrap
         chosen = reported_metrics(wired)
         with progress.step(f"intervals · {name}"):

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from ehrbench.app.building import build
-from ehrbench.app.files import write_json
 from ehrbench.app.wiring import Wired
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.featurizer import Featurizer
+from ehrbench.core.files import write_json
 from ehrbench.core.progress import Progress
+from ehrbench.core.run_folder import PREDICTIONS, SLICES, RunFolder
 from ehrbench.core.views import Table
-from ehrbench.report.measured import FILE, SCHEMA
+from ehrbench.report import Attempts
+from ehrbench.report.measured import SCHEMA
 from ehrbench.spine.procedure import ENSEMBLE_NAME
 from ehrbench.spine.search import Conclusion
 from ehrbench.statistics.discovery import Calls, discover
@@ -22,19 +22,25 @@ from ehrbench.statistics.discovery import Calls, discover
 VIEW = "table"
 
 
-def write_slices(folder: Path, wired: Wired, outcome: Conclusion, progress: Progress) -> None:
-    """Write the slices that the ensemble is most often wrong about, or nothing without a table view."""
+def write_slices(run: RunFolder, wired: Wired, outcome: Conclusion, progress: Progress) -> None:
+    """Write the slices that the ensemble is most often wrong about, or why there are none.
+
+    Nothing without a table view.
+    """
     views = wired.config["task"]["views"]
     if VIEW not in views:
-        (folder / FILE).unlink(missing_ok=True)
+        (run / SLICES).unlink(missing_ok=True)
         return
+    featurizer = build(views[VIEW], f"task.views.{VIEW}")
+    assert isinstance(featurizer, Featurizer)
     with progress.step("slices by measured values"):
-        featurizer = build(views[VIEW], f"task.views.{VIEW}")
-        assert isinstance(featurizer, Featurizer)
-        units = _units(wired, outcome, featurizer)
-        found = discover(units, wired.search.seed)
-    digest = file_digest(folder / "predictions.csv")
-    write_json(folder / FILE, {"schema": SCHEMA} | found | {"predictions": digest})
+        content = Attempts(run.path).part(
+            "slices",
+            lambda: discover(_units(wired, outcome, featurizer), wired.search.seed),
+            lambda why: {"why": why},
+        )
+    digest = file_digest(run / PREDICTIONS)
+    write_json(run / SLICES, {"schema": SCHEMA} | content | {"predictions": digest})
 
 
 def _units(wired: Wired, outcome: Conclusion, featurizer: Featurizer) -> Calls:
@@ -45,7 +51,8 @@ def _units(wired: Wired, outcome: Conclusion, featurizer: Featurizer) -> Calls:
         table = records.rows(featurizer.key, featurizer.rows)
         assert isinstance(table, Table)
         y = records.labels
-        called = tested.probabilities[ENSEMBLE_NAME] >= decided.thresholds[ENSEMBLE_NAME]
+        p, calling = tested.probabilities[ENSEMBLE_NAME], decided.calling[ENSEMBLE_NAME]
+        called = calling.levels(p, records.n_units) >= decided.thresholds[ENSEMBLE_NAME]
         wrong = ((y == 1) & ~called) | ((y == 0) & called)
         group = np.repeat(dataset.groups[tested.index], records.n_units)
         wrong, positive, called = (np.asarray(m.any(axis=1)) for m in (wrong, y == 1, called))

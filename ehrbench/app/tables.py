@@ -1,4 +1,4 @@
-"""Tables of a run, as CSV: predictions, records, skipped rows, trials (columns in ``outputs``)."""
+"""Tables of a run, as CSV: predictions, records, skipped rows, trials (columns in ``core.run_folder``)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ehrbench.app.files import replacing
 from ehrbench.app.wiring import Wired
+from ehrbench.core.files import replacing
 from ehrbench.core.ledger import StudyKey, TicketRow
 from ehrbench.core.records import Records
 from ehrbench.spine.search import Conclusion

@@ -103,6 +103,7 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
         backend=open_backend(settings),
         settings={"sampler": settings.sampler.model_dump(), "pruner": settings.pruner.model_dump()},
         tags={"cohort": cohort.label, "protocol": split.label, "task": str(config["task"]["name"])},
+        ordered=task.ordered,
     )
     return Wired(search, task, cohort, settings, config)
 
@@ -110,8 +111,14 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
 def settled(
     config: Mapping[str, Any], settings: Settings, progress: Progress
 ) -> tuple[Mapping[str, Any], Publisher]:
-    """The configuration with what the data say of the task in it, and the publisher of that task."""
+    """The configuration with what the data say of the task in it, and the publisher of that task.
+
+    Files that the publisher is given are those of ``data``, whose places are whole.
+    """
     block = config["task"]
+    files = {key: getattr(settings.data, key) for key in ("file", "test_file") if key in block["publisher"]}
+    block = {**block, "publisher": {**block["publisher"], **files}}
+    config = {**config, "task": block}
     publisher = build_publisher(block, build_task(block))
     if more := publisher.settle(Path(settings.data.root), progress).settings():
         config = {**config, "task": {**block, "build": {**block["build"], **more}}}
@@ -160,7 +167,7 @@ def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Setti
             )
     n_trials = raw.get("n_trials")
     n_trials = settings.n_trials if n_trials is None else n_trials
-    if not isinstance(n_trials, int) or n_trials < 1:
+    if isinstance(n_trials, bool) or not isinstance(n_trials, int) or n_trials < 1:
         raise ConfigError(
             f"model.{name}.n_trials", f"{n_trials!r} is not a number of trials", "give 1 or more"
         )
@@ -379,4 +386,5 @@ def make_tracker(settings: Settings) -> Tracker:
         return NoTracker()
     from ehrbench.infra.tracking import MlflowTracker
 
+    assert tracker.uri is not None  # check has filled it in
     return MlflowTracker(tracker.uri, tracker.experiment, Path(tracker.spool))

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from ehrbench.core.calling import Calling
 from ehrbench.core.errors import BundleError
 from ehrbench.core.target import Target
 from ehrbench.core.types import IntArray
@@ -40,6 +41,7 @@ class Manifest:
     task: import path of the class under ``ehrbench.tasks``, and its settings.
     models: model name -> folders of its members, relative to the bundle.
     thresholds: (C,) decision thresholds, one a class; threshold_rule says how they were chosen.
+    calling: how calls are mended along a record, before the threshold.
     metrics: metric -> {"mean", "interval", "interval_procedure", ...} as ``summary.json`` has them for the
         ensemble under the search's protocol.
     reference: one raw record's expected probability, a self-test of the installed bundle:
@@ -64,6 +66,7 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     reference: dict[str, Any] = field(default_factory=dict)
+    calling: Calling = field(default_factory=Calling)
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -80,8 +83,9 @@ class Manifest:
                     f"{MANIFEST}: format {raw.get('format')} is not {FORMAT} — export again with this version"
                 )
             raw["target"] = Target(raw["target"]["kind"], tuple(raw["target"]["classes"]))
+            raw["calling"] = Calling(**raw.get("calling", {}))
             return Manifest(**raw)
-        except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+        except (json.JSONDecodeError, TypeError, KeyError, AttributeError, ValueError) as error:
             raise BundleError(f"{MANIFEST}: cannot be read ({error}) — export the bundle again") from error
 
 

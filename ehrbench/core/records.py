@@ -92,6 +92,18 @@ class Divisible(Payload, Protocol):
         ...
 
 
+@runtime_checkable
+class Serial(Payload, Protocol):
+    """A payload of series, one number a unit, that people want to see beside what is called in them."""
+
+    #: What the numbers are, with their unit: "RR interval, ms".
+    series_title: str
+
+    def series(self) -> FloatArray:
+        """(U,) the number at each unit, in order."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Records:
     """N records with U units.
@@ -100,6 +112,9 @@ class Records:
     labels are unknown. ``auxiliary`` are outcomes akin to the target (death within a year beside death in
     hospital): known of training records only, learned from and never predicted (Caruana, Baluja & Mitchell
     1996, "Using the future to sort out the present"). Never modified; ``take`` makes another.
+
+    ``numbers`` name the units within their raw record, where rows of it were skipped and the rest do not move
+    up: the fifth beat of a recording stays the fifth.
 
     What is computed of the payload alone (content digests, unfitted rows) is kept with the payload it was
     computed of, so it follows ``take`` and is left behind where another payload is put in.
@@ -113,6 +128,7 @@ class Records:
     subgroups: Mapping[str, StrArray] = field(default_factory=dict)  # name -> (N,)
     flags: Mapping[str, BoolArray] = field(default_factory=dict)  # name -> (N,)
     auxiliary: Mapping[str, FloatArray] = field(default_factory=dict)  # name -> (U,) of 0, 1 and NaN
+    numbers: IntArray | None = None  # (U,) ascending within a record; None: 0, 1, 2, ...
     _origin: _Origin | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
@@ -125,6 +141,8 @@ class Records:
                 raise ValueError(f"{name} has {len(column)} entries for {n} records")  # type: ignore[arg-type]
         if self.target is not None and len(self.target) != int(self.n_units.sum()):
             raise ValueError(f"target has {len(self.target)} rows for {int(self.n_units.sum())} units")
+        if self.numbers is not None and len(self.numbers) != int(self.n_units.sum()):
+            raise ValueError(f"numbers has {len(self.numbers)} entries for {int(self.n_units.sum())} units")
         for name, label in self.auxiliary.items():
             if label.shape != (int(self.n_units.sum()),):
                 raise ValueError(f"auxiliary.{name} is {label.shape} for {int(self.n_units.sum())} units")
@@ -134,7 +152,7 @@ class Records:
     def __len__(self) -> int:
         return len(self.ids)
 
-    @property
+    @cached_property
     def total_units(self) -> int:
         """U, the number of units of all records."""
         return int(self.n_units.sum())
@@ -160,7 +178,9 @@ class Records:
 
     @property
     def unit_number(self) -> IntArray:
-        """(U,) number of each unit within its record, from 0."""
+        """(U,) number of each unit within its raw record, from 0."""
+        if self.numbers is not None:
+            return self.numbers
         return np.arange(self.total_units) - np.repeat(offsets(self.n_units)[:-1], self.n_units)
 
     @property
@@ -188,6 +208,7 @@ class Records:
             subgroups={k: v[index] for k, v in self.subgroups.items()},
             flags={k: v[index] for k, v in self.flags.items()},
             auxiliary={k: v[units] for k, v in self.auxiliary.items()},
+            numbers=None if self.numbers is None else self.numbers[units],
             _origin=None if self._origin is None else self._origin.take(index, units, payload),
         )
 

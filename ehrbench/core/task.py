@@ -167,6 +167,8 @@ class Task(ABC):
     #: Forms that ``parse`` reads, the example's first.
     forms: ClassVar[tuple[Form, ...]]
     words: ClassVar[Words] = Words()
+    #: A record's units follow each other (the beats of a recording), so that calls may be mended along it.
+    ordered: ClassVar[bool] = False
     #: Problems of rows that the publisher's own files have: skipped even when strict, and no fault of a file.
     harmless: ClassVar[frozenset[str]] = frozenset()
 

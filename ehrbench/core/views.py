@@ -218,7 +218,7 @@ class Image(View):
     """One or several images a unit, of one size; a unit's score is the mean over its images.
 
     pixels: (K, channels, height, width) uint8, perhaps a memory map; images: (V,) which of them the units
-    have, unit by unit, and n_images how many each has.
+    have, unit by unit, and n_images how many each has. Cells of a batch are squares of 8 × 8 pixels.
     """
 
     pixels: IntArray
@@ -248,8 +248,9 @@ class Image(View):
             return None
         return Gathering(np.arange(len(self.images)), np.repeat(np.arange(len(self)), self.n_images))
 
-    def extents(self) -> IntArray | None:
-        return None if (self.n_images == 1).all() else self.n_images
+    def extents(self) -> IntArray:
+        height, width = self.pixels.shape[2:]
+        return np.asarray(self.n_images * max(1, height * width // 64))
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,8 @@ def library() -> type[Tokenizer]:
         raise ConfigError(
             "view", "tokenizers is not installed, which texts of tokens need", 'pip install "ehrbench[text]"'
         ) from None
-    return Tokenizer
+    found: type[Tokenizer] = Tokenizer
+    return found
 
 
 def as_array(tokenizer: Tokenizer) -> np.ndarray:

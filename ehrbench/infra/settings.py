@@ -17,7 +17,10 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from ehrbench.core.errors import ConfigError
+from ehrbench.core.places import home, is_address
 
+#: Settings that are places, or may be.
+PLACES = ("optuna_tls_ca", "artifacts_url", "checkpoints_dir", "logs_dir", "ehrbench_data")
 #: Settings that are addresses, and where the password belongs that must not stand in them.
 ADDRESSES = {
     "artifacts_url": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -89,6 +92,8 @@ class Environment:
                 found[field.name] = _port(name, text)
             elif isinstance(field.default, Secret):
                 found[field.name] = Secret(text)
+            elif field.name in PLACES and not is_address(text):
+                found[field.name] = str(home(text, name))
             else:
                 found[field.name] = text
             if field.name in ADDRESSES:

@@ -95,7 +95,10 @@ class Spool:
             end = self.offset
             while len(events) < limit and (line := file.readline()).endswith(b"\n"):
                 end += len(line)
-                events.append(json.loads(line))
+                event = json.loads(line)
+                if "kept" in event:  # in earlier versions with the folder, which may have been moved
+                    event["kept"] = str(self.files / Path(event["kept"]).name)
+                events.append(event)
         return events, end
 
     def done(self, offset: int) -> None:

@@ -24,6 +24,7 @@ class CalledF1(Metric):
     """In [0, 1]; undefined only without a known label."""
 
     needs_threshold: ClassVar[bool] = True
+    depends_on_mix: ClassVar[bool] = True
 
     def bounds(self, target: Target) -> tuple[float, float]:
         return 0.0, 1.0

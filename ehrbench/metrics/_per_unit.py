@@ -34,6 +34,8 @@ class PrecisionAt(UnitGain):
     A class of unknown label takes no place. Where there are fewer than ``k`` classes, of all of them.
     """
 
+    depends_on_mix: ClassVar[bool] = True
+
     k: int
 
     def gains(self, y: FloatArray, p: FloatArray, target: Target) -> FloatArray:

@@ -28,7 +28,7 @@ from ehrbench.models.export import member_of, write_onnx
 from ehrbench.models.labels import check_learnable, class_weights, known_rows
 from ehrbench.models.loss import JointLoss, TargetLoss
 from ehrbench.models.schedule import TrainingSettings
-from ehrbench.models.session import gpu_memory, quiet, seeded, threads
+from ehrbench.models.session import gpu_memory, quiet, seeded, single_precision, threads
 from ehrbench.models.training import Keeper, Training
 from ehrbench.nets.network import Network
 
@@ -69,7 +69,13 @@ class NetworkModel(TrainingSettings, Model):
         self.featurizer.fit(train)
         view = self.featurizer.transform(train)
         on_gpu = self._device.type == "cuda"
-        with threads(self.threads), quiet(), seeded(seed, on_gpu), gpu_memory(on_gpu):
+        with (
+            threads(self.threads),
+            quiet(),
+            seeded(seed, on_gpu),
+            single_precision(on_gpu),
+            gpu_memory(on_gpu),
+        ):
             labels = train.labels
             if self.auxiliary_weight:
                 labels = np.concatenate([labels, train.auxiliary_labels], axis=1)  # (U, C + A)
@@ -139,7 +145,7 @@ class NetworkModel(TrainingSettings, Model):
         net, device = self.fitted_network, self._device
         view = self.featurizer.transform(records.without_labels())
         found = [torch.zeros(0, self.target.n_classes)]
-        with threads(self.threads), torch.inference_mode():
+        with threads(self.threads), single_precision(device.type == "cuda"), torch.inference_mode():
             for part in view.batches(PASS_ITEMS, PASS_CELLS):
                 counts = part.unit_counts()
                 nobody = torch.zeros(len(part) if counts is None else int(counts.sum()), 0)

@@ -33,7 +33,7 @@ class Training(pl.LightningModule):
         target = loss if isinstance(loss, TargetLoss) else loss.target
         self.log_loss = TargetLoss(target.kind, torch.ones_like(target.weights))
         self.average = (
-            AveragedModel(net, multi_avg_fn=_ramped_average(settings.ema_decay))
+            AveragedModel(net, multi_avg_fn=_ramped_average(settings.ema_decay), use_buffers=True)
             if settings.ema_decay
             else None
         )
@@ -66,7 +66,7 @@ class Training(pl.LightningModule):
             {"params": decayed, "weight_decay": self.settings.weight_decay},
             {"params": spared, "weight_decay": 0.0},
         ]
-        optimiser = torch.optim.AdamW(groups, lr=self.settings.learning_rate)
+        optimiser = self.settings.optimiser(groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: self.settings.rate_at(step, self.steps_per_epoch)
         )
@@ -74,12 +74,18 @@ class Training(pl.LightningModule):
 
 
 def _ramped_average(decay: float) -> Any:
-    """Exponential average whose decay grows from 0, so that the random start is soon forgotten."""
+    """Exponential average whose decay grows from 0, so that the random start is soon forgotten.
+
+    Of buffers, too: running means and variances belong to the weights that gave them. Counters are copied.
+    """
 
     @torch.no_grad()
     def update(averaged: Any, current: Any, n_averaged: Tensor | int) -> None:
-        n = float(n_averaged)
-        torch._foreach_lerp_(list(averaged), list(current), 1 - min(decay, (1 + n) / (10 + n)))
+        averaged, current, n = list(averaged), list(current), float(n_averaged)
+        if not averaged[0].is_floating_point():  # tensors come grouped by type
+            torch._foreach_copy_(averaged, current)
+            return
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
 
     return update
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ehrbench.core.places import place
+
 #: Set to a folder to keep caches there; set empty to keep none.
 VARIABLE = "EHRBENCH_CACHE"
 
@@ -23,7 +25,7 @@ def cache_folder(root: Path) -> Path | None:
     """
     named = os.environ.get(VARIABLE)
     if named is not None:
-        return Path(named) if named else None
+        return place(named, VARIABLE) if named else None
     if os.access(root, os.W_OK):
         return root / ".cache"
     try:

@@ -14,10 +14,10 @@ from typing import Any, get_args
 
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.errors import BundleError
+from ehrbench.core.run_folder import CERTIFICATE
 from ehrbench.report.run import AGAIN, Run
 from ehrbench.spine.dataset import Purpose
 
-CERTIFICATE = "certificate.json"
 #: The one purpose that outer-test records may be handed out for.
 TEST = "test"
 

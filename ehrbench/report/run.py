@@ -22,18 +22,12 @@ from ehrbench import metrics
 from ehrbench.core.bundle import MANIFEST, Manifest, file_digest
 from ehrbench.core.errors import BundleError, ConfigError, UndefinedMetric
 from ehrbench.core.metric import Metric
+from ehrbench.core.run_folder import BUNDLE, CONFIG, PREDICTIONS, RECORDS, SUMMARY, TRIALS
 from ehrbench.core.target import Target
 from ehrbench.core.types import StrArray
 from ehrbench.report.predictions import read_predictions
 from ehrbench.statistics.fold_data import FoldPredictions
 
-SUMMARY, PREDICTIONS, RECORDS, TRIALS, CONFIG = (
-    "summary.json",
-    "predictions.csv",
-    "records.csv",
-    "trials.csv",
-    "config.yaml",
-)
 ENSEMBLE = "ensemble"
 AGAIN = "run the search's command again: finished fits are kept, and it writes the folder anew"
 _SUMMARY_KEYS = ("schema", "study_name", "task", "protocol", "cohort", "metric", "seed", "data", "budget",
@@ -124,14 +118,14 @@ class Run:
 
 def read_run(folder: Path | str) -> Run:
     """Read and check a run folder. Raises BundleError naming a file missing, altered or malformed."""
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such run folder — name one that a search has finished")
     digests = {name: _digest(folder / name) for name in (SUMMARY, PREDICTIONS, RECORDS, TRIALS, CONFIG)}
     summary = _read_summary(folder / SUMMARY)
     _check_digests(folder, summary, digests)
-    manifest_path = folder / "bundle" / MANIFEST
-    digests[f"bundle/{MANIFEST}"] = _digest(manifest_path)
+    manifest_path = folder / BUNDLE / MANIFEST
+    digests[f"{BUNDLE}/{MANIFEST}"] = _digest(manifest_path)
     try:
         manifest = Manifest.from_json(manifest_path.read_text(encoding="utf-8"))
     except (BundleError, UnicodeDecodeError) as error:
@@ -184,7 +178,7 @@ def fold_values(folds: Sequence[FoldPredictions], model: str, metric: Metric, ta
     values = []
     for fold in folds:
         try:
-            values.append(metric(fold.y, fold.p[model], target=target, threshold=fold.threshold.get(model)))
+            values.append(fold.of(model).value(metric, target))
         except UndefinedMetric:
             values.append(float("nan"))
     return values

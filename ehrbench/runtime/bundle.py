@@ -47,11 +47,13 @@ class Prediction:
 
     probabilities: of the calibrated ensemble; uncalibrated: before the calibrator.
     by_model: model name -> mean over its members, not calibrated.
+    levels: what a threshold is compared with to call a unit (``core.calling``).
     """
 
     probabilities: FloatArray  # (U, C)
     uncalibrated: FloatArray  # (U, C)
     by_model: Mapping[str, FloatArray]
+    levels: FloatArray  # (U, C)
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,18 @@ class Bundle:
         """Probabilities of the records' units; large inputs go through in batches of whole records."""
         if records.total_units == 0:
             empty = np.zeros((0, self.manifest.target.n_classes))
-            return Prediction(empty, empty, dict.fromkeys(self.models, empty))
+            return Prediction(empty, empty, dict.fromkeys(self.models, empty), empty)
         parts = [self._predict(batch.cached()) for batch in _batches(records)]
         return Prediction(
             np.concatenate([part.probabilities for part in parts]),
             np.concatenate([part.uncalibrated for part in parts]),
             {name: np.concatenate([part.by_model[name] for part in parts]) for name in self.models},
+            np.concatenate([part.levels for part in parts]),
         )
+
+    def called(self, prediction: Prediction) -> BoolArray:
+        """(U, C) which units are called positive."""
+        return np.asarray(prediction.levels >= self.threshold)
 
     def _predict(self, records: Records) -> Prediction:
         by_model = {
@@ -137,7 +144,9 @@ class Bundle:
         }
         scores = {name: self.manifest.target.scores(p) for name, p in by_model.items()}
         uncalibrated = self.ensemble.combiner.predict(scores)
-        return Prediction(self.ensemble.predict(scores), uncalibrated, by_model)
+        probabilities = self.ensemble.calibrator.apply(uncalibrated)
+        levels = self.manifest.calling.levels(probabilities, records.n_units)
+        return Prediction(probabilities, uncalibrated, by_model, levels)
 
     def seen(self, records: Records) -> BoolArray:
         """(N,) whether a record's group was among those the procedure was fitted or selected on."""

@@ -41,7 +41,9 @@ def occlusion(bundle: Bundle, records: Records) -> Occlusion:
     payload = records.payload
     if not isinstance(payload, Divisible) or len(records) != 1 or records.total_units != 1:
         raise DataError(
-            "cannot be taken apart into pieces", record=records.ids[0], remedy="ask for one record of text"
+            "cannot be taken apart into pieces",
+            record=records.ids[0],
+            remedy="ask for one record, of text or of images",
         )
     target = bundle.manifest.target
     base = bundle.predict(records).uncalibrated  # (1, C)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, Field
 
-from ehrbench.core.records import Divisible, Records
+from ehrbench.core.records import Divisible, Records, Serial
 from ehrbench.runtime import Bundle, Prediction
 from ehrbench.runtime.occlusion import Occlusion
 
@@ -29,7 +29,10 @@ class UnitAnswer(BaseModel):
     record: str = Field(description="The record's id")
     unit: int = Field(description="Number of the unit within its record, from 0")
     probability: dict[str, float] = Field(description="Class to calibrated probability")
-    decision: dict[str, bool] = Field(description="Class to whether its probability reaches the threshold")
+    decision: dict[str, bool] = Field(
+        description="Class to whether it is called: its probability reaches the threshold, after gaps and"
+        " single calls along a record are mended where the bundle does so"
+    )
     flags: list[str] = Field(description="What a reader should know of the record, such as no_measurements")
     members: dict[str, dict[str, float]] | None = Field(
         None, description="Model to class to its own uncalibrated probability; with ?explain=members"
@@ -56,6 +59,13 @@ class EvidenceAnswer(BaseModel):
     pieces: list[PieceAnswer]
 
 
+class Series(BaseModel):
+    """The number at each predicted unit, where the task's records are series."""
+
+    title: str = Field(description="What the numbers are, with their unit")
+    values: list[float]
+
+
 class ModelName(BaseModel):
     """Which bundle answered."""
 
@@ -70,6 +80,7 @@ class PredictAnswer(BaseModel):
     """Predictions of the posted records' units, in order."""
 
     predictions: list[UnitAnswer]
+    series: Series | None = Field(None, description="With ?explain=members, of records that are series")
     model: ModelName
     request_id: str
 
@@ -122,7 +133,7 @@ def predict_answer(
 ) -> PredictAnswer:
     """One row a unit; ``members`` adds each model's own probability."""
     classes = bundle.manifest.target.classes
-    decisions = prediction.probabilities >= bundle.threshold
+    decisions = bundle.called(prediction)
     flags = [[name for name, marked in records.flags.items() if marked[n]] for n in range(len(records))]
     rows = [
         UnitAnswer(
@@ -141,7 +152,11 @@ def predict_answer(
         )
         for u, (n, unit) in enumerate(zip(records.unit_record, records.unit_number, strict=True))
     ]
-    return PredictAnswer(predictions=rows, model=ModelName(**model_name(bundle)), request_id=request_id)
+    series = None
+    if members and isinstance(records.payload, Serial):
+        series = Series(title=records.payload.series_title, values=records.payload.series().tolist())
+    name = ModelName(**model_name(bundle))
+    return PredictAnswer(predictions=rows, series=series, model=name, request_id=request_id)
 
 
 def evidence_answer(found: Occlusion) -> EvidenceAnswer:

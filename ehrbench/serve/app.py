@@ -33,7 +33,7 @@ from ehrbench.serve.answers import (
 )
 from ehrbench.serve.inputs import read_inputs
 from ehrbench.serve.limits import ServeSettings
-from ehrbench.serve.openapi import describe_predict, example_text
+from ehrbench.serve.openapi import describe_predict, example_body
 from ehrbench.serve.problems import Problem, ProblemAnswer, install_problem_handlers
 from ehrbench.serve.requests import RequestMiddleware
 from ehrbench.serve.service import Service
@@ -66,16 +66,18 @@ def create_app(bundle_dir: str | Path, settings: ServeSettings | None = None) ->
     return app
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # async: FastAPI calls a plain function in another thread
     service: Service = request.app.state.service
     return service
 
 
-def _bundle(request: Request) -> Bundle:
-    return _service(request).bundle
-
-
 TheService = Annotated[Service, Depends(_service)]
+
+
+async def _bundle(service: TheService) -> Bundle:
+    return service.bundle
+
+
 LoadedBundle = Annotated[Bundle, Depends(_bundle)]
 Explain = Annotated[
     Literal["members", "pieces"] | None,
@@ -100,7 +102,7 @@ def _add_endpoints(app: FastAPI) -> None:
         or files as multipart/form-data. Parsing is strict: the first field that cannot be read is named.
         """
         bundle = service.bundle  # not ready: say so before reading the body
-        inputs = await read_inputs(request, service.settings)
+        inputs = await read_inputs(request, service.settings, bundle.task.forms)
         records, prediction, found = await service.predict(inputs, pieces=explain == "pieces")
         request.state.n_records, request.state.n_units = len(records), records.total_units
         response.headers["X-Cohort"] = bundle.manifest.cohort
@@ -123,9 +125,10 @@ def _add_endpoints(app: FastAPI) -> None:
         return model_answer(bundle)
 
     @app.get("/example", responses=_problems(503), response_class=PlainTextResponse)
-    async def example(bundle: LoadedBundle) -> str:
+    async def example(bundle: LoadedBundle) -> Response:
         """One record in the publisher's own format, to try `/predict` with."""
-        return example_text(bundle.task)
+        kind = bundle.task.forms[0].media_types[0].replace("text/*", "text/plain")
+        return Response(example_body(bundle.task), media_type=kind)
 
 
 def _add_pages(app: FastAPI) -> None:

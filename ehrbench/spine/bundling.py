@@ -43,6 +43,7 @@ def write_bundle(
     manifest: complete but for models, thresholds and reference, which are filled in here.
     example: the records of ``Task.example``; their probability becomes the bundle's self-test.
     """
+    directory = directory.resolve()  # a link stays one
     directory.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
@@ -85,6 +86,7 @@ def _write_members(
         manifest,
         models=models,
         thresholds=decided.thresholds[ENSEMBLE_NAME].tolist(),
+        calling=decided.calling[ENSEMBLE_NAME],
         reference={"probability": decided.ensemble.predict(scores).tolist()},
     )
 

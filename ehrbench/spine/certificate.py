@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +201,7 @@ def fingerprint(search: Search, decided: Decided) -> dict[str, str]:
     marks["figures of the ensemble's choice"] = digest(ensemble["choices"])
     for name, threshold in decided.thresholds.items():
         marks[f"threshold of {name}"] = digest(threshold)
+        marks[f"calling of {name}"] = digest(asdict(decided.calling[name]))
     return marks
 
 

@@ -87,6 +87,7 @@ class Search:
     backend: Backend
     settings: Mapping[str, Any] = field(default_factory=dict)  # of sampler and pruner, for the digest
     tags: Mapping[str, str] = field(default_factory=dict)
+    ordered: bool = False  # see core.task.Task
 
     def study(self, model: str, fold: OuterFold) -> Study:
         """Open one study; StudyMismatch when it exists with other data, folds, space, metric or trainer."""
@@ -169,7 +170,7 @@ class Search:
         """The procedure of one outer fold whose studies are spent; FitError where it cannot be decided."""
         studies = [self.study(model, fold) for model in self.contenders]
         try:
-            return decide(studies, self.target, self.ensemble, self.threshold)
+            return decide(studies, self.target, self.ensemble, self.threshold, ordered=self.ordered)
         except UndefinedMetric as error:
             raise FitError(f"outer fold {fold.name}: {error}") from error
 

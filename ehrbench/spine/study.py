@@ -27,7 +27,7 @@ from optuna.trial import TrialState
 
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, EhrbenchError, FitError, LeaseLost, StorageError
-from ehrbench.core.ledger import Claim, Fit, HoldLease, Lease, StudyKey, Ticket, TicketRow
+from ehrbench.core.ledger import SPENT, Claim, Fit, HoldLease, Lease, StudyKey, Ticket, TicketRow
 from ehrbench.core.progress import Progress, Step
 from ehrbench.core.tracker import NoTracker, Tracker
 from ehrbench.spine.mirror import TICKET, StudyMirror, by_ticket, catch_up, steps_of
@@ -163,6 +163,7 @@ class Study:
             self._give_back(ticket)
             raise
         self._track(ticket)
+        self._forget_beaten(ticket)
 
     def _fill(self, ticket: Ticket, lease: Lease, bar: Step) -> None:
         """Ask for parameters, or find those that a predecessor asked for, and run the trial to its value."""
@@ -258,6 +259,36 @@ class Study:
             self.setting.ledger.release(claim)
         except (LeaseLost, StorageError):
             return  # the lease will run out by itself
+
+    def _forget_beaten(self, ticket: Ticket) -> None:
+        """Drop the fitted models of the trial that this one's end has beaten, or its own where it was beaten.
+
+        Models may be large, and only the best trial's ever predict. What other workers finish meanwhile is
+        seen at the search's end.
+        """
+        ledger = self.setting.ledger
+
+        def row_of(number: int) -> TicketRow:
+            return ledger.tickets(self.key, number, number)[0]
+
+        own = row_of(ticket.number)
+        ended = by_ticket(self.memory).items()
+        done = {number: trial.value for number, trial in ended if trial.state == TrialState.COMPLETE}
+        done.pop(ticket.number, None)
+        first = min(done, key=lambda n: (-self.setting.metric.gain(done[n] or 0.0), n), default=None)
+        if first is None:
+            best, beaten = own, own if own.state in ("pruned", "failed") else None
+        else:
+            rows = [own, row_of(first)]
+            complete = [row for row in rows if row.state == "complete"]
+            best = min(complete, key=lambda r: (-self.setting.metric.gain(r.value or 0.0), r.number))
+            beaten = next((row for row in rows if row is not best and row.state in SPENT), None)
+        if beaten is None:
+            return
+        kept = {fit.model for fit in best.fits} if best is not beaten else set()
+        lost = {fit.model for fit in beaten.fits if fit.model} - kept
+        for model in lost - ledger.models_elsewhere(self.key.study_name, lost) if lost else ():
+            ledger.artifacts.drop(model)
 
     def _track(self, ticket: Ticket) -> None:
         """Copy the ticket to the tracker: parameters, scores by fold, duration, seed, fold digest."""

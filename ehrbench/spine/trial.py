@@ -217,12 +217,13 @@ def fold_score(setting: TrialSetting, valid: Records, predictions: FloatArray, i
     """
     metric, target = setting.metric, setting.target
     if not metric.needs_threshold:
-        return metric(valid.labels, predictions, target=target)
+        return metric(valid.labels, predictions, target=target, record=valid.unit_record)
     first, second = map(valid.units_of, halves(valid, derive_seed(setting.seed, "halves", inner)))
     scores = []
     for judged, other in ((first, second), (second, first)):
         threshold = setting.threshold.choose(valid.labels[other], predictions[other], target)
-        scores.append(metric(valid.labels[judged], predictions[judged], target=target, threshold=threshold))
+        y, p, record = valid.labels[judged], predictions[judged], valid.unit_record[judged]
+        scores.append(metric(y, p, target=target, threshold=threshold, record=record))
     return float(np.mean(scores))
 
 

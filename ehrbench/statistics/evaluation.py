@@ -37,7 +37,7 @@ def evaluate(
     results: dict[str, dict[str, Any]] = {}
     for metric in metrics:
         try:
-            by_fold = [metric(f.y, f.p, target=target, threshold=f.threshold) for f in folds]
+            by_fold = [f.value(metric, target) for f in folds]
         except UndefinedMetric as error:
             results[metric.name] = {"undefined": str(error)}
             continue

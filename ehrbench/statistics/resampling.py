@@ -84,7 +84,7 @@ def resample(
     failed: dict[str, Resampled | UndefinedMetric] = {}
     for metric in metrics:
         try:
-            by_fold[metric.name] = [metric(f.y, f.p, target=target, threshold=f.threshold) for f in folds]
+            by_fold[metric.name] = [f.value(metric, target) for f in folds]
         except UndefinedMetric as error:
             failed[metric.name] = error
     defined = [m for m in metrics if m.name in by_fold]
@@ -101,7 +101,7 @@ def resample(
         at_once = max(1, _CHUNK // n_units)
         weights = draws(stratum, n_replicates, seed, at_once)
         blocks = _leave_out(n, size, derive_seed(seed, "jackknife", stratum.folds[0]), at_once)
-        values_of = {m.name: [_weighted(m, folds[i], target) for i in stratum.folds] for m in defined}
+        values_of = {m.name: [folds[i].weighted(m, target) for i in stratum.folds] for m in defined}
         for name, values in _sums(values_of, [None] if alone else stratum.member, weights).items():
             replicates[name] += values / len(folds)
         for name, values in _sums(values_of, stratum.member, blocks).items():
@@ -118,11 +118,6 @@ def resample(
         )
         for m in defined
     }
-
-
-def _weighted(metric: Metric, fold: FoldData, target: Target) -> Weighted:
-    y, p = np.asarray(fold.y, dtype=np.float64), np.asarray(fold.p, dtype=np.float64)
-    return metric.weighted(y, p, target=target, threshold=fold.threshold)
 
 
 def strata(groups: Sequence[np.ndarray[Any, Any]]) -> list[Stratum]:

@@ -123,7 +123,7 @@ def _facts(folds: Sequence[FoldPredictions], groups: StrArray, models: list[str]
         _mark(facts["positive"], fold.record, positive.any(axis=1))
         _mark(facts["negative"], fold.record, negative.any(axis=1))
         for m in models:
-            called: BoolArray = fold.p[m] >= fold.threshold[m]
+            called = fold.called(m)
             _mark(facts[f"missed {m}"], fold.record, (positive & ~called).any(axis=1))
             _mark(facts[f"alarm {m}"], fold.record, (negative & called).any(axis=1))
     for m in models:

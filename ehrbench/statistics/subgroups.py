@@ -204,7 +204,7 @@ def _usable(
             why = f"{metric.name}: no record in fold {names[k]}"
             continue
         try:
-            metric(fold.y, fold.p, target=target, threshold=fold.threshold)
+            fold.value(metric, target)
             usable.append(k)
         except UndefinedMetric as error:
             why = str(error)

@@ -137,11 +137,12 @@ def _sorted(path: Path, entries: Sequence[_Entry], remedy: str, endings: tuple[s
             stem = next((entry.name[: -len(e)] for e in endings if _is_record(entry.name, (e,))), entry.name)
             listed = left_out if entry.problem in LEFT_OUT else lost
             listed.append(Skipped(name, stem, "file", entry.problem))
+    if not inputs and lost:
+        raise DataError(lost[0].problem, file=lost[0].file, remedy=remedy)
     if not inputs:
-        for first in [*lost, *left_out][:1]:
-            problem = first.problem if lost else f"holds no {' or '.join(endings)} records, but {first.file}"
-            raise DataError(problem, file=first.file if lost else path, remedy=remedy)
-        raise DataError(f"holds no {' or '.join(endings)} records", file=path, remedy=remedy)
+        others = ", ".join(one.file for one in left_out[:3]) + ", …" * (len(left_out) > 3)
+        problem = f"holds no {' or '.join(endings)} records" + f", but {others}" * bool(others)
+        raise DataError(problem, file=path, remedy=remedy)
     return RawFiles(tuple(inputs), tuple(left_out), tuple(lost))
 
 

@@ -171,6 +171,27 @@ class TestStudies:
 
 
 @pytest.mark.server
+class TestArtifacts:
+    """Of a search that others have begun: a worker proves that it reads what they wrote."""
+
+    REMEDY = ": missing) — give all of them one ARTIFACTS_URL, and CHECKPOINTS_DIR, that each can reach"
+
+    def test_a_place_of_one_s_own(self, data, environment, refused):
+        said = refused(f"storage.artifacts={data / 'own'}")
+        assert f"storage.artifacts: {data / 'own'}: not where the other workers of s write (" in said
+        assert said.endswith(self.REMEDY)
+        assert not (data / "own").exists()
+
+    def test_models_in_a_place_of_one_s_own(self, data, environment, refused):
+        shared = ["study_name=t", f"storage.artifacts={data / 'runs' / 'artifacts'}", "tracker=none"]
+        searching.work(composed(data, data / "runs", *shared, f"storage.checkpoints={data / 'models'}"))
+        said = refused(*shared, f"storage.checkpoints={data / 'own'}")
+        assert f" and {data / 'own'}: not where the other workers of t write (" in said
+        assert said.endswith(self.REMEDY)
+        searching.work(composed(data, data / "others", *shared, f"storage.checkpoints={data / 'models'}"))
+
+
+@pytest.mark.server
 class TestVersions:
     def test_tables_of_a_later_ehrbench(self, mariadb, searched, environment, refused):
         table = f"{searched}.ehrbench_version"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ehrbench.core.records import Payload, Records
+from ehrbench.features.beats import Beats
 from ehrbench.features.events import Events, event_order
 from ehrbench.features.rows import Rows
 from ehrbench.features.texts import Texts
@@ -69,6 +70,18 @@ def random_rows(n: int, seed: int) -> Rows:
     return Rows(values, ("Age", "Income", "HighBP", "BMI"))
 
 
+def random_beats(n: int, seed: int) -> Beats:
+    """Recordings of 1 to 150 beats, some lost; recording 0 has one beat, recording 1 never varies."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, 150, n)
+    counts[:2] = 1, 40
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    rr = np.round(rng.lognormal(6.7, 0.1, starts[-1])).astype(np.float32)
+    rr[1:41] = 800
+    lost = np.where(rng.random(len(rr)) < 0.02, 500.0, 0.0).astype(np.float32)
+    return Beats(starts, rr, lost)
+
+
 def random_texts(n: int, seed: int) -> Texts:
     """Texts of 0 to 60 words, some of them rare, none of it a note's."""
     rng = np.random.default_rng(seed)
@@ -82,6 +95,7 @@ def random_texts(n: int, seed: int) -> Texts:
 
 
 def records_of(payload: Payload) -> Records:
-    """One unit a record, no labels."""
+    """One unit a record, or one a beat; no labels."""
     ids = np.array([str(i) for i in range(len(payload))])
-    return Records(ids=ids, groups=ids, payload=payload, n_units=np.ones(len(ids), dtype=np.int64))
+    counts = payload.n_beats if isinstance(payload, Beats) else np.ones(len(ids), dtype=np.int64)
+    return Records(ids=ids, groups=ids, payload=payload, n_units=counts)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 from tests.app.processes import ROOT
 
@@ -20,7 +21,7 @@ AS_NOBODY = ["unshare", "--user", "--map-user=54321"]
 @pytest.fixture
 def data(tmp_path: Path):
     folder = tmp_path / "data"
-    Mortality().simulate(folder, 280, seed=1)
+    PhysioNet2012(Mortality()).simulate(folder, 280, seed=1)
     places = (folder, folder / "physionet2012")
     for place in places:
         place.chmod(0o555)

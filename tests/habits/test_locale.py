@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 from tests.app.processes import ROOT, SMALL
 
@@ -25,7 +26,7 @@ EHRBENCH = ["-m", "ehrbench.app.cli"]
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data, and runs of a search under UTF-8."""
     folder = tmp_path_factory.mktemp("locale")
-    Mortality().simulate(folder / "data", 280, seed=1)
+    PhysioNet2012(Mortality()).simulate(folder / "data", 280, seed=1)
     code, output = run(folder, {"PYTHONUTF8": "1"}, *SEARCH, "study_name=s", "n_trials=1")
     assert code == 0, output
     return folder

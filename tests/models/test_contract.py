@@ -44,13 +44,14 @@ def run_member(member: Member, directory: Path, unlabelled: Records, kind: Kind)
     featurizer = ToyFeaturizer(**member.settings)
     featurizer.restore(load_arrays(directory / "featurizer.npz"))
     view = featurizer.transform(unlabelled)
-    arrays = view.arrays()
+    arrays, gathering = view.arrays(), view.gathering()
     rows = csr(view) if isinstance(view, Bag) else arrays.get("values")
     if member.runner == "onnx":
         session = onnxruntime.InferenceSession(directory / "model.onnx")
         assert [i.name for i in session.get_inputs()] == list(arrays)
         assert [o.name for o in session.get_outputs()] == ["scores"]
         scores = np.asarray(session.run(None, arrays)[0])
+        scores = scores if gathering is None else gathering(scores)
     elif member.runner in ("linear", "bag_linear"):
         assert isinstance(view, Bag) == (member.runner == "bag_linear")
         model = load_arrays(directory / "model.npz")

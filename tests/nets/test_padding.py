@@ -16,6 +16,7 @@ from torch import nn
 from ehrbench.core.views import Sequence, Signal, Tokens, View, offsets
 from ehrbench.models.batches import batch
 from ehrbench.models.export import write_onnx
+from ehrbench.nets.cardionet import CardioNetwork
 from ehrbench.nets.dssm import DSSMEncoder
 from ehrbench.nets.inputs import SequenceInput, SignalInput, TokenInput
 from ehrbench.nets.lstm import LSTMEncoder
@@ -42,11 +43,16 @@ ENCODERS: dict[str, Make] = {
 }
 both_ways = pytest.mark.parametrize("bidirectional", [False, True])
 every_encoder = pytest.mark.parametrize("name", ENCODERS)
+#: A Signal has no times of its own.
+SIGNAL_NETWORKS = [*(name for name in ENCODERS if name != "ssm at times"), "cardionet"]
 
 
-def signal_network(name: str, bidirectional: bool) -> SequenceNetwork:
+def signal_network(name: str, bidirectional: bool) -> Network:
     torch.manual_seed(1)
     inputs = SignalInput(CHANNELS)
+    if name == "cardionet":
+        sizes = {"channels": 4, "rnn_units": 3, "top_classifier_units": 8, "window": 9}
+        return CardioNetwork(inputs, 2, **sizes, dropout=0.1).eval()
     encoder = ENCODERS[name](inputs.width, bidirectional, True)
     return SequenceNetwork(inputs, encoder, WIDTH, 2, dropout=0.1).eval()
 
@@ -66,7 +72,7 @@ def scores(net: Network, view: View, n_units: int) -> np.ndarray:
         return found.scores(net.double()).numpy()
 
 
-@every_encoder
+@pytest.mark.parametrize("name", [*ENCODERS, "cardionet"])
 @both_ways
 @given(lengths=st.lists(st.integers(1, 90), min_size=1, max_size=5), seed=st.integers(0, 1000))
 @settings(max_examples=15, deadline=None)
@@ -108,7 +114,7 @@ def test_a_stay_gets_the_same_however_far_it_is_padded(
         np.testing.assert_allclose(scores(net, padded(by), 4), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", [name for name in ENCODERS if name != "ssm at times"])  # a Signal has none
+@pytest.mark.parametrize("name", SIGNAL_NETWORKS)
 @both_ways
 def test_an_exported_network_takes_recordings_of_any_length(
     name: str, bidirectional: bool, tmp_path: Path

@@ -16,8 +16,8 @@ import yaml
 from scipy.special import expit, softmax
 
 from ehrbench import metrics
-from ehrbench.app.certifying import FILES as CERTIFIED
 from ehrbench.core.bundle import Manifest, file_digest
+from ehrbench.core.run_folder import CERTIFIED
 from ehrbench.core.target import Target
 from ehrbench.statistics.evaluation import evaluate
 from ehrbench.statistics.fold_data import FoldData

@@ -8,8 +8,9 @@ import pytest
 
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.errors import BundleError
+from ehrbench.core.run_folder import SLICES
 from ehrbench.report import write_report
-from ehrbench.report.measured import FILE, SCHEMA, measured
+from ehrbench.report.measured import SCHEMA, measured
 from ehrbench.report.run import read_run
 from ehrbench.statistics.discovery import discover
 from tests.statistics.test_discovery import units
@@ -19,7 +20,7 @@ def write_slices(folder, data):
     content = (
         {"schema": SCHEMA} | discover(data, 0) | {"predictions": file_digest(folder / "predictions.csv")}
     )
-    (folder / FILE).write_text(json.dumps(content))
+    (folder / SLICES).write_text(json.dumps(content))
 
 
 def test_the_page_shows_them(folder):
@@ -47,8 +48,8 @@ def test_the_page_says_when_luck_alone_looked_bad(folder):
 def test_no_file_other_predictions_and_a_broken_file_are_said(folder):
     assert "is not in the run" in measured(read_run(folder)).why
     write_slices(folder, units())
-    content = json.loads((folder / FILE).read_text())
-    (folder / FILE).write_text(json.dumps(content | {"predictions": "0" * 64}))
+    content = json.loads((folder / SLICES).read_text())
+    (folder / SLICES).write_text(json.dumps(content | {"predictions": "0" * 64}))
     assert "other predictions" in measured(read_run(folder)).why
     for broken in (
         "{",
@@ -56,6 +57,6 @@ def test_no_file_other_predictions_and_a_broken_file_are_said(folder):
         json.dumps(content | {"schema": 2}),
         json.dumps(content | {"found": [{"n": 1}]}),
     ):
-        (folder / FILE).write_text(broken)
+        (folder / SLICES).write_text(broken)
         with pytest.raises(BundleError, match=r"slices\.json"):
             measured(read_run(folder))

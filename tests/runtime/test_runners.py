@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, save
 from ehrbench.core.errors import BundleError
 from ehrbench.core.model import save_arrays
 from ehrbench.core.views import Port, View
-from ehrbench.runtime.runners import ONNX_BATCH, open_runner
+from ehrbench.runtime.runners import ONNX_BATCH, _providers, open_runner
 from ehrbench.runtime.trees import Trees
 
 
@@ -166,6 +166,12 @@ def test_cuda_asked_for_where_there_is_none(
     runner = open_runner("onnx", tmp_path, threads=1, device="cuda")
     assert runner.scores(Given(values=np.ones((2, 3, 1)))).tolist() == [[3.0], [3.0]]
     assert "no CUDA provider" in caplog.text
+
+
+def test_networks_on_a_gpu_take_no_shorter_numbers_than_on_a_cpu() -> None:
+    gpu = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert _providers("cuda", gpu) == [(gpu[0], {"use_tf32": "0"}), gpu[1]]
+    assert _providers("cpu", gpu) == gpu[1:]
 
 
 def test_linear(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import socket
@@ -14,10 +15,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 
 from ehrbench.core.task import RawInput
 from ehrbench.runtime import Bundle
-from ehrbench.serve import ServeSettings
+from ehrbench.serve import ServeSettings, create_app
 from ehrbench.serve.service import Service
 from tests.runtime.building import seal
 from tests.serve.conftest import RECORD, running, wait_until_ready
@@ -100,6 +103,18 @@ def test_request_ids(client: httpx.Client) -> None:
     assert given.headers["x-request-id"] == given.json()["request_id"] == "ward-7.42"
     strange = client.get("/healthz", headers={"X-Request-ID": "a b\tc"}).headers["x-request-id"]
     assert re.fullmatch("[0-9a-f]{32}", strange)
+
+
+def test_nothing_but_a_prediction_goes_to_another_thread(any_bundles: dict[str, Path]) -> None:
+    """FastAPI calls plain functions in threads: 0.1 ms each, and a wait where all of them are at work."""
+
+    def calls(dependant: Dependant) -> list[Any]:
+        return [dependant.call, *(call for one in dependant.dependencies for call in calls(one))]
+
+    routes = [route for route in create_app(any_bundles["binary"]).routes if isinstance(route, APIRoute)]
+    assert {route.path for route in routes} >= {"/predict", "/healthz", "/model"}
+    for route in routes:
+        assert [call for call in calls(route.dependant) if not inspect.iscoroutinefunction(call)] == []
 
 
 def test_health_and_model(client: httpx.Client, any_bundles: dict[str, Path]) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -20,7 +22,7 @@ import pytest
 
 from ehrbench.core.errors import BundleError, ConfigError
 from ehrbench.serve import ServeSettings
-from ehrbench.serve.serving import serve
+from ehrbench.serve.serving import _listen, serve
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
@@ -93,6 +95,16 @@ def test_serves_and_drains_on_sigterm(bundle_dir: Path) -> None:
     assert len(answers[0].json()["predictions"]) == 20_000
     assert process.returncode == 0, err
     assert out.strip() == "[]"  # and nothing of the training stack was imported
+
+
+def test_no_answer_waits_for_the_receipt_of_its_header(bundle_dir: Path) -> None:
+    with _listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with serving(bundle_dir) as (_, url), httpx.Client(base_url=url, timeout=120) as client:
+        taken = [client.get("/healthz").elapsed for _ in range(60)]
+    assert statistics.median(taken) < timedelta(milliseconds=30)  # what waits takes 40 or more
 
 
 def test_a_client_that_sends_too_much_is_told_so(bundle_dir: Path) -> None:

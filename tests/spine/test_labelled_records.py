@@ -46,12 +46,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("fields", "message"), WRONG)
 def test_the_first_record_that_is_wrong_is_named(fields, message):
-    records = replace(cohort(10, 10, 0), target=np.array([[0.0], [1.0]] * 5), _rows=None)
+    records = replace(cohort(10, 10, 0), target=np.array([[0.0], [1.0]] * 5))
     Cohort(records, ("s",)).check(ONE, "data")
     arrays = {name: np.array(x, dtype=float) if name == "target" and x else x for name, x in fields.items()}
     arrays |= {name: np.array(x) for name, x in arrays.items() if isinstance(x, list)}
     with pytest.raises(DataError, match=message):
-        Cohort(replace(records, **arrays, _rows=None), ("s",)).check(ONE, "data")
+        Cohort(replace(records, **arrays), ("s",)).check(ONE, "data")
 
 
 def test_a_unit_of_several_classes_is_named():
@@ -65,16 +65,16 @@ def test_a_unit_of_several_classes_is_named():
 
 def spoil(patch: pytest.MonkeyPatch, **fields: Any) -> None:
     """The tiny task with these fields of its records in the place of its own."""
-    read = tiny.Tiny.read
+    read = tiny.TinyPublisher.read
 
     def spoiled(self, *arguments: Any) -> Cohort:
         found = read(self, *arguments)
         return replace(
             found,
-            records=replace(found.records, **{k: f(found.records) for k, f in fields.items()}, _rows=None),
+            records=replace(found.records, **{k: f(found.records) for k, f in fields.items()}),
         )
 
-    patch.setattr(tiny.Tiny, "read", spoiled)
+    patch.setattr(tiny.TinyPublisher, "read", spoiled)
 
 
 def searched(folder: Path, *overrides: str) -> None:

@@ -215,6 +215,22 @@ def test_what_a_finished_trial_has_tried_is_not_trained_again(tmp_path):
     assert all(row.value == value[row.params["x"]] and len(row.fits) == 2 for row in rows)
 
 
+def test_a_beaten_trials_models_go_at_once(tmp_path):
+    """Not only at the search's end: with large networks the disk would be full by then."""
+    search = wired(tmp_path, "n_trials=5", "pruner=none").search
+    study = search.study("logistic", search.split.outer[0])
+    study.run(SILENT)
+    ledger = study.setting.ledger
+    held = {
+        row.number: {fit.model for fit in row.fits if ledger.artifacts.holds(fit.model)}
+        for row in ledger.tickets(study.key)
+    }
+    best = study.best()
+    assert held.pop(best.number) == {fit.model for fit in best.fits}
+    assert len(held) == 4
+    assert not any(held.values())
+
+
 def test_what_another_search_has_chosen_is_not_forgotten(tmp_path):
     """The first trial of both searches is one and the same, and so are its models."""
     chosen, fitted = {}, {}

@@ -6,6 +6,7 @@ const words = (name) => name.replaceAll("_", " ");
 const percent = (p) => (p < 0.001 ? "< 0.1" : p > 0.999 ? "> 99.9" : (100 * p).toFixed(p < 0.0995 || p > 0.9895 ? 1 : 0)) + " %";
 const MOST_ROWS = 500, MOST_CLASSES = 6;
 let thresholds = {}, showsEvidence = false;
+let binary = null;  // a file that is no text: posted as it is
 
 function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -83,12 +84,16 @@ function marked(evidence, name) {
   return node;
 }
 
+const SENTENCES = "Each sentence was left out in turn, and the words of the strongest ones: green spoke for the class, orange against it. What is said twice looks weaker than it is.";
+const PLACES = "Each place was covered in turn, and the strongest ones piece by piece: green spoke for the class, orange against it. Press an image to see it alone.";
+
 function drawEvidence(evidence) {
-  if (typeof evidence.on !== "string" || !evidence.pieces.length) return;
+  const [draw, note] = typeof evidence.on === "string" ? [marked, SENTENCES] : evidence.on?.images ? [drawnPixels, PLACES] : [];
+  if (!draw || !evidence.pieces.length) return;
   const names = Object.keys(evidence.pieces[0].effect), choice = element("div", { class: "row" }), text = element("div");
   const choose = (name) => {
     for (const button of choice.children) button.setAttribute("aria-pressed", String(button.value === name));
-    text.replaceChildren(marked(evidence, name));
+    text.replaceChildren(draw(evidence, name));
   };
   for (const name of names) {
     const button = element("button", { type: "button", value: name }, words(name));
@@ -97,7 +102,7 @@ function drawEvidence(evidence) {
   }
   byId("evidence").replaceChildren(
     element("h3", {}, "What it rests on"), choice, text,
-    element("p", { class: "small faint" }, "Each sentence was left out in turn, and the words of the strongest ones: green spoke for the class, orange against it. What is said twice looks weaker than it is."));
+    element("p", { class: "small faint" }, note));
   choose(names[0]);
 }
 
@@ -121,7 +126,7 @@ function show(answer) {
     result.append(element("p", { class: "small faint" }, `record ${unit.record}`));
     result.append(element("div", { id: "evidence" }));
   } else {
-    result.replaceChildren(...table(units));
+    result.replaceChildren(...(answer.series ? charts(units, answer.series) : []), ...table(units));
   }
   if (answer.model.warning) result.append(element("p", { class: "small faint" }, answer.model.warning));
 }
@@ -131,17 +136,26 @@ function fail(text, place = "") {
   if (place) byId("result").append(element("p", { class: "small faint" }, place));
 }
 
+function posted(text) {
+  if (!binary) {
+    const type = text.trimStart().startsWith("{") ? "application/json" : "text/plain";
+    return { method: "POST", headers: { "Content-Type": type }, body: text };
+  }
+  const form = new FormData();
+  form.append("file", binary, binary.name || "example");
+  return { method: "POST", body: form };
+}
+
 async function predict() {
   const text = byId("record").value;
-  if (!text.trim()) return fail("There is no record yet: paste one, drop a file, or use the example.");
+  if (!binary && !text.trim()) return fail("There is no record yet: paste one, drop a file, or use the example.");
   byId("predict").disabled = true;
   try {
-    const type = text.trimStart().startsWith("{") ? "application/json" : "text/plain";
-    const response = await fetch("/predict?explain=members", { method: "POST", headers: { "Content-Type": type }, body: text });
+    const response = await fetch("/predict?explain=members", posted(text));
     const answer = await response.json();
     if (response.ok) {
       show(answer);
-      if (showsEvidence && answer.predictions.length === 1) await explain(type, text);
+      if (showsEvidence && answer.predictions.length === 1) await explain(text);
       return;
     }
     const { problem, remedy, ...where } = answer.error;
@@ -155,13 +169,16 @@ async function predict() {
 }
 
 // Asked for after the prediction stands there, since it takes as long as many predictions.
-async function explain(type, text) {
-  const response = await fetch("/predict?explain=pieces", { method: "POST", headers: { "Content-Type": type }, body: text });
+async function explain(text) {
+  const response = await fetch("/predict?explain=pieces", posted(text));
   if (response.ok) drawEvidence((await response.json()).predictions[0].evidence);
 }
 
+// What holds a zero byte is no text: it is posted as it came, and the field names it.
 async function take(file) {
-  byId("record").value = await file.text();
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  binary = bytes.includes(0) ? file : null;
+  byId("record").value = binary ? `${file.name || "example"}: ${Math.ceil(file.size / 1024)} kB` : new TextDecoder().decode(bytes);
   await predict();
 }
 
@@ -191,9 +208,9 @@ byId("predict").addEventListener("click", predict);
 byId("example").addEventListener("click", async () => {
   const response = await fetch("/example");
   if (!response.ok) return fail("The server is not ready.");
-  byId("record").value = await response.text();
-  await predict();
+  await take(await response.blob());
 });
+byId("record").addEventListener("input", () => { binary = null; });
 byId("file").addEventListener("change", (event) => event.target.files.length && take(event.target.files[0]));
 byId("record").addEventListener("keydown", (event) => (event.ctrlKey || event.metaKey) && event.key === "Enter" && predict());
 for (const kind of ["dragover", "dragleave", "drop"])
