@@ -83,7 +83,7 @@ def test_records_are_predicted_to_standard_output(project):
         "predict.py", f"bundle={bundle}", f"input={data}", "output=/dev/stdout", folder=project
     )
     assert code == 0, error
-    assert out.startswith("record,unit,class,probability\n")
+    assert out.startswith("record,unit,class,probability,decision\n")
     assert out.count("\n") == 71
 
 
