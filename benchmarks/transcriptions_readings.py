@@ -3,8 +3,8 @@
     python -m benchmarks.transcriptions_readings runs/STUDY
 
 The run is one of ``reading: set``. Row reading: each row of the table is right where the one specialty called
-for its text is the row's; called is the most probable one (precision@1), or the one whose probability is the
-greatest multiple of its threshold (macro F1). The support vectors are of each reading's own labels.
+for its text is the row's; called is the most probable one, or the one whose probability is the greatest
+multiple of its threshold. The support vectors are of each reading's own labels.
 """
 
 from __future__ import annotations
@@ -55,9 +55,12 @@ def in_sets(y: FloatArray, p: FloatArray, called: FloatArray) -> list[float]:
 
 
 def in_rows(y: IntArray, best: IntArray, called: IntArray) -> list[float]:
-    """precision@1 of the most probable, accuracy and macro F1 of the called class, (n,) rows each."""
-    macro = f1_score(y, called, average="macro", labels=range(len(SPECIALTIES)), zero_division=0)
-    return [float((best == y).mean()), float((called == y).mean()), float(macro)]
+    """Accuracy (precision@1) and macro F1 of the most probable class, and of the called one, (n,) rows."""
+    values = []
+    for said in (best, called):
+        macro = f1_score(y, said, average="macro", labels=range(len(SPECIALTIES)), zero_division=0)
+        values += [float((said == y).mean()), float(macro)]
+    return values
 
 
 def support_vectors(sets: Records, rows: Records, test: IntArray) -> tuple[list[float], list[float]]:
@@ -103,7 +106,7 @@ def main() -> None:
             table.setdefault(model, []).append(values)
             if model == "ensemble":
                 table.setdefault("TF-IDF + LinearSVC", []).append(support_vectors(sets, rows, test))
-    heads = "set: P@1 P@3 MAP micro-F1 macro-F1", "row: P@1 called macro-F1"
+    heads = "set: P@1 P@3 MAP micro-F1 macro-F1", "row: most probable P@1 macro-F1, called P@1 macro-F1"
     print(f"{'means over outer folds':38s}", *heads, sep="  ")
     for model, values in table.items():
         means = [np.mean(part, axis=0) for part in zip(*values, strict=True)]

@@ -85,7 +85,7 @@ class Transcriptions(Task):
             else:
                 ids.append(name)
                 texts.append(text)
-        records = notes(np.array(ids, dtype=str), np.array(ids, dtype=str), tuple(texts))
+        records = notes(np.array(ids, dtype=str), tuple(texts))
         return Parsed(records, tuple(skipped), len(inputs), len(skipped))
 
     def raw_schema(self) -> dict[str, Any]:
@@ -120,14 +120,15 @@ class Transcriptions(Task):
 DESCRIBED = ("words", "distinct words", "sentences", "headings", "numbers per 100 words")
 
 
-def notes(ids: StrArray, groups: StrArray, texts: tuple[str, ...]) -> Records:
-    """Records of notes, without labels."""
+def notes(ids: StrArray, texts: tuple[str, ...]) -> Records:
+    """Records of notes, without labels; the group of a note is the digest of its text."""
+    payload = Texts(texts)
     n_words = np.array([len(words(text)) for text in texts], dtype=np.int64)
     lengths = np.select([n_words < top for top, _ in _LENGTHS], [name for _, name in _LENGTHS], default="")
     return Records(
         ids=ids,
-        groups=groups,
-        payload=Texts(texts),
+        groups=payload.digests(),
+        payload=payload,
         n_units=np.ones(len(ids), dtype=np.int64),
         subgroups={"length": lengths.astype(str)},
         flags={"few_words": n_words < FEWEST_WORDS},

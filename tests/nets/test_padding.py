@@ -13,17 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from ehrbench.core.views import Sequence, Signal, View, offsets
+from ehrbench.core.views import Sequence, Signal, Tokens, View, offsets
 from ehrbench.models.batches import batch
 from ehrbench.models.export import write_onnx
 from ehrbench.nets.cardionet import CardioNetwork
 from ehrbench.nets.dssm import DSSMEncoder
-from ehrbench.nets.inputs import SequenceInput, SignalInput
+from ehrbench.nets.inputs import SequenceInput, SignalInput, TokenInput
 from ehrbench.nets.lstm import LSTMEncoder
 from ehrbench.nets.network import Network
 from ehrbench.nets.pooling import POOLINGS
 from ehrbench.nets.sequence import SequenceNetwork
 from ehrbench.nets.ssm import SSMEncoder
+from ehrbench.nets.textcnn import TextCNNNetwork
 
 Make = Callable[[int, bool, bool], nn.Module]
 WIDTH, CHANNELS = 8, 3
@@ -128,3 +129,54 @@ def test_an_exported_network_takes_recordings_of_any_length(
         got = np.asarray(session.run(["scores"], arrays)[0])
         kept = arrays["valid"] > 0
         np.testing.assert_allclose(got[kept], expected[kept], atol=1e-5)
+
+
+N_TOKENS = 20
+TOKEN_NETWORKS = [(name, pooling) for name in ENCODERS if name != "ssm at times" for pooling in POOLINGS]
+every_token_network = pytest.mark.parametrize(("name", "pooling"), [*TOKEN_NETWORKS, ("textcnn", "")])
+
+
+def token_network(name: str, pooling: str) -> Network:
+    torch.manual_seed(2)
+    if name == "textcnn":
+        return TextCNNNetwork(N_TOKENS, 2, width=WIDTH, channels=5, widths=(1, 2, 5), dropout=0.1).eval()
+    inputs = TokenInput(N_TOKENS, WIDTH)
+    encoder = ENCODERS[name](inputs.width, True, True)
+    return SequenceNetwork(inputs, encoder, WIDTH, 2, dropout=0.1, pooling=pooling, n_heads=2).eval()
+
+
+def texts(lengths: list[int], seed: int) -> Tokens:
+    ids = np.random.default_rng(seed).integers(1, N_TOKENS, sum(lengths)).astype(np.int32)
+    return Tokens(ids, offsets(np.array(lengths)), N_TOKENS)
+
+
+def token_scores(net: Network, view: Tokens) -> np.ndarray:
+    ids, mask = (torch.from_numpy(array) for array in view.arrays().values())
+    with torch.no_grad():
+        return net.double()(ids=ids, mask=mask.double()).numpy()
+
+
+@every_token_network
+@given(lengths=st.lists(st.integers(1, 90), min_size=1, max_size=5), seed=st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_a_text_gets_the_same_alone_and_among_others(
+    name: str, pooling: str, lengths: list[int], seed: int
+) -> None:
+    net, view = token_network(name, pooling), texts(lengths, seed)
+    together = token_scores(net, view)
+    alone = [token_scores(net, view.take(np.array([i]))) for i in range(len(lengths))]
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-9)
+
+
+@every_token_network
+def test_an_exported_network_takes_texts_of_any_length(name: str, pooling: str, tmp_path: Path) -> None:
+    net = token_network(name, pooling)
+    write_onnx(net, texts([3], 0).ports(), tmp_path / "model.onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # small products: more threads would wait for one another
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", options)
+    for lengths in ([1], [2, 1], [65, 3], [150, 32]):
+        arrays = texts(lengths, 5).arrays()
+        with torch.no_grad():
+            expected = net(**{k: torch.from_numpy(a) for k, a in arrays.items()}).numpy()
+        np.testing.assert_allclose(session.run(None, arrays)[0], expected, atol=1e-5)

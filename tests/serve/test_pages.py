@@ -12,11 +12,13 @@ from typing import Any
 import httpx
 import pytest
 
+from ehrbench.publishers.mtsamples.simulated_notes import _vocabulary
 from ehrbench.tasks.radiographs.phantom import png
 from tests.infra.servers import absent
 from tests.models.marked import marked
 from tests.serve.conftest import running
 from tests.serve.mortality import mortality_bundle
+from tests.serve.notes import notes_bundle
 from tests.serve.xray import xray_bundle
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -195,5 +197,46 @@ def test_an_image_is_shown_with_what_its_prediction_rests_on(
     page.wait_for_selector("canvas.picture")
     assert page.input_value("#record").startswith("scan.png: ")
     picture(page, "xray")
+    assert errors == []
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with running(notes_bundle(tmp_path_factory.mktemp("notes"))) as client:
+        yield client
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_text_is_marked_by_what_its_prediction_rests_on(
+    browser: Any, notes: httpx.Client, theme: str
+) -> None:
+    """Forty classes: the first ones in full, the others behind a fold; words of the chosen one underlined."""
+    page = browser.new_page(color_scheme=theme, viewport={"width": 1180, "height": 900})
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.theme = theme
+    page.goto(str(notes.base_url))
+    playwright.expect(page.locator("#title")).to_contain_text("transcriptions")
+    own = _vocabulary("Orthopedic")[:8]
+    text = f"<b>Seen today</b> by us.\nWe found {' '.join(own)} on the left. Return as needed for review."
+    page.fill("#record", text)
+    page.click("#predict")
+    page.wait_for_selector(".text mark")
+    assert page.locator(".outcome").count() <= 6
+    assert page.locator("details .number").count() >= 34
+    page.click("#evidence button:has-text('Orthopedic')")
+    assert page.get_attribute("#evidence button:has-text('Orthopedic')", "aria-pressed") == "true"
+    assert page.text_content(".text") == text  # as text, never as markup
+    strongest = page.eval_on_selector_all(
+        ".text mark.for",
+        "marks => marks.sort((a, b) => b.style.getPropertyValue('--strength') - "
+        "a.style.getPropertyValue('--strength'))[0].textContent",
+    )
+    assert strongest.startswith("We found")
+    assert set(page.eval_on_selector_all(".text mark.for b", "words => words.map(w => w.textContent)")) & set(
+        own
+    )
+    picture(page, "notes")
     assert errors == []
     page.close()

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from ehrbench.app.building import build_publisher, build_task
 from ehrbench.app.entry import CONF
 from ehrbench.core.task import Publisher
+from tests.features.tiny_bert import tiny_bert
 from tests.tasks.own_data import OWN
 
 
@@ -18,6 +19,9 @@ def configuration(name: str) -> dict[str, Any]:
     root = OmegaConf.create({"data": data, "task": OmegaConf.load(CONF / "task" / f"{name}.yaml")})
     resolved = OmegaConf.to_container(root, resolve=True)
     assert isinstance(resolved, dict)
+    for view in resolved["task"]["views"].values():
+        if "pretrained" in view:  # no test asks the hub
+            view["pretrained"] = str(tiny_bert())
     return dict(resolved["task"])
 
 

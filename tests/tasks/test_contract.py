@@ -14,7 +14,6 @@ from ehrbench.core.errors import DataError
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.task import Cohort, Publisher, RawInput, Task
 from ehrbench.tasks.raw_files import parse_files
-from tests.features.tiny_bert import tiny_bert
 from tests.tasks.configured import configuration, settled
 from tests.tasks.own_data import OWN
 
@@ -141,8 +140,6 @@ def test_every_view_is_made_of_training_records_and_of_the_example(name: str, tm
     records, task = simulated(name, tmp_path).records, settled(name, tmp_path).task
     example = task.parse([task.example()], strict=True).records
     for view_name, settings in configuration(name)["views"].items():
-        if "pretrained" in settings:  # no test asks the hub
-            settings["pretrained"] = str(tiny_bert())
         featurizer = build(settings, view_name)
         assert isinstance(featurizer, Featurizer)
         train, one = featurizer.fit(records).transform(records), featurizer.transform(example)

@@ -26,6 +26,7 @@ from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
 from ehrbench.core.task import Cohort, Parsed, Publisher, Skipped
 from ehrbench.core.types import IntArray
+from ehrbench.features.texts import Texts
 from ehrbench.publishers.caching import holds_real_files
 from ehrbench.publishers.downloading import Remote, download_files
 from ehrbench.publishers.mtsamples.near_duplicates import joined
@@ -130,8 +131,9 @@ def _records(rows: Sequence[_Row], number: Mapping[str, int], group: IntArray, r
     y = np.zeros((len(kept), len(SPECIALTIES)))
     y[owner, specialty] = 1
     ids = np.array([str(row.number) for row in rows])
-    records = notes(ids[kept], ids[first[group[text_of[kept]]]], tuple(rows[i].text for i in kept))
-    return replace(records, target=y)
+    records = notes(ids[kept], tuple(rows[i].text for i in kept))
+    of_first = Texts(tuple(number)).digests()[group]  # a group is named by its first text
+    return replace(records, groups=of_first[text_of[kept]], target=y)
 
 
 def _rows(path: Path, body: bytes) -> tuple[list[_Row], tuple[Skipped, ...], dict[str, int]]:
