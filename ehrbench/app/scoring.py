@@ -14,12 +14,14 @@ from ehrbench import metrics
 from ehrbench.app.checking import BatchPrediction, Evaluation, checked
 from ehrbench.app.console import leaderboard, terminal
 from ehrbench.app.files import replacing, write_json
+from ehrbench.app.outputs import positives
 from ehrbench.core.errors import BundleError, DataError, check_once
 from ehrbench.core.records import Records
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import FloatArray
 from ehrbench.runtime.bundle import Bundle
 from ehrbench.spine.folds import split_groups
+from ehrbench.spine.scored import unscored
 from ehrbench.statistics.evaluation import evaluate
 from ehrbench.statistics.fold_data import FoldData
 
@@ -48,21 +50,23 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
         )
     with progress.step("predicting"):
         prediction = bundle.predict(records.without_labels())
-    groups = np.repeat(split_groups(records), records.n_units)
+    apart = split_groups(records)
+    groups = np.repeat(apart, records.n_units)
+    few = unscored(records, apart, [(f"sets {', '.join(sets)}", np.arange(len(records)))])
+    target = bundle.manifest.target
+    if set(target.scored) - set(few):  # else every metric says itself why it has no value
+        target = target.without(few)
     judged = [FoldData(records.labels, prediction.probabilities, groups, bundle.threshold)]
     names = dict.fromkeys(
         ["auroc", "auprc", "event1", "event2", "brier", "log_loss", "sensitivity", "specificity"]
     )
     names |= dict.fromkeys(bundle.task.metrics)
     chosen = [metrics.load(name) for name in names]
-    results = evaluate(
-        judged, chosen, bundle.manifest.target, settings.seed, n_replicates=settings.n_bootstrap
-    )
+    results = evaluate(judged, chosen, target, settings.seed, n_replicates=settings.n_bootstrap)
     for result in results.values():
         if "mean" in result:
             result["value"] = result.pop("mean")
             del result["sd"], result["folds"]
-    share = np.nanmean(records.labels, axis=0).tolist()
     folder = Path(settings.output or bundle.directory.parent / f"evaluation-{'-'.join(sets)}")
     write_json(
         folder / "metrics.json",
@@ -70,12 +74,13 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
             **results,
             "n": len(records),
             "n_units": records.total_units,
-            "prevalence": dict(zip(bundle.manifest.target.classes, share, strict=True)),
+            "prevalence": positives(records.labels, target),
             "threshold": bundle.threshold.tolist(),
             "threshold_rule": bundle.manifest.threshold_rule,
             "cohort": cohort.label,
             "sets": sets,
             "data_digest": cohort.digest,
+            "unscored": list(target.unscored),
             "bundle": bundle.digest,
             "bundle_cohort": bundle.manifest.cohort,
             "flow": dict(cohort.flow),
@@ -90,6 +95,9 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     leaderboard(
         console, title, [("ensemble", shown)], [metric for metric in chosen if metric.name in shown][:8]
     )
+    if target.unscored:
+        rare = ", ".join(target.unscored)
+        console.print(f"[yellow]in no mean over classes[/], too rare here or in the search: {rare}")
     for result in results.values():
         if "undefined" in result:
             console.print(f"[yellow]no value[/] of {result['undefined']}")

@@ -4,8 +4,9 @@ A column's metric is written once, for many weight vectors at a time: a single v
 only depends on the order of the predictions is computed before any weight is seen, because the bootstrap
 asks for thousands of values on the same predictions.
 
-The macro mean does not leave classes out: where one class has no value, neither has the mean, since a mean
-over whichever classes happened to be defined would change its meaning from fold to fold.
+The macro mean is over the classes that the target scores, the same ones in every fold. Where one of those has
+no value, neither has the mean, since a mean over whichever classes happened to be defined would change its
+meaning from fold to fold.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ Weighted = Callable[[FloatArray], FloatArray]
 class ColumnMetric(Metric):
     """Mean over classes of a metric of one column; units whose label is unknown are left out of a column."""
 
+    by_class: ClassVar[bool] = True
+
     @abstractmethod
     def column(self, y: FloatArray, p: FloatArray, threshold: float) -> Weighted:
         """The metric of known labels (n,) and probabilities (n,); threshold is NaN where there is none."""
@@ -47,8 +50,9 @@ class ColumnMetric(Metric):
         threshold: FloatArray | None,
     ) -> float:
         weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
-        values = []
-        for c, cut in enumerate(_cuts(threshold, y.shape[1])):
+        values, cuts = [], _cuts(threshold, y.shape[1])
+        for c in target.scored:
+            cut = cuts[c]
             counted = ~np.isnan(y[:, c]) & (weight > 0)
             column = y[counted, c], p[counted, c], cut
             value = float(self.column(*column)(weight[None, counted])[0])
@@ -61,10 +65,9 @@ class ColumnMetric(Metric):
     def weighted(
         self, y: FloatArray, p: FloatArray, *, target: Target, threshold: FloatArray | None = None
     ) -> Weighted:
-        known = ~np.isnan(y)
+        known, cuts = ~np.isnan(y), _cuts(threshold, y.shape[1])
         columns = [
-            (known[:, c], self.column(y[known[:, c], c], p[known[:, c], c], cut))
-            for c, cut in enumerate(_cuts(threshold, y.shape[1]))
+            (known[:, c], self.column(y[known[:, c], c], p[known[:, c], c], cuts[c])) for c in target.scored
         ]
 
         def values(weights: FloatArray) -> FloatArray:
@@ -95,6 +98,7 @@ class UnitMean(Metric):
     """Weighted mean of a loss that each unit has by itself; macro over columns where it has several."""
 
     greater_is_better: ClassVar[bool] = False
+    by_class: ClassVar[bool] = True
 
     def bounds(self, target: Target) -> tuple[float, float]:
         return 0.0, math.inf
@@ -122,6 +126,8 @@ class UnitMean(Metric):
         self, y: FloatArray, p: FloatArray, *, target: Target, threshold: FloatArray | None = None
     ) -> Weighted:
         loss = self.loss(y, p, target)  # (U, K)
+        if target.unscored and target.kind == "multilabel":  # of a multi-class target every unit counts
+            loss = loss[:, target.scored]
         known = ~np.isnan(loss)
         terms = np.hstack([np.where(known, loss, 0.0), known])  # (U, 2K)
 

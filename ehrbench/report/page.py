@@ -33,7 +33,7 @@ from ehrbench.report.pictures import write_pictures
 from ehrbench.report.rendering import parts_of, render, write_page
 from ehrbench.report.run import ENSEMBLE, Run, fold_values, read_run
 from ehrbench.report.svg import N_COLOURS
-from ehrbench.statistics import pairs, slices, subgroups
+from ehrbench.statistics import defined, pairs, slices, subgroups
 from ehrbench.statistics.score_counts import score_counts
 
 N_BOOTSTRAP = 1000
@@ -86,6 +86,8 @@ def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress 
         bar.note("curves")
         classes = class_curves(run, colours, seed=seed, n_bootstrap=n_bootstrap)
         bar.advance()
+        several = run.target.n_classes > 1
+        by_class = classes_of_leader(run, seed=seed, n_bootstrap=n_bootstrap) if several else {}
         bar.note("subgroups")
         of_all = (run.folds, run.families, run.leader, run.metrics, run.target)
         groups = subgroups.by_subgroup(*of_all, seed=seed, n_bootstrap=n_bootstrap)
@@ -108,12 +110,15 @@ def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress 
         "run": run,
         "summary": run.summary,
         "parts": parts_of(run.metrics),
+        "parts_by_class": parts_of([m for m in run.metrics if m.by_class]),
         "reported": {m.name: m for m in run.metrics},
         "colours": colours,
         "figures": drawn,
         "pairs": compared,
         "letters": pairs.letters(run.ranking, compared),
         "classes": classes,
+        "by_class": by_class,
+        "given": given_thresholds(run),
         "groups": groups,
         "gaps": subgroups.gaps(groups, [m.name for m in run.metrics]),
         "slices": worst,
@@ -166,6 +171,27 @@ def class_curves(run: Run, colours: Mapping[str, str], *, seed: int, n_bootstrap
             risk_curves.decision(*of, thresholds),
         )
         found.append(ClassCurves(name, drawn))
+    return found
+
+
+def classes_of_leader(run: Run, *, seed: int, n_bootstrap: int) -> dict[str, dict[str, defined.Value]]:
+    """Class -> metric -> the leader's value of that class alone, those not scored among them."""
+    return defined.by_class(
+        [fold.of(run.leader) for fold in run.folds],
+        run.metrics,
+        run.target,
+        names=[fold.name for fold in run.folds],
+        seed=seed,
+        n_replicates=n_bootstrap,
+    )
+
+
+def given_thresholds(run: Run) -> dict[str, list[str]]:
+    """Class whose threshold could not be chosen -> the outer folds in which."""
+    found: dict[str, list[str]] = {}
+    for fold in run.summary["folds"]:
+        for name in fold.get("chosen", {}).get("thresholds_given", {}):
+            found.setdefault(name, []).append(fold["name"])
     return found
 
 

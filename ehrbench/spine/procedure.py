@@ -66,6 +66,7 @@ class Decided:
     chosen: tuple[Chosen, ...]
     ensemble: Ensemble
     thresholds: Mapping[str, FloatArray]  # model or ensemble -> (C,)
+    given: Mapping[str, str]  # class whose threshold could not be chosen -> why
     index: IntArray  # out-of-fold records, in inner-fold order
     out_of_fold: Mapping[str, FloatArray]  # model or ensemble -> (U, C)
 
@@ -121,7 +122,7 @@ def decide(
     ensemble = Ensemble(**options).fit(scores, y, target=target, fold=fold, group=group, seed=seed)
     out = {c.name: c.out_of_fold for c in chosen} | {ENSEMBLE_NAME: ensemble.out_of_fold}
     thresholds = {name: rule.choose(y, p, target) for name, p in out.items()}
-    return Decided(tuple(chosen), ensemble, thresholds, index, out)
+    return Decided(tuple(chosen), ensemble, thresholds, rule.given(y, target), index, out)
 
 
 def test(decided: Decided, target: Target, refit: str) -> Tested:
@@ -146,4 +147,5 @@ def describe(decided: Decided, metric: Metric) -> dict[str, Any]:
         },
         "ensemble": decided.ensemble.choices(),
         "thresholds": {name: t.tolist() for name, t in decided.thresholds.items()},
+        "thresholds_given": dict(decided.given),
     }
