@@ -27,7 +27,9 @@ from ehrbench.features.events import Events
 from ehrbench.features.scaling import Scaling
 from ehrbench.features.stored import stored_rows
 
-_DAY = 1 << 15  # more minutes than an int16 can hold
+_SPAN = 1 << 31  # more minutes than a stay can have
+#: Minutes that time may be rounded up to: finely at first, then by a tenth more each.
+_GRIDS = (*range(2, 16), *range(30, 1440, 15), *(int(1440 * 1.1**k) for k in range(156)))
 
 
 class Irregular(Featurizer):
@@ -63,8 +65,8 @@ class Irregular(Featurizer):
         inside = np.flatnonzero(events.minute <= 60 * self.hours)
         patient, parameter = np.divmod(events.cell[inside], n_parameters)
         minute = self._coarsened(patient, events.minute[inside].astype(np.int64), n)
-        times, step = np.unique(patient * _DAY + minute, return_inverse=True)  # (T,), (E,)
-        owner = times // _DAY
+        times, step = np.unique(patient * _SPAN + minute, return_inverse=True)  # (T,), (E,)
+        owner = times // _SPAN
         counts = np.bincount(owner, minlength=n)
         rank = np.arange(len(times)) - np.repeat(np.cumsum(counts) - counts, counts)
         column = self.steps - counts[owner] + rank  # (T,) right-aligned
@@ -75,9 +77,9 @@ class Irregular(Featurizer):
         values[place] = events.value[inside]
         time = np.zeros((n, self.steps), dtype=np.float32)
         first = np.zeros(n, dtype=np.float32)
-        np.put(first, owner[rank == 0], (times % _DAY)[rank == 0] / 60)
+        np.put(first, owner[rank == 0], (times % _SPAN)[rank == 0] / 60)
         time[:] = first[:, None]
-        time[owner, column] = (times % _DAY) / 60
+        time[owner, column] = (times % _SPAN) / 60
         return Sequence(
             values,
             (~np.isnan(values)).astype(np.uint8),
@@ -90,7 +92,7 @@ class Irregular(Featurizer):
     def _coarsened(self, patient: IntArray, minute: IntArray, n: int) -> IntArray:
         """Minutes rounded up, for each patient as coarsely as ``steps`` asks."""
         out = minute.copy()
-        for grid in [*range(2, 16), *range(30, _DAY, 15)]:
+        for grid in _GRIDS:
             many = self._too_many(patient, out, n)
             if not many.any():
                 break
@@ -99,8 +101,8 @@ class Irregular(Featurizer):
         return out
 
     def _too_many(self, patient: IntArray, minute: IntArray, n: int) -> BoolArray:
-        times = np.unique(patient * _DAY + minute)
-        return np.asarray(np.bincount(times // _DAY, minlength=n) > self.steps)
+        times = np.unique(patient * _SPAN + minute)
+        return np.asarray(np.bincount(times // _SPAN, minlength=n) > self.steps)
 
     def fit_rows(self, view: View) -> None:
         assert isinstance(view, Sequence)

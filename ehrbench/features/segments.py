@@ -55,7 +55,7 @@ class Segments:
         self.end = np.empty_like(self.begin)  # (R,)
         self.end[:-1], self.end[-1:] = self.begin[1:] - 1, len(cell) - 1
         self.count = self.end - self.begin + 1  # (R,)
-        self.value, self.minute = value, minute  # (E',) float32, int16
+        self.value, self.minute = value, minute  # (E',) float32, int32
         self._known: dict[str, FloatArray] = {}
 
     def write(self, statistic: str, out: FloatArray) -> None:

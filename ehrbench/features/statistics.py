@@ -31,8 +31,8 @@ FULL = (
     *("first", "last", "change", "slope", "first_hour", "last_hour"),
 )
 WINDOWED = ("count", "mean", "min", "max", "last")
-#: Early and late halves, and the last stretches, in hours: what changed, and how it ended.
-WINDOWS = ((0, 24), (24, 48), (36, 48))
+#: Early and late halves, and the last stretch, as shares of the horizon: what changed, and how it ended.
+WINDOWS = ((0, 0.5), (0.5, 1), (0.75, 1))
 
 
 class Statistics(Featurizer):
@@ -41,7 +41,9 @@ class Statistics(Featurizer):
     Parameters
     ----------
     statistics: of the whole window; names of ``segments.STATISTICS``.
-    windows: further windows [from, to) in hours; one that ends at or after the last hour includes it.
+    hours: the horizon; measurements after it are not looked at by windows.
+    windows: further windows [from, to) in hours, None for ``WINDOWS`` of the horizon; one that ends at or
+        after the last hour includes it.
     windowed: statistics of each further window.
     clinical: add the ratios of ``clinical.CLINICAL``.
     scaling: None (raw, NaN kept), or a method of ``Scaling``.
@@ -50,12 +52,18 @@ class Statistics(Featurizer):
     def __init__(
         self,
         statistics: Sequence[str] = FULL,
-        windows: Sequence[Sequence[float]] = WINDOWS,
+        windows: Sequence[Sequence[float]] | None = None,
         windowed: Sequence[str] = WINDOWED,
         clinical: bool = True,
         scaling: str | None = None,
+        hours: float = 48,
     ) -> None:
         check_statistics([*statistics, *windowed])
+        if not hours > 0:
+            raise ConfigError("hours", f"{hours!r} is no horizon", "give hours above 0")
+        self.hours = float(hours)
+        if windows is None:
+            windows = [[low * self.hours, high * self.hours] for low, high in WINDOWS]
         for window in windows:
             if len(window) != 2 or not 0 <= window[0] < window[1]:
                 raise ConfigError("windows", f"{list(window)} is not [from, to) in hours", "give from < to")
@@ -71,6 +79,7 @@ class Statistics(Featurizer):
             "windowed": self.windowed,
             "clinical": self.clinical,
             "scaling": self.scaling,
+            "hours": self.hours,
         }
 
     @cached_property

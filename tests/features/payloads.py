@@ -40,8 +40,8 @@ def events_of(
     order = event_order(patient, code, minute)
     return Events(
         np.concatenate([[0], np.cumsum(np.bincount(patient, minlength=n))]),
-        minute[order].astype(np.int16),
-        code[order].astype(np.uint8),
+        minute[order].astype(np.int32),
+        code[order].astype(np.uint16),
         np.array([c[3] for c in cells], dtype=np.float32)[order],
         np.full((n, 5), np.nan, dtype=np.float32) if descriptors is None else descriptors.astype(np.float32),
         PARAMETERS,

@@ -36,3 +36,12 @@ def test_too_many_times_are_coarsened_not_forgotten():
     assert (view.values[0, used, HR] <= view.time_hours[0, used] * 60).all(), (
         "nothing is told before it happened"
     )
+
+
+def test_a_course_of_years_is_coarsened_too():
+    events = events_of([(0, "HR", 60 * 24 * day, day) for day in range(3650)], n=1)
+    view = Irregular(hours=24 * 3650, steps=64).rows(records_of(events))
+    used = view.mask[0].any(axis=1)
+    assert 40 <= used.sum() <= 64
+    assert view.time_hours[0, -1] == 24 * 3649.0
+    assert view.values[0, -1, HR] == 3649

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from ehrbench.core.errors import ConfigError
 from ehrbench.features.clinical import CLINICAL
+from ehrbench.features.events import Events, event_order
 from ehrbench.features.segments import STATISTICS
 from ehrbench.features.statistics import Statistics
 from tests.features.conformance import FeaturizerContract
@@ -123,3 +125,37 @@ def test_a_vocabulary_without_the_names_gives_no_clinical_columns():
 def test_wrong_settings_name_their_key(settings, key):
     with pytest.raises(ConfigError, match=key):
         Statistics(**settings)
+
+
+@pytest.mark.parametrize("hour", [700, 24 * 365 * 100])
+def test_no_time_is_another_for_being_long(hour):
+    """A minute of 16 bits made hour 700 the minute -23,536."""
+    events = events_of([(0, "HR", 0, 80), (0, "HR", 60 * hour, 100), (1, "HR", 60 * hour - 60, 70)], n=2)
+    assert events.minute.tolist() == [0, 60 * hour, 60 * hour - 60]
+    assert events.n_hours() == hour
+    columns = table(Statistics(hours=hour), events)
+    assert columns["HR.last_hour"].tolist() == [hour, hour - 1]
+    assert columns[f"HR.count@0-{hour / 2:g}"].tolist() == [1, 0]
+    assert columns[f"HR.last@{hour / 2:g}-{hour:g}"].tolist() == [100, 70]
+    with pytest.raises(TypeError, match="minute is int16"):
+        replace(events, minute=events.minute.astype(np.int16))
+
+
+def test_more_parameters_than_a_byte_can_count():
+    names = tuple(f"p{i}" for i in range(1000))
+    code = np.arange(999, -1, -1)
+    order = event_order(np.zeros(1000, dtype=np.int64), code, np.zeros(1000, dtype=np.int64))
+    assert order.tolist() == code.tolist()
+    events = Events(
+        *(np.array([0, 1000]), np.zeros(1000, np.int32), np.arange(1000, dtype=np.uint16)),
+        *(np.arange(1000, dtype=np.float32), np.zeros((1, 0), np.float32), names, ()),
+    )
+    columns = table(Statistics(clinical=False), events)
+    assert [columns[f"p{i}.last"][0] for i in (0, 255, 256, 999)] == [0, 255, 256, 999]
+
+
+def test_times_and_places_too_many_for_one_number_are_ordered_all_the_same():
+    patient, parameter, minute = (
+        np.array(x, dtype=np.int64) for x in ([1 << 40, 0, 0], [3, 9, 9], [5, 1 << 30, 2])
+    )
+    assert event_order(patient, parameter, minute).tolist() == [2, 1, 0]

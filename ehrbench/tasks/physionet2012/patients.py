@@ -124,8 +124,8 @@ def _of_json(posted: Sequence[RawInput], strict: bool) -> _Draft:
         np.array([r.broken for r in records], dtype=bool),
         np.array(descriptors, dtype=np.float64).reshape(len(records), len(DESCRIPTOR_NAMES)),
         np.repeat(np.arange(len(records)), np.array(counts, dtype=np.int64)),
-        events[:, 0].astype(np.int16),
-        events[:, 1].astype(np.uint8),
+        events[:, 0].astype(np.int32),
+        events[:, 1].astype(np.uint16),
         events[:, 2].copy(),
         tuple(s for r in records for s in r.skipped),
         sum(r.n_rows for r in records),
@@ -160,8 +160,8 @@ def _assemble(draft: _Draft, hours: float) -> Patients:
     counts = np.bincount(record[first], minlength=len(draft.ids))
     events = Events(
         np.concatenate([[0], np.cumsum(counts)]),
-        minute[first].astype(np.int16),
-        code[first].astype(np.uint8),
+        minute[first].astype(np.int32),
+        code[first].astype(np.uint16),
         value.astype(np.float32),
         _clean_descriptors(draft.descriptors).astype(np.float32),
         SERIES_NAMES,

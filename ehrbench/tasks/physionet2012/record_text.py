@@ -88,7 +88,7 @@ def read_texts(names: Sequence[str], bodies: Sequence[bytes], *, strict: bool) -
         if is_row[line]:
             faults.add(line, "line", why, _FORMAT)
             is_row[line] = False
-    minute = _lookup(lines, 0, is_row, faults).astype(np.int16)
+    minute = _lookup(lines, 0, is_row, faults).astype(np.int32)
     name = _lookup(lines, 1, is_row, faults).astype(np.int16)
     value = _lookup(lines, 2, is_row, faults)
     _check_codes(name, value, is_row, faults)
@@ -97,7 +97,7 @@ def read_texts(names: Sequence[str], bodies: Sequence[bytes], *, strict: bool) -
     return Columns(
         record[rows],
         minute[rows],
-        name[rows].astype(np.uint8),
+        name[rows].astype(np.uint16),
         value[rows],
         faults.listed(),
         n_rows,
