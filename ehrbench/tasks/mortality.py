@@ -20,19 +20,17 @@ from ehrbench.core.task import Form, Parsed, RawInput, Task, Words
 from ehrbench.core.types import StrArray
 from ehrbench.core.views import Table
 from ehrbench.features.events import Events
-from ehrbench.features.segments import Segments
 from ehrbench.tasks.physionet2012 import example_stay
 from ehrbench.tasks.physionet2012.patients import LOST, Patients, parse_patients
 from ehrbench.tasks.physionet2012.record_json import record_schema
 from ehrbench.tasks.physionet2012.record_text import DESCRIPTOR_NAMES, EMPTY_NAME, LAST_MINUTE
 from ehrbench.tasks.raw_files import LEFT_OUT
+from ehrbench.tasks.stays import described
 
 _AGE_TOPS = np.array([40, 55, 65, 75, 85, np.inf])
 _AGE_BANDS = np.array(["under 40", "40-54", "55-64", "65-74", "75-84", "85 and over", "unknown"])
 _SEXES = np.array(["unknown", "female", "male"])  # by 0 and 1
 _ICU_TYPES = np.array(["unknown", "coronary care", "cardiac surgery", "medical", "surgical"])  # by 1 to 4
-#: What ``describe`` tells of each time series.
-DESCRIBED = ("mean", "min", "max", "last", "count")
 
 
 class Mortality(Task):
@@ -71,17 +69,9 @@ class Mortality(Task):
         return RawInput("example.txt", example_stay.as_text())
 
     def describe(self, records: Records) -> Table:
-        """Descriptors, and ``DESCRIBED`` of each series over the whole window."""
-        events = records.payload
-        assert isinstance(events, Events)
-        stay = Segments(events, 0, 60 * self.hours, closed=True)
-        n, n_series = len(events), len(events.parameters)
-        values = np.empty((n, len(events.descriptor_names) + len(DESCRIBED) * n_series), dtype=np.float32)
-        values[:, : -len(DESCRIBED) * n_series] = events.descriptors
-        for k, statistic in enumerate(DESCRIBED, start=-len(DESCRIBED)):
-            stay.write(statistic, values[:, k * n_series : (k + 1) * n_series or None])
-        names = [*events.descriptor_names, *(f"{p}.{k}" for k in DESCRIBED for p in events.parameters)]
-        return Table(values, tuple(names))
+        """Descriptors, and a few statistics of each series over the whole window."""
+        assert isinstance(records.payload, Events)
+        return described(records.payload, self.hours)
 
 
 def parsed_patients(patients: Patients) -> Parsed:

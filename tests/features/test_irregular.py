@@ -43,5 +43,5 @@ def test_a_course_of_years_is_coarsened_too():
     view = Irregular(hours=24 * 3650, steps=64).rows(records_of(events))
     used = view.mask[0].any(axis=1)
     assert 40 <= used.sum() <= 64
-    assert view.time_hours[0, -1] == 24 * 3649.0
+    assert 24 * 3649 <= view.time_hours[0, -1] <= 24 * 3650
     assert view.values[0, -1, HR] == 3649

@@ -16,8 +16,9 @@ from ehrbench.core.task import RawInput
 from ehrbench.features.statistics import Statistics
 from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.publishers.physionet2012 import challenge as module
+from ehrbench.tasks.measures import clean, markdown_table
 from ehrbench.tasks.mortality import Mortality
-from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES, clean, markdown_table
+from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES
 from ehrbench.tasks.raw_files import parse_files
 from tests.tasks.texts import OUTCOMES, record_text, write_set
 
@@ -356,7 +357,7 @@ def test_documentation_shows_the_tables_as_they_are():
     text = (Path(__file__).parents[2] / "docs" / "tasks" / "mortality.md").read_text()
     for measures in (SERIES, DESCRIPTORS):
         assert markdown_table(measures) in text, (
-            "put cleaning.markdown_table(...) into docs/tasks/mortality.md"
+            "put measures.markdown_table(...) into docs/tasks/mortality.md"
         )
 
 

@@ -128,7 +128,8 @@ class PhysioNet2012(Publisher):
             ) from error
         package = Path(ehrbench.__file__).parent
         of_task = Path(ehrbench.tasks.physionet2012.__file__).parent
-        code = source_digest(Path(__file__).parent, of_task, package / "features" / "events.py")
+        shared = (package / "tasks" / "measures.py", package / "tasks" / "stays.py")
+        code = source_digest(Path(__file__).parent, of_task, package / "features" / "events.py", *shared)
         return digest(files, code, self.hours)
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:

@@ -1,44 +1,13 @@
 """What PhysioNet 2012's measurements are, which values are believed, and how wrong ones are mended.
 
-One declarative table, applied to every value by ``clean`` and shown in ``docs/tasks/mortality.md``. A value
-inside its range is left as it is. One outside is mended where the mistake is recognised beyond doubt (a unit,
-a lost decimal point), and otherwise treated as not measured. Ranges are wide: they remove what cannot be a
-living patient's true value, not what is rare, because extremes carry the risk. Counts in the reasons are of
-sets a and b, 3.5 million rows.
+One declarative table, applied to every value by ``measures.clean`` and shown in ``docs/tasks/mortality.md``.
+Ranges are wide: they remove what cannot be a living patient's true value, not what is rare, because extremes
+carry the risk. Counts in the reasons are of sets a and b, 3.5 million rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-
-from ehrbench.core.types import BoolArray, FloatArray, IntArray
-
-
-@dataclass(frozen=True)
-class Mend:
-    """Values in [low, high] become ``value * factor + offset``."""
-
-    low: float
-    high: float
-    factor: float
-    offset: float
-    reason: str
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One parameter: its unit, its believed range (inclusive), and why."""
-
-    name: str
-    meaning: str
-    unit: str
-    low: float
-    high: float
-    reason: str
-    mends: tuple[Mend, ...] = ()
-
+from ehrbench.tasks.measures import Measure, Mend
 
 _LEVEL = "wide of any survivable level"
 _ZERO = "0 stands for no reading (line off, cuff failed), not for a pressure"
@@ -145,41 +114,3 @@ DESCRIPTORS: tuple[Measure, ...] = (
 
 #: Volumes: two entries of one minute add up; of everything else the mean is taken.
 TOTALS: tuple[str, ...] = ("Urine",)
-
-
-@dataclass(frozen=True)
-class Cleaned:
-    """Values after cleaning, and for each what happened to it."""
-
-    value: FloatArray  # (E,) float64
-    believed: BoolArray  # (E,) False: treat as not measured
-    mended: BoolArray  # (E,)
-
-
-def clean(value: FloatArray, code: IntArray, measures: tuple[Measure, ...]) -> Cleaned:
-    """Clean values (E,) of the measures that ``code`` (E,) names by place."""
-    low, high = np.array([m.low for m in measures]), np.array([m.high for m in measures])
-    believed = (value >= low[code]) & (value <= high[code])
-    mended = np.zeros(len(value), dtype=bool)
-    doubtful = np.flatnonzero(~believed)
-    if len(doubtful):
-        value = value.copy()
-        raw, codes = value[doubtful], code[doubtful]
-        for place, measure in enumerate(measures):
-            for mend in measure.mends:
-                at = doubtful[(codes == place) & (raw >= mend.low) & (raw <= mend.high)]
-                value[at] = value[at] * mend.factor + mend.offset
-                mended[at] = True
-        believed[doubtful] = (value[doubtful] >= low[codes]) & (value[doubtful] <= high[codes])
-    return Cleaned(value, believed, mended & believed)
-
-
-def markdown_table(measures: tuple[Measure, ...]) -> str:
-    """The table as the documentation shows it."""
-    lines = ["| parameter | meaning | unit | believed | why | mended |", "|---|---|---|---|---|---|"]
-    for m in measures:
-        mends = "; ".join(f"{d.low:g}–{d.high:g}: {d.reason}" for d in m.mends) or "–"
-        lines.append(
-            f"| {m.name} | {m.meaning} | {m.unit or '–'} | {m.low:g}–{m.high:g} | {m.reason} | {mends} |"
-        )
-    return "\n".join(lines)

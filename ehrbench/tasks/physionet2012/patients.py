@@ -10,8 +10,8 @@ import numpy as np
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import RawInput, Skipped
 from ehrbench.core.types import BoolArray, FloatArray, IntArray, StrArray
-from ehrbench.features.events import Events, event_order
-from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES, TOTALS, clean
+from ehrbench.features.events import Events
+from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES, TOTALS
 from ehrbench.tasks.physionet2012.record_json import read_json
 from ehrbench.tasks.physionet2012.record_text import (
     DESCRIPTOR_NAMES,
@@ -20,11 +20,12 @@ from ehrbench.tasks.physionet2012.record_text import (
     SERIES_NAMES,
     read_texts,
 )
+from ehrbench.tasks.stays import Measurements, Vocabulary, assemble
 
 #: How the flow calls records that could not be read at all.
 LOST = "record files skipped"
 _N_SERIES = len(SERIES_NAMES)
-_TOTALS = np.isin(SERIES_NAMES, TOTALS)
+_VOCABULARY = Vocabulary(SERIES, DESCRIPTORS, TOTALS)
 #: (names,) which column of the descriptors, RecordID last, a name at 00:00 is; -1: none.
 _PLACE = np.array(
     [[*DESCRIPTOR_NAMES, RECORD_ID].index(n) if n in (*DESCRIPTOR_NAMES, RECORD_ID) else -1 for n in NAMES]
@@ -150,62 +151,12 @@ def _join(one: _Draft, two: _Draft, place: IntArray) -> _Draft:
 
 
 def _assemble(draft: _Draft, hours: float) -> Patients:
-    """Clean, cut off, merge, order."""
-    cleaned = clean(draft.value, draft.code, SERIES)
-    in_time = draft.minute <= hours * 60
-    kept = np.flatnonzero(cleaned.believed & in_time)
-    order = kept[event_order(draft.record[kept], draft.code[kept], draft.minute[kept])]
-    record, code, minute = draft.record[order], draft.code[order], draft.minute[order]
-    first, value = _merge(record, code, minute, cleaned.value[order])
-    counts = np.bincount(record[first], minlength=len(draft.ids))
-    events = Events(
-        np.concatenate([[0], np.cumsum(counts)]),
-        minute[first].astype(np.int32),
-        code[first].astype(np.uint16),
-        value.astype(np.float32),
-        _clean_descriptors(draft.descriptors).astype(np.float32),
-        SERIES_NAMES,
-        DESCRIPTOR_NAMES,
-    )
-    flow = {
-        "rows": draft.n_rows,
-        "rows skipped": len(draft.skipped),
-        LOST: int(draft.broken.sum()),
-        "measurements": len(draft.value),
-        "measurements mended": int(cleaned.mended.sum()),
-        "measurements not believed": int((~cleaned.believed).sum()),
-        f"measurements after {hours:g} h": int((cleaned.believed & ~in_time).sum()),
-        "measurements merged with another of the same minute": len(order) - len(first),
-        "events": len(first),
-    }
+    read = Measurements(draft.record, draft.minute, draft.code, draft.value, draft.descriptors)
+    events, flow = assemble(read, _VOCABULARY, hours)
+    lost = int(draft.broken.sum())
+    flow = {"rows": draft.n_rows, "rows skipped": len(draft.skipped), LOST: lost, **flow}
     ids = np.array(draft.ids, dtype=str)
     if draft.broken.any():
         whole = np.flatnonzero(~draft.broken)
         events, ids = events.take(whole), ids[whole]
     return Patients(ids, events, draft.skipped, draft.n_rows, flow)
-
-
-def _merge(
-    record: IntArray, code: IntArray, minute: IntArray, value: FloatArray
-) -> tuple[IntArray, FloatArray]:
-    """One value for each (record, parameter, minute): totals add up, of the rest the mean is taken.
-
-    Returns the first position of each (K,) and its value (K,). Rows are in canonical order.
-    """
-    begins = np.ones(len(value), dtype=bool)
-    begins[1:] = (minute[1:] != minute[:-1]) | (code[1:] != code[:-1]) | (record[1:] != record[:-1])
-    first = np.flatnonzero(begins)
-    if len(first) == len(value):
-        return first, value
-    total = np.add.reduceat(value, first)
-    count = np.diff(np.append(first, len(value)))
-    return first, np.where(_TOTALS[code[first]], total, total / count)
-
-
-def _clean_descriptors(values: FloatArray) -> FloatArray:
-    """(N, D) with NaN where unknown (-1), absent or not believed."""
-    known = ~np.isnan(values)
-    out = np.full(values.shape, np.nan)
-    cleaned = clean(values[known], np.nonzero(known)[1], DESCRIPTORS)
-    out[known] = np.where(cleaned.believed, cleaned.value, np.nan)
-    return out
