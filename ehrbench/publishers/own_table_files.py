@@ -12,25 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from scipy.stats import rankdata
 
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
 from ehrbench.core.task import Cohort, Parsed, Publisher, Task
-from ehrbench.core.types import FloatArray
-from ehrbench.core.views import Table
-from ehrbench.tasks.columns import Column, infer, values_of
-from ehrbench.tasks.own_table import OwnTable, joined_rows, label_text, label_values
-from ehrbench.tasks.raw_files import read_raw_files
-from ehrbench.tasks.tabular_files import RawTable, read_table
+from ehrbench.publishers.own_files import betrayals, days_in, middle, read_own_table
+from ehrbench.tasks.columns import infer
+from ehrbench.tasks.own_labels import settled_labels
+from ehrbench.tasks.own_table import OwnTable, joined_rows
+from ehrbench.tasks.tabular_files import RawTable
 
 TRAIN, TEST = "train", "test"
-#: A column that ranks the outcome better than this, alone, betrays it.
-BETRAYING = 0.995
-#: A label has at most so many values.
-MOST_CLASSES = 40
 _REMEDY = "say data.file=PATH"
 
 
@@ -89,33 +82,11 @@ class OwnTableFiles(Publisher):
             raise DataError(
                 "has no column to predict from", file=table.name, remedy="name kinds by task.columns"
             )
-        values, classes = self._labels(task, table)
-        kind = "multilabel" if len(task.labels) > 1 else "multiclass" if len(classes) > 1 else "binary"
-        return {
-            "kind": kind,
-            "classes": list(classes),
-            "values": values,
+        return settled_labels(task.labels, task.positive, table) | {
             "columns": [column.to_json() for column in columns],
-            "example": {column.name: _middle(column, table) for column in columns},
+            "example": {column.name: middle(column, table) for column in columns},
             "notes": notes,
         }
-
-    def _labels(self, task: OwnTable, table: RawTable) -> tuple[dict[str, dict[str, int]], tuple[str, ...]]:
-        values: dict[str, dict[str, int]] = {}
-        classes: list[str] = []
-        for label in task.labels:
-            texts = sorted(
-                {label_text(cell) for cell in table.columns[label].drop_null().unique().to_pylist()}
-            )
-            if len(texts) < 2:
-                problem = f"holds {'one value only, ' + texts[0] if texts else 'no value'}"
-                raise DataError(problem, file=table.name, field=label, remedy="name another task.label")
-            if len(texts) > (2 if len(task.labels) > 1 else MOST_CLASSES) and task.positive is None:
-                remedy = "name a column of outcomes, or the value that is one by task.positive"
-                raise DataError(f"holds {len(texts):,} values", file=table.name, field=label, remedy=remedy)
-            values[label], found = label_values(texts, task.positive, label)
-            classes += found
-        return values, tuple(classes)
 
     def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
         task = self.task
@@ -134,7 +105,7 @@ class OwnTableFiles(Publisher):
                 parts.append(records)
                 parsed += skipped
                 set_of += [name] * len(records)
-                times.append(_days_of(task, table)[kept][known])
+                times.append(days_in(table, task.time, task.wanted.get(task.time or ""))[kept][known])
                 n_rows += table.n_rows
                 step.advance()
         records = _together(task, parts)
@@ -148,7 +119,7 @@ class OwnTableFiles(Publisher):
         time_of = np.concatenate(times) if task.time else np.zeros(0)
         notes = (
             *(task.settled or {}).get("notes", ()),
-            *_betrayals(task.describe(records), records.labels, task),
+            *betrayals(task.describe(records), records.labels, task.target.classes),
         )
         return Cohort(records, sets, "publisher", tuple(parsed), flow, np.array(set_of), notes, time_of)
 
@@ -161,9 +132,7 @@ class OwnTableFiles(Publisher):
             key = "data.file" if name == TRAIN else "data.test_file"
             raise ConfigError(key, "no file is named", f"say {key}=PATH")
         if name not in self._tables:
-            path = Path(file).expanduser()
-            found = read_raw_files(path, self.task.forms, _REMEDY)
-            self._tables[name] = _stacked([read_table(raw.name, bytes(raw.body)) for raw in found.inputs])  # type: ignore[arg-type]
+            self._tables[name] = read_own_table(file, self.task.forms, _REMEDY)
         return self._tables[name]
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
@@ -173,87 +142,6 @@ class OwnTableFiles(Publisher):
         raise DataError("is your own: there is nothing to simulate", file=self.file, remedy=_REMEDY)
 
 
-def _stacked(tables: list[RawTable]) -> RawTable:
-    """Files of one folder, end to end; DataError where their columns differ."""
-    first = tables[0]
-    for table in tables[1:]:
-        if differ := set(table.columns) ^ set(first.columns):
-            problem = f"has other columns than {first.name}"
-            raise DataError(
-                problem, file=table.name, field=min(differ), remedy="give files of the same columns"
-            )
-    if len(tables) == 1:
-        return first
-    columns = {}
-    for name in first.columns:
-        cells = [table.columns[name] for table in tables]
-        same = all(c.type == cells[0].type for c in cells)
-        columns[name] = pa.concat_arrays(cells if same else [c.cast(pa.string()) for c in cells])
-    name = first.name.rsplit("/", 1)[0]
-    return RawTable(
-        name, columns, sum(t.n_rows for t in tables), 1, tuple(n for t in tables for n in t.notes)
-    )
-
-
 def _together(task: OwnTable, parts: list[Records]) -> Records:
     joined = joined_rows([part.without_labels() for part in parts], task.names)
     return replace(joined, target=np.concatenate([part.labels for part in parts]))
-
-
-def _days_of(task: OwnTable, table: RawTable) -> FloatArray:
-    """(N,) the time column in days, NaN where unknown; DataError where it holds no dates."""
-    if task.time is None:
-        return np.full(table.n_rows, np.nan)
-    wanted = task.wanted.get(task.time, "")
-    column, _ = infer(task.time, table.columns[task.time], wanted or None)
-    if column.kind != "date":
-        remedy = f"name another task.time, or say task.columns.{task.time}=date:%d/%m/%Y"
-        raise DataError("holds no dates", file=table.name, field=task.time, remedy=remedy)
-    days, _, _ = values_of(column, table)
-    return days.astype(np.float64)
-
-
-def _middle(column: Column, table: RawTable) -> Any:
-    """A cell as JSON takes it: the median number, the most frequent level, the first date."""
-    if column.kind == "category":
-        return column.levels[0] if column.levels else None
-    values, _, _ = values_of(column, table)
-    known = values[~np.isnan(values)]
-    if not len(known):
-        return None
-    if column.kind == "flag":
-        return "yes" if np.median(known) >= 0.5 else "no"
-    if column.kind == "date":
-        return str(table.columns[column.name].drop_null()[0].as_py())
-    middle = float(np.sort(known)[len(known) // 2])
-    return int(middle) if middle.is_integer() else float(f"{middle:.6g}")
-
-
-def _betrayals(table: Table, y: FloatArray, task: OwnTable) -> list[str]:
-    """What to warn of: columns that rank a class almost without fault by themselves, known rows only."""
-    notes = []
-    for c, name in enumerate(task.target.classes):
-        label = y[:, c]
-        for j, column in enumerate(table.names):
-            auroc = _auroc(label, table.values[:, j], column in table.levels)
-            if auroc is not None and auroc > BETRAYING:
-                notes.append(
-                    f"{column} tells {name} by itself (AUROC {auroc:.4f}): is it known before the outcome? "
-                    f"task.drop=[{column}] leaves it out"
-                )
-    return notes
-
-
-def _auroc(label: FloatArray, values: FloatArray, is_category: bool) -> float | None:
-    """Of one column alone, whichever way it points; a category by its levels' share of outcomes."""
-    known = ~np.isnan(label) & ~np.isnan(values)
-    y, x = label[known], values[known]
-    positives = int(y.sum())
-    if len(y) < 20 or not 5 <= positives <= len(y) - 5:
-        return None
-    if is_category:
-        codes = x.astype(np.int64)
-        x = (np.bincount(codes, weights=y) / np.maximum(np.bincount(codes), 1))[codes]
-    ranks = rankdata(x)
-    area = (ranks[y == 1].sum() - positives * (positives + 1) / 2) / (positives * (len(y) - positives))
-    return float(max(area, 1 - area))

@@ -14,19 +14,16 @@ import pyarrow as pa
 
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.records import Records
-from ehrbench.core.target import Kind, Target
+from ehrbench.core.target import Target
 from ehrbench.core.task import Form, Parsed, RawInput, Skipped, Task, Words
 from ehrbench.core.types import FloatArray, StrArray
 from ehrbench.core.views import Table
 from ehrbench.features.rows import Rows
-from ehrbench.tasks.columns import NO, YES, Column, values_of
-from ehrbench.tasks.numbers import of_json, shown
+from ehrbench.tasks.columns import Column
+from ehrbench.tasks.own_cells import REMEDY, cell_schema, cells_of, names_in, posted_cells, subgroups_of
+from ehrbench.tasks.own_labels import labels_of, target_of
 from ehrbench.tasks.raw_files import LEFT_OUT
 from ehrbench.tasks.tabular_files import RawTable, read_table
-
-_REMEDY = "give the columns of the training table; GET /model of a server lists them"
-#: A category is a subgroup, too, where it has at most so many levels.
-MOST_SUBGROUPS = 8
 
 
 class OwnTable(Task):
@@ -73,7 +70,7 @@ class OwnTable(Task):
         self.wanted, self.drop, self.settled = dict(columns or {}), list(drop), settled
         if isinstance(settled, Mapping):
             self.columns = [Column.from_json(one) for one in settled["columns"]]
-            self.target = Target(_kind(settled["kind"]), tuple(settled["classes"]))
+            self.target = target_of(settled)
             self._example: dict[str, Any] = dict(settled["example"])
         else:
             self.columns, self._example = [], {}
@@ -103,55 +100,26 @@ class OwnTable(Task):
 
     def records_of(self, table: RawTable, *, strict: bool) -> tuple[np.ndarray, Records, list[Skipped]]:
         """Records of a table without labels, the rows (K,) they come from, and what was skipped."""
-        for column in self.columns:
-            if column.name not in table.columns:
-                raise DataError("has no such column", file=table.name, field=column.name, remedy=_REMEDY)
-        values = np.empty((table.n_rows, len(self.columns)), dtype=np.float32)
-        levels: dict[str, tuple[str, ...]] = {}
-        faults: dict[int, Skipped] = {}
-        for j, column in enumerate(self.columns):
-            values[:, j], found, wrong = values_of(column, table)
-            if column.kind == "category":
-                levels[column.name] = found
-            for i in np.flatnonzero(wrong).tolist():
-                cell = shown(table.columns[column.name][i].as_py())
-                problem = f"{cell} is no {column.kind}" + (f" ({column.format})" if column.format else "")
-                if strict:
-                    raise DataError(
-                        problem, file=table.name, record=table.row(i), field=column.name, remedy=_REMEDY
-                    )
-                faults.setdefault(i, Skipped(table.name, table.row(i), column.name, problem))
+        values, levels, faults = cells_of(self.columns, table, strict=strict)
         kept = np.setdiff1d(np.arange(table.n_rows), list(faults))
         payload = Rows(values[kept], self.names, levels)
         ids = self._ids(table)[kept]
         records = Records(
             ids=ids,
-            groups=_texts(table, self.group)[kept] if self.group and self.group in table.columns else ids,
+            groups=names_in(table, self.group)[kept] if self.group and self.group in table.columns else ids,
             payload=payload,
             n_units=np.ones(len(kept), dtype=np.int64),
-            subgroups=self._subgroups(payload),
+            subgroups=subgroups_of(self.columns, payload.values, payload.levels),
         )
         return kept, records, [faults[i] for i in sorted(faults)]
 
     def _ids(self, table: RawTable) -> StrArray:
         if self.id and self.id in table.columns:
-            return _texts(table, self.id)
+            return names_in(table, self.id)
         stem = table.name.rsplit("/", 1)[-1].split(".")[0]
         if table.n_rows == 1:
             return np.array([stem])
         return np.array([f"{stem}:{i + 1}" for i in range(table.n_rows)], dtype=str)
-
-    def _subgroups(self, payload: Rows) -> dict[str, StrArray]:
-        found = {}
-        for j, column in enumerate(self.columns):
-            cells = payload.values[:, j]
-            known = ~np.isnan(cells)
-            names = ("no", "yes") if column.kind == "flag" else payload.levels.get(column.name, ())
-            if column.kind == "flag" or (column.kind == "category" and len(column.levels) <= MOST_SUBGROUPS):
-                texts = np.full(len(cells), "unknown", dtype=f"<U{max([7, *map(len, names)])}")
-                texts[known] = np.array(names, dtype=str)[cells[known].astype(np.int64)] if len(names) else ""
-                found[column.name] = texts
-        return found
 
     def _posted(self, raw: RawInput) -> RawTable:
         """A JSON object as a table of one row; DataError for unknown, missing and impossible fields."""
@@ -161,25 +129,8 @@ class OwnTable(Task):
         name = str(body["record_id"]) if "record_id" in body else raw.name
         for key in body:
             if key not in known:
-                raise DataError("is not a known column", record=name, field=key, remedy=_REMEDY)
-        cells: dict[str, pa.Array] = {}
-        for column in self.columns:
-            if column.name not in body:
-                raise DataError(
-                    "is missing", record=name, field=column.name, remedy=f"{_REMEDY}; null: unknown"
-                )
-            value = body[column.name]
-            if not (value is None or isinstance(value, str | bool) or of_json(value) is not None):
-                raise DataError(f"{shown(value)} is no cell", record=name, field=column.name, remedy=_REMEDY)
-            if column.kind == "number" and isinstance(value, bool):
-                raise DataError(
-                    f"{shown(value)} is no number", record=name, field=column.name, remedy=_REMEDY
-                )
-            text = value is not None and not (column.kind == "number" and not isinstance(value, str))
-            cells[column.name] = pa.array(
-                [str(value).lower() if isinstance(value, bool) else str(value) if text else value],
-                pa.string() if text or value is None else pa.float64(),
-            )
+                raise DataError("is not a known column", record=name, field=key, remedy=REMEDY)
+        cells = posted_cells(self.columns, body, name)
         for extra in (self.id, self.group):
             if extra and body.get(extra) is not None:
                 cells[extra] = pa.array([str(body[extra])])
@@ -188,41 +139,11 @@ class OwnTable(Task):
     def outcomes_of(self, table: RawTable) -> FloatArray:
         """(N, C) labels of a table's rows, NaN where unknown; DataError for a value training never had."""
         assert self.settled is not None
-        for label in self.labels:
-            if label not in table.columns:
-                raise DataError(
-                    "has no such column", file=table.name, field=label, remedy="name it by task.label"
-                )
-        y = np.full((table.n_rows, self.target.n_classes), np.nan)
-        for place, label in enumerate(self.labels):
-            texts = table.columns[label]
-            cells = np.array([None if c is None else label_text(c) for c in texts.to_pylist()], dtype=object)
-            known = np.array([c is not None for c in cells], dtype=bool)
-            meant = {k: int(v) for k, v in self.settled["values"][label].items()}
-            for i in np.flatnonzero(known).tolist():
-                if cells[i] not in meant:
-                    problem = f"{shown(cells[i])} is none of {', '.join(meant)}"
-                    raise DataError(
-                        problem, file=table.name, record=table.row(i), field=label, remedy="mend it"
-                    )
-            codes = np.array([meant[c] for c in cells[known]], dtype=np.int64)
-            if self.target.kind == "multiclass":
-                y[known] = np.eye(self.target.n_classes)[codes]
-            else:
-                y[known, place] = codes
-        return y
+        return labels_of(table, self.labels, self.settled, self.target)
 
     def raw_schema(self) -> dict[str, Any]:
         properties: dict[str, Any] = {"record_id": {"type": ["string", "null"], "description": "Returned."}}
-        for column in self.columns:
-            kind = {"number": ["number", "null"], "flag": ["boolean", "number", "string", "null"]}
-            described = {"number": "number", "flag": "yes or no", "category": "one of a few texts"}
-            about = described.get(column.kind, f"date, {column.format or 'ISO 8601'}")
-            one: dict[str, Any] = {"type": kind.get(column.kind, ["string", "number", "null"])}
-            one["description"] = about + (f", {column.unit}" if column.unit else "")
-            if column.levels:
-                one["examples"] = list(column.levels)
-            properties[column.name] = one
+        properties |= {column.name: cell_schema(column) for column in self.columns}
         return {
             "type": "object",
             "title": "Row",
@@ -244,70 +165,9 @@ class OwnTable(Task):
         return Table(records.payload.values, records.payload.names, records.payload.levels)
 
 
-def label_values(
-    texts: Sequence[str], positive: str | None, label: str
-) -> tuple[dict[str, int], tuple[str, ...]]:
-    """Value -> number of one label column, and the classes: (label,) for two values, else the values.
-
-    Raises ConfigError where it cannot be told which of two is the outcome.
-    """
-    values = sorted(set(texts), key=lambda t: (of_number(t) is None, of_number(t) or 0.0, t))
-    if positive is not None:
-        if positive not in values:
-            problem = f"{shown(positive)} is none of {', '.join(values)}"
-            raise ConfigError("task.positive", problem, f"name a value of {label}")
-        return {value: int(value == positive) for value in values}, (label,)
-    if len(values) > 2:
-        return {value: i for i, value in enumerate(values)}, tuple(values)
-    yes = [value for value in values if value.lower() in YES | _OUTCOMES or of_number(value) == 1]
-    no = [value for value in values if value.lower() in NO or of_number(value) == 0]
-    if not yes and len(no) == 1 and len(values) == 2:
-        yes = [value for value in values if value not in no]
-    if len(yes) != 1:
-        problem = f"of {' and '.join(map(shown, values))} it cannot be told which is the outcome"
-        raise ConfigError("task.positive", problem, f"say task.positive={values[-1]}")
-    return {value: int(value == yes[0]) for value in values}, (label,)
-
-
-#: Texts that name an outcome by themselves.
-_OUTCOMES = frozenset({"died", "dead", "death", "deceased", "positive", "pos", "case", "malignant", "event"})
-
-
-def of_number(text: str) -> float | None:
-    """The number a text is, if it is one."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def label_text(cell: Any) -> str:
-    """A label's cell as text: 1 for 1.0, true for True."""
-    if isinstance(cell, bool):
-        return str(cell).lower()
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
-    return str(cell).strip()
-
-
-def _texts(table: RawTable, column: str) -> StrArray:
-    cells = table.columns[column].to_pylist()
-    for i, cell in enumerate(cells):
-        if cell is None:
-            raise DataError(
-                "is empty", file=table.name, record=table.row(i), field=column, remedy="fill it in"
-            )
-    return np.array([label_text(cell) for cell in cells], dtype=str)
-
-
 def _quoted(cell: Any) -> str:
     text = "" if cell is None else str(cell)
     return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text
-
-
-def _kind(kind: str) -> Kind:
-    assert kind in ("binary", "multilabel", "multiclass")
-    return kind  # type: ignore[return-value]
 
 
 def joined_rows(parts: Sequence[Records], names: tuple[str, ...]) -> Records:

@@ -1,0 +1,104 @@
+"""Own cells: what a person's own columns say of each record, in files and in posted records alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ehrbench.core.errors import DataError
+from ehrbench.core.task import Skipped
+from ehrbench.core.types import FloatArray, StrArray
+from ehrbench.tasks.columns import Column, values_of
+from ehrbench.tasks.numbers import of_json, shown
+from ehrbench.tasks.own_labels import label_text
+from ehrbench.tasks.tabular_files import RawTable
+
+REMEDY = "give the columns of the training table; GET /model of a server lists them"
+#: A category is a subgroup, too, where it has at most so many levels.
+MOST_SUBGROUPS = 8
+_TYPES = {"number": ["number", "null"], "flag": ["boolean", "number", "string", "null"]}
+_ABOUT = {"number": "number", "flag": "yes or no", "category": "one of a few texts"}
+
+
+def cells_of(
+    columns: Sequence[Column], table: RawTable, *, strict: bool
+) -> tuple[FloatArray, dict[str, tuple[str, ...]], dict[int, Skipped]]:
+    """A table's cells as numbers (N, F), the levels of its categories, and the rows that cannot be read.
+
+    Raises DataError for a column that is not there; when ``strict``, for the first cell that is wrong.
+    """
+    for column in columns:
+        if column.name not in table.columns:
+            raise DataError("has no such column", file=table.name, field=column.name, remedy=REMEDY)
+    values = np.empty((table.n_rows, len(columns)), dtype=np.float32)
+    levels: dict[str, tuple[str, ...]] = {}
+    faults: dict[int, Skipped] = {}
+    for j, column in enumerate(columns):
+        values[:, j], found, wrong = values_of(column, table)
+        if column.kind == "category":
+            levels[column.name] = found
+        for i in np.flatnonzero(wrong).tolist():
+            cell = shown(table.columns[column.name][i].as_py())
+            problem = f"{cell} is no {column.kind}" + (f" ({column.format})" if column.format else "")
+            if strict:
+                raise DataError(
+                    problem, file=table.name, record=table.row(i), field=column.name, remedy=REMEDY
+                )
+            faults.setdefault(i, Skipped(table.name, table.row(i), column.name, problem))
+    return values, levels, faults
+
+
+def subgroups_of(
+    columns: Sequence[Column], values: FloatArray, levels: Mapping[str, tuple[str, ...]]
+) -> dict[str, StrArray]:
+    """Flags, and categories of few levels, by their texts: name -> (N,)."""
+    found = {}
+    for j, column in enumerate(columns):
+        cells = values[:, j]
+        known = ~np.isnan(cells)
+        names = ("no", "yes") if column.kind == "flag" else levels.get(column.name, ())
+        if column.kind == "flag" or (column.kind == "category" and len(column.levels) <= MOST_SUBGROUPS):
+            texts = np.full(len(cells), "unknown", dtype=f"<U{max([7, *map(len, names)])}")
+            texts[known] = np.array(names, dtype=str)[cells[known].astype(np.int64)] if len(names) else ""
+            found[column.name] = texts
+    return found
+
+
+def posted_cells(columns: Sequence[Column], body: Mapping[str, Any], name: str) -> dict[str, pa.Array]:
+    """A JSON object as cells of one row; DataError for fields that are missing or impossible."""
+    cells: dict[str, pa.Array] = {}
+    for column in columns:
+        if column.name not in body:
+            raise DataError("is missing", record=name, field=column.name, remedy=f"{REMEDY}; null: unknown")
+        value = body[column.name]
+        if not (value is None or isinstance(value, str | bool) or of_json(value) is not None):
+            raise DataError(f"{shown(value)} is no cell", record=name, field=column.name, remedy=REMEDY)
+        if column.kind == "number" and isinstance(value, bool):
+            raise DataError(f"{shown(value)} is no number", record=name, field=column.name, remedy=REMEDY)
+        text = value is not None and not (column.kind == "number" and not isinstance(value, str))
+        cells[column.name] = pa.array(
+            [str(value).lower() if isinstance(value, bool) else str(value) if text else value],
+            pa.string() if text or value is None else pa.float64(),
+        )
+    return cells
+
+
+def cell_schema(column: Column) -> dict[str, Any]:
+    """JSON schema of a column's cell."""
+    about = _ABOUT.get(column.kind, f"date, {column.format or 'ISO 8601'}")
+    one: dict[str, Any] = {"type": _TYPES.get(column.kind, ["string", "number", "null"])}
+    one["description"] = about + (f", {column.unit}" if column.unit else "")
+    return one | ({"examples": list(column.levels)} if column.levels else {})
+
+
+def names_in(table: RawTable, column: str) -> StrArray:
+    """(N,) a column's cells as texts that name something; DataError for an empty one."""
+    cells = table.columns[column]
+    for i in np.flatnonzero(cells.is_null().to_numpy(zero_copy_only=False))[:1].tolist():
+        raise DataError("is empty", file=table.name, record=table.row(i), field=column, remedy="fill it in")
+    coded = cells.dictionary_encode()
+    texts = np.array([label_text(cell) for cell in coded.dictionary.to_pylist()], dtype=str)
+    return texts[coded.indices.to_numpy()] if len(texts) else np.zeros(0, dtype=str)
