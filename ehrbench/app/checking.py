@@ -103,6 +103,8 @@ class Data(_Block):
     test_sets: list[SetName]
     file: Place | None = None
     test_file: Place | None = None
+    labels: Place | None = None
+    descriptors: Place | None = None
     limit: Annotated[int, Field(ge=20)] | None
 
 
@@ -207,6 +209,8 @@ class Scored(_Block):
     root: Place
     sets: list[SetName] = Field(min_length=1)
     file: Place | None = None
+    labels: Place | None = None
+    descriptors: Place | None = None
 
 
 class Evaluation(_Block):

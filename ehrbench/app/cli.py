@@ -131,7 +131,7 @@ def load_publisher(name: str) -> Publisher:
     if name not in task_names():
         raise ConfigError("task", f"there is no task {name!r}", f"choose one of {', '.join(task_names())}")
     task = OmegaConf.load(CONF / "task" / f"{name}.yaml")
-    config = OmegaConf.create({"data": {"file": None, "test_file": None}, "task": task})
+    config = OmegaConf.create({"data": OmegaConf.load(CONF / "config.yaml").data, "task": task})
     content = OmegaConf.to_container(config.task, resolve=True)
     assert isinstance(content, dict)
     block = {str(k): v for k, v in content.items()}

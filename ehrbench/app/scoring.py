@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ehrbench import metrics
 from ehrbench.app.building import build_publisher
-from ehrbench.app.checking import BatchPrediction, Evaluation, checked
+from ehrbench.app.checking import BatchPrediction, Evaluation, Scored, checked
 from ehrbench.app.console import leaderboard, shown, terminal
 from ehrbench.app.outputs import positives
 from ehrbench.core.bundle import CONFIG
@@ -45,7 +45,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     check_once("data.sets", sets)
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
-    cohort = _publisher(bundle, settings.data.file).cohort(Path(settings.data.root), sets, progress)
+    cohort = _publisher(bundle, settings.data).cohort(Path(settings.data.root), sets, progress)
     records = cohort.records
     seen = bundle.seen(records)
     if seen.any():
@@ -110,20 +110,21 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     return float(results[bundle.task.metrics[0]].get("value", float("nan")))
 
 
-def _publisher(bundle: Bundle, file: str | None) -> Publisher:
+def _publisher(bundle: Bundle, data: Scored) -> Publisher:
     """The publisher of the configuration that made the bundle, for the bundle's task.
 
-    file: of labelled records in place of the one it was made from, where the publisher takes one.
+    Files of labelled records that are named take the place of those it was made from, where it takes such.
     """
     path = bundle.directory / CONFIG
     try:
         block = yaml.safe_load(path.read_text(encoding="utf-8"))["task"]
     except (KeyError, TypeError, yaml.YAMLError) as error:
         raise BundleError(f"{path}: names no task — export the bundle again") from error
-    if file is not None:
-        if "file" not in block["publisher"]:
-            raise ConfigError("data.file", f"task {block['name']} takes none", "name sets by data.sets")
-        block["publisher"]["file"] = file
+    for key in ("file", "labels", "descriptors"):
+        if (place := getattr(data, key)) is not None:
+            if key not in block["publisher"]:
+                raise ConfigError(f"data.{key}", f"task {block['name']} takes none", "leave it out")
+            block["publisher"][key] = place
     return build_publisher(block, bundle.task)
 
 

@@ -109,6 +109,10 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
     return Wired(search, task, cohort, settings, config)
 
 
+#: Keys of ``data`` that name a person's own files; a publisher has those that it reads.
+OWN_FILES = ("file", "test_file", "labels", "descriptors")
+
+
 def settled(
     config: Mapping[str, Any], settings: Settings, progress: Progress
 ) -> tuple[Mapping[str, Any], Publisher]:
@@ -117,7 +121,7 @@ def settled(
     Files that the publisher is given are those of ``data``, whose places are whole.
     """
     block = config["task"]
-    files = {key: getattr(settings.data, key) for key in ("file", "test_file") if key in block["publisher"]}
+    files = {key: getattr(settings.data, key) for key in OWN_FILES if key in block["publisher"]}
     block = {**block, "publisher": {**block["publisher"], **files}}
     config = {**config, "task": block}
     publisher = build_publisher(block, build_task(block))

@@ -36,6 +36,8 @@ from ehrbench.features.stored import stored_rows
 
 BIN_STATISTICS = ("mean", "last", "min", "max", "count")
 FILLS = ("forward", "zero")
+#: Of a grid whose step nobody chose: 4 hours of 48.
+STEPS = 12
 
 
 class Grid(Featurizer):
@@ -43,7 +45,7 @@ class Grid(Featurizer):
 
     Parameters
     ----------
-    hours, step_hours: extent and step of the grid; later events are not used.
+    hours, step_hours: extent and step of the grid (None: ``STEPS`` steps); later events are not used.
     statistics: of the values of one step, any of ``BIN_STATISTICS``.
     fill: ``forward`` carries a value on until the next, ``zero`` does not.
     delta: add the time since the last measurement, one channel a parameter.
@@ -54,7 +56,7 @@ class Grid(Featurizer):
     def __init__(
         self,
         hours: float = 48,
-        step_hours: float = 1,
+        step_hours: float | None = 1,
         statistics: Names[str] = ("mean",),
         fill: str = "forward",
         delta: bool = False,
@@ -68,6 +70,7 @@ class Grid(Featurizer):
                 )
         if fill not in FILLS:
             raise ConfigError("fill", f"{fill!r} is unknown", f"choose among {', '.join(FILLS)}")
+        step_hours = hours / STEPS if step_hours is None else step_hours
         if not 0 < step_hours <= hours or not statistics:
             raise ConfigError("step_hours", f"{step_hours} h steps over {hours} h", "0 < step_hours <= hours")
         self.hours, self.step_hours, self.statistics = float(hours), float(step_hours), list(statistics)

@@ -30,7 +30,7 @@ DATES = (
     "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y/%m/%d", "%d.%m.%Y",
     "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%d-%b-%Y",
 )  # fmt: skip
-_AMBIGUOUS = frozenset({"%m/%d/%Y", "%d/%m/%Y"})
+AMBIGUOUS = frozenset({"%m/%d/%Y", "%d/%m/%Y"})
 #: A category has at most so many levels, or so few that each stands in this many rows on average.
 FEW, ROWS_A_LEVEL, MOST = 20, 10, 1000
 _EPOCH = np.datetime64("2000-01-01", "s")
@@ -79,7 +79,7 @@ def infer(name: str, cells: pa.Array, wanted: str | None = None) -> tuple[Column
         kind, _, date_format = wanted.partition(":")
         column = Column(name, kind, date_format, unit)
         if kind == "date" and not date_format:
-            column = Column(name, kind, _date_format(_texts(cells)) or DATES[0], unit)
+            column = Column(name, kind, date_format_of(texts_of(cells)) or DATES[0], unit)
         return (_with_levels(column, cells) if kind == "category" else column), ""
     if pa.types.is_boolean(cells.type):
         return Column(name, "flag"), ""
@@ -87,7 +87,7 @@ def infer(name: str, cells: pa.Array, wanted: str | None = None) -> tuple[Column
         return Column(name, "number", "", unit), ""
     if pa.types.is_temporal(cells.type):
         return Column(name, "date", "", unit), ""
-    texts = _texts(cells)
+    texts = texts_of(cells)
     known = texts.drop_null()
     if not len(known):
         return Column(name, "text"), f"{name}: no cell is known; left out"
@@ -97,8 +97,8 @@ def infer(name: str, cells: pa.Array, wanted: str | None = None) -> tuple[Column
         return Column(name, "flag"), ""
     if _numbers(known) is not None:
         return Column(name, "number", "", unit), ""
-    date_format = _date_format(known)
-    if date_format in _AMBIGUOUS and len(_formats(known)) > 1:
+    date_format = date_format_of(known)
+    if date_format in AMBIGUOUS and len(formats_of(known)) > 1:
         told = f"{name}: dates that may begin with the day or the month; left out"
         return Column(name, "text"), f"{told} (say task.columns.{name}=date:%d/%m/%Y)"
     if date_format:
@@ -115,7 +115,7 @@ def values_of(column: Column, table: RawTable) -> tuple[FloatArray, tuple[str, .
     missing = cells.is_null().to_numpy(zero_copy_only=False)
     values = np.full(len(cells), np.nan, dtype=np.float32)
     if column.kind == "category":
-        encoded = _texts(cells).dictionary_encode()
+        encoded = texts_of(cells).dictionary_encode()
         texts = np.array(encoded.dictionary.to_pylist(), dtype=object)
         missing = encoded.is_null().to_numpy(zero_copy_only=False)
         order = np.argsort(texts.astype(str)) if len(texts) else np.zeros(0, dtype=np.int64)
@@ -123,24 +123,24 @@ def values_of(column: Column, table: RawTable) -> tuple[FloatArray, tuple[str, .
         values[~missing] = np.argsort(order)[codes[~missing]] if len(order) else 0
         return values, tuple(map(str, texts[order])), np.zeros(len(cells), dtype=bool)
     if column.kind == "date":
-        days = _days(cells, column.format)
+        days = days_of(cells, column.format)
         values[~missing] = days[~missing]
     elif column.kind == "flag" and not pa.types.is_boolean(cells.type):
-        lower = pc.utf8_lower(_texts(cells))
+        lower = pc.utf8_lower(texts_of(cells))
         for spelled, number in ((YES, 1), (NO, 0)):
             values[pc.is_in(lower, pa.array(sorted(spelled))).to_numpy(zero_copy_only=False)] = number
     else:
-        values[~missing] = _as_numbers(cells.filter(pc.invert(cells.is_null())))
+        values[~missing] = numbers_of(cells.filter(pc.invert(cells.is_null())))
     return values, (), np.isnan(values) & ~missing
 
 
 def _with_levels(column: Column, cells: pa.Array) -> Column:
-    counted = pc.value_counts(_texts(cells).drop_null()).to_pylist()
+    counted = pc.value_counts(texts_of(cells).drop_null()).to_pylist()
     ordered = sorted(counted, key=lambda one: (-one["counts"], one["values"]))
     return Column(column.name, column.kind, "", column.unit, tuple(one["values"] for one in ordered[:SHOWN]))
 
 
-def _texts(cells: pa.Array) -> pa.Array:
+def texts_of(cells: pa.Array) -> pa.Array:
     """Trimmed text; "2" for 2.0, so that a category may be coded in numbers."""
     if pa.types.is_floating(cells.type):
         whole = pc.cast(cells, pa.int64(), safe=False)
@@ -161,7 +161,7 @@ def _numbers(known: pa.Array) -> pa.Array | None:
     return None
 
 
-def _as_numbers(known: pa.Array) -> FloatArray:
+def numbers_of(known: pa.Array) -> FloatArray:
     """(K,) float64 of cells that are there; NaN for those that are no number."""
     if not pa.types.is_string(known.type):
         numbers = pc.cast(known, pa.float64()).to_numpy(zero_copy_only=False)
@@ -169,27 +169,29 @@ def _as_numbers(known: pa.Array) -> FloatArray:
     known = pc.utf8_trim_whitespace(known)
     if (numbers := _numbers(known)) is not None:
         return np.asarray(numbers.to_numpy(zero_copy_only=False))
-    single = [_numbers(known.slice(i, 1)) for i in range(len(known))]
-    return np.array([np.nan if one is None else one[0].as_py() for one in single])
+    coded = known.dictionary_encode()
+    single = [_numbers(coded.dictionary.slice(i, 1)) for i in range(len(coded.dictionary))]
+    read = np.array([np.nan if one is None else one[0].as_py() for one in single])
+    return np.asarray(read[coded.indices.to_numpy()])
 
 
-def _formats(known: pa.Array) -> list[str]:
+def formats_of(known: pa.Array) -> list[str]:
     few = known.slice(0, 2000)
     tried = [f for f in DATES if not pc.any(pc.is_null(_parsed(few, f))).as_py()]
     return [f for f in tried if not pc.any(pc.is_null(_parsed(known, f))).as_py()]
 
 
-def _date_format(texts: pa.Array) -> str:
-    return next(iter(_formats(texts.drop_null())), "")
+def date_format_of(texts: pa.Array) -> str:
+    return next(iter(formats_of(texts.drop_null())), "")
 
 
 def _parsed(texts: pa.Array, date_format: str) -> pa.Array:
     return pc.strptime(texts, format=date_format, unit="s", error_is_null=True)
 
 
-def _days(cells: pa.Array, date_format: str) -> FloatArray:
+def days_of(cells: pa.Array, date_format: str) -> FloatArray:
     """(N,) days since 2000-01-01, NaN where there is none."""
-    stamps = _parsed(_texts(cells), date_format) if pa.types.is_string(cells.type) else cells
+    stamps = _parsed(texts_of(cells), date_format) if pa.types.is_string(cells.type) else cells
     seconds = pc.cast(stamps, pa.timestamp("s"), safe=False).to_numpy(zero_copy_only=False)
     days = (seconds.astype("datetime64[s]") - _EPOCH) / np.timedelta64(1, "D")
     return np.asarray(np.where(np.isnat(seconds.astype("datetime64[s]")), np.nan, days))

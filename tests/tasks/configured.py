@@ -15,8 +15,12 @@ from tests.tasks.own_data import OWN
 
 
 def configuration(name: str) -> dict[str, Any]:
-    data = {"file": None, "test_file": None}
-    root = OmegaConf.create({"data": data, "task": OmegaConf.load(CONF / "task" / f"{name}.yaml")})
+    root = OmegaConf.create(
+        {
+            "data": OmegaConf.load(CONF / "config.yaml").data,
+            "task": OmegaConf.load(CONF / "task" / f"{name}.yaml"),
+        }
+    )
     resolved = OmegaConf.to_container(root, resolve=True)
     assert isinstance(resolved, dict)
     for view in resolved["task"]["views"].values():
