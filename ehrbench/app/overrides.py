@@ -17,6 +17,9 @@ from pydantic import BaseModel
 from ehrbench.app.checking import BatchPrediction, Evaluation, Settings
 from ehrbench.core.places import home
 
+#: Groups whose keys are names in a person's own data: any may be added, without Hydra's plus.
+OWN_NAMES = ("task.columns.", "task.ranges.", "task.units.")
+
 
 def as_texts(arguments: Sequence[str]) -> list[str]:
     """The command line with its texts quoted; one that has them so stays as it is.
@@ -52,6 +55,8 @@ def _kinds(annotation: Any, several: bool = False) -> Iterator[tuple[Any, bool]]
 def _as_text(argument: str, keys: Mapping[str, bool], sweeps: bool) -> str:
     name, equals, value = argument.partition("=")
     key = name.lstrip("+")
+    if equals and key == name and key.startswith(OWN_NAMES):
+        return f"++{argument}"
     if not equals or key not in keys:
         return argument
     if keys[key]:

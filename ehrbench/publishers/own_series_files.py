@@ -20,11 +20,11 @@ from ehrbench.core.records import Timed
 from ehrbench.core.task import Cohort, Parsed, Publisher, Task
 from ehrbench.core.types import FloatArray, StrArray
 from ehrbench.publishers.own_files import betrayals, days_in, middle, read_own_table
-from ehrbench.publishers.own_variables import horizon_notes, outside, settled_variables
+from ehrbench.publishers.own_variables import horizon_notes, outside, settled_variables, without_series
 from ehrbench.tasks.columns import infer, values_of
 from ehrbench.tasks.long_form import LongTable, time_format
 from ehrbench.tasks.own_cells import names_in
-from ehrbench.tasks.own_descriptors import brought_together, static_table
+from ehrbench.tasks.own_descriptors import brought_together
 from ehrbench.tasks.own_labels import labels_of, settled_labels
 from ehrbench.tasks.own_series import OwnSeries
 from ehrbench.tasks.tabular_files import RawTable
@@ -225,7 +225,7 @@ class OwnSeriesFiles(Publisher):
     def _descriptor_tables(self, long: Sequence[LongTable]) -> list[RawTable]:
         """The table of descriptors, and those that stand among the measurements."""
         own = [self._beside("descriptors")] if self.descriptors else []
-        return [*own, *(static_table(one) for one in long if not one.timed.all())]
+        return [*own, *(without_series(one) for one in long if not one.timed.all())]
 
     def _dates(self, labels: RawTable) -> list[RawTable]:
         """The labels' table as far as it says when a record began; labels are no descriptors."""
@@ -236,7 +236,7 @@ class OwnSeriesFiles(Publisher):
     def _sets(
         self, ids: StrArray, long: dict[str, LongTable], known: np.ndarray
     ) -> tuple[StrArray, list[str]]:
-        """(N,) the set of each id, "" for one of a set that is not read; what to tell of ids that do not meet.
+        """(N,) the set of each id, "" for one of a set that is not read; what to tell of ids unmatched.
 
         A record without any row is of the first set: it is predicted from its descriptors.
         """

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.tasks.long_form import LongTable
 from ehrbench.tasks.numbers import shown
+from ehrbench.tasks.own_descriptors import static_table
 from ehrbench.tasks.own_series import OwnSeries
+from ehrbench.tasks.tabular_files import RawTable
 
 #: A variable of which less than this share are numbers is told in words, and left out.
 _NUMBERS = 0.5
@@ -68,6 +71,19 @@ def settled_variables(long: LongTable, task: OwnSeries) -> tuple[list[str], dict
     return chosen, _medians(chosen, counted, code, value), notes
 
 
+def without_series(long: LongTable) -> RawTable:
+    """What stands in rows without a time, but of variables whose other rows have one: there it is a fault.
+
+    Where most records have such a row, the variable is a descriptor and a series (a weight).
+    """
+    timed = np.bincount(long.variable[long.timed & (long.variable >= 0)], minlength=len(long.variables))
+    series = set(long.variables[timed > 0].tolist())
+    table = static_table(long)
+    half = 0.5 * table.n_rows
+    kept = {k: c for k, c in table.columns.items() if k not in series or len(c) - c.null_count >= half}
+    return replace(table, columns=kept)
+
+
 def _medians(
     chosen: Sequence[str], counted: Mapping[str, int], code: np.ndarray, value: np.ndarray
 ) -> dict[str, float]:
@@ -82,8 +98,8 @@ def _medians(
 
 
 def outside(long: Sequence[LongTable], task: OwnSeries) -> list[str]:
-    """What is told of values outside the ranges that are believed."""
-    notes = []
+    """What is told of values outside the ranges that are believed, of the variables with most of them."""
+    found: list[tuple[int, str]] = []
     for one in long:
         names = one.variables.tolist()
         for name, (low, high) in task.ranges.items():
@@ -93,11 +109,15 @@ def outside(long: Sequence[LongTable], task: OwnSeries) -> list[str]:
             wrong = rows[(one.value[rows] < low) | (one.value[rows] > high)]
             if len(wrong):
                 first = int(wrong[0])
-                notes.append(
+                told = (
                     f"{name}: {len(wrong):,} of {len(rows):,} values are outside {low:g} to {high:g} and not "
                     f"believed, the first is {one.value[first]:g} in {one.table.name}, {one.table.row(first)}"
                 )
-    return notes
+                found.append((len(wrong), told))
+    found.sort(key=lambda one: -one[0])
+    more = found[_TOLD:]
+    rest = f"{len(more)} other variables have {sum(n for n, _ in more):,} values outside their ranges"
+    return [told for _, told in found[:_TOLD]] + [rest] * bool(more)
 
 
 def horizon_notes(flow: Mapping[str, int], last_hour: int, horizon_hours: float) -> list[str]:

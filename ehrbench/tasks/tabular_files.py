@@ -75,8 +75,10 @@ def _parquet(name: str, body: bytes) -> RawTable:
 
 def _csv(name: str, body: bytes) -> RawTable:
     notes = []
-    if b"\0" in body[:_SNIFFED] and not body.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError("holds NUL bytes: it is no text", file=name, remedy=_REMEDY)
+    if (nul := body.find(b"\0")) >= 0 and not body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        line = body.count(b"\n", 0, nul) + 1
+        remedy = f"take them out, or {_REMEDY}"
+        raise DataError("holds NUL bytes: it is no text", file=name, record=f"line {line}", remedy=remedy)
     text, encoding = _decoded(name, body)
     if encoding != "utf-8":
         notes.append(f"{name}: read as {encoding}, since it is not UTF-8")
