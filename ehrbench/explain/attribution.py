@@ -23,6 +23,7 @@ from ehrbench.core import views
 from ehrbench.core.model import Model, load_arrays
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.explain.payloads import Steps
 from ehrbench.explain.sources import Source, sources
 from ehrbench.features.pictures import REGIONS, region
 from ehrbench.models.logistic import Logistic
@@ -54,7 +55,7 @@ class Attribution:
     by_hour: Mapping[Source, FloatArray] = field(default_factory=dict)  # (U, C, H)
 
 
-def attribute(model: Model, records: Records, n_hours: int, units: IntArray | None = None) -> Attribution:
+def attribute(model: Model, records: Records, times: Steps, units: IntArray | None = None) -> Attribution:
     """The attribution of one fitted model; of these units (positions among all), None: of all.
 
     Raises Unexplained.
@@ -71,7 +72,7 @@ def attribute(model: Model, records: Records, n_hours: int, units: IntArray | No
     if units is not None:
         view = view.take(units)  # of a view that names its columns an item is a unit
     if _is_network(model):
-        return _network(model, view, named, n_hours)
+        return _network(model, view, named, times)
     values = view.arrays()["values"]
     if isinstance(model, Logistic):
         method = f"coefficient × input, {CENTRE}"
@@ -143,7 +144,7 @@ def by_source(parts: FloatArray, values: FloatArray, named: Sequence[Source]) ->
 
 
 def _network(
-    model: NetworkModel, view: views.View, named: Mapping[str, tuple[Source, ...]], n_hours: int
+    model: NetworkModel, view: views.View, named: Mapping[str, tuple[Source, ...]], times: Steps
 ) -> Attribution:
     from ehrbench.explain.gradients import integrated_gradients
     from ehrbench.models.session import threads
@@ -154,12 +155,13 @@ def _network(
     with threads(model.threads):
         found, gap = integrated_gradients(model.fitted_network, arrays, named)
     total: dict[Source, FloatArray] = defaultdict(lambda: np.zeros(gap.shape))
-    hourly: dict[Source, FloatArray] = defaultdict(lambda: np.zeros((*gap.shape, n_hours)))
+    hourly: dict[Source, FloatArray] = defaultdict(lambda: np.zeros((*gap.shape, times.n)))
     start = CENTRE
     if isinstance(view, views.Sequence):
         start = "from a record with nothing measured"
-        hour = np.clip(np.ceil(view.time_hours).astype(np.int64), 1, max(n_hours, 1)) - 1  # (U, L)
-        of_hour = (hour[..., None] == np.arange(n_hours)).astype(np.float32)  # (U, L, H)
+        step = np.ceil(view.time_hours / times.hours).astype(np.int64)
+        step = np.clip(step, 1, max(times.n, 1)) - 1  # (U, L)
+        of_hour = (step[..., None] == np.arange(times.n)).astype(np.float32)  # (U, L, H)
     for name, parts in found.items():
         timed = parts.ndim == 4  # (U, C, L, F)
         whole = parts.sum(axis=2) if timed else parts

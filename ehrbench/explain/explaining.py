@@ -13,6 +13,7 @@ permutation: {metric, repeats, drops: {model or "ensemble": {parameter: [mean ov
     repeat]}}};
 attributions: {model: {method, gap, parameters: {parameter: {value, missingness}} (mean absolute log-odds
     over units and classes), hours: {parameter: {value: [H], missingness: [H]}} (networks on sequences)}};
+step_hours: hours of each of the H steps that courses are told in (1 in files of earlier versions);
 course: {class, hours: [1…H], outcomes: {"with" | "without": {n, mean, low, high: [H]}} (10th and 90th
     percentile)}: the ensemble's probability of the first class, recomputed from what was measured by then;
 examples: [{which, record, unit, outcome, probability, course: [H], measurements: [H], contributions: {model:
@@ -36,7 +37,7 @@ from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.explain.attribution import Attribution, Unexplained, attribute, mean
-from ehrbench.explain.payloads import measured, n_hours, parameters, until
+from ehrbench.explain.payloads import Steps, parameters, until
 from ehrbench.explain.permutation import metric_drops
 from ehrbench.explain.sources import Source
 from ehrbench.spine.procedure import ENSEMBLE_NAME, Decided
@@ -81,11 +82,11 @@ def explain(
     each = -(-n_records // len(decided))
     why: dict[str, str] = {}
     payload = setting.dataset.cohort.records.payload
-    hours = n_hours(payload)
+    times = Steps.of(payload)
     models = [c.name for c in decided[0].chosen]
-    steps = len(decided) * (hours + len(models) + REPEATS * len(parameters(payload)))
+    steps = len(decided) * (times.n + len(models) + REPEATS * len(parameters(payload)))
     with progress.step("explanations", steps) as bar:
-        folds = [_fold(d, metric, target, refit, each, hours, seed, bar, why) for d in decided]
+        folds = [_fold(d, metric, target, refit, each, times, seed, bar, why) for d in decided]
     if not parameters(payload):
         why["permutation"] = "the records of this task cannot be taken apart by parameter"
     content = {
@@ -96,7 +97,8 @@ def explain(
         "n_permuted": sum(f.n_permuted for f in folds),
         "permutation": _permutation([f for f in folds if f.drops], metric, why),
         "attributions": {name: _attribution(folds, name, why) for name in models},
-        "course": _course(folds, target, hours),
+        "step_hours": times.hours,
+        "course": _course(folds, target, times),
         "examples": _examples(folds, models),
     }
     return {name: _rounded(value) for name, value in content.items()}
@@ -108,7 +110,7 @@ def _fold(
     target: Target,
     refit: str,
     each: int,
-    hours: int,
+    times: Steps,
     seed: int,
     bar: Step,
     why: dict[str, str],
@@ -121,18 +123,18 @@ def _fold(
     many = setting.dataset.open(setting.fold, "test", drawn).cached()
     few = many.take(np.arange(min(each, len(many)))).cached()
     fitted, unlabelled = decided.fitted(target, refit), few.without_labels()
-    course = np.zeros((hours, few.total_units))
-    for h in range(hours):
-        course[h] = fitted.predict(until(few, h + 1))[ENSEMBLE_NAME][:, 0]
+    course = np.zeros((times.n, few.total_units))
+    for k, hour in enumerate(times.ends()):
+        course[k] = fitted.predict(until(few, hour))[ENSEMBLE_NAME][:, 0]
         bar.advance()
-    counts = measured(few.payload, hours) if hours else np.zeros((len(few), 0), dtype=np.int64)
+    counts = times.measured(few.payload)
     units = _some(few, np.random.default_rng(derive_seed(seed, "explain units", setting.fold.name)))
     p, owner = fitted.predict(unlabelled)[ENSEMBLE_NAME][units], few.unit_record[units]
     found = _Fold(few, units, p, course[:, units], counts[owner])
     for name, models in fitted.models.items():
         bar.note(name)
         try:
-            found.attributions[name] = mean([attribute(model, unlabelled, hours, units) for model in models])
+            found.attributions[name] = mean([attribute(model, unlabelled, times, units) for model in models])
         except Unexplained as error:
             why[name] = str(error)
         bar.advance()
@@ -195,8 +197,8 @@ def _attribution(folds: Sequence[_Fold], model: str, why: Mapping[str, str]) -> 
     }
 
 
-def _course(folds: Sequence[_Fold], target: Target, hours: int) -> dict[str, Any]:
-    if not hours:
+def _course(folds: Sequence[_Fold], target: Target, times: Steps) -> dict[str, Any]:
+    if not times.n:
         return {"why": "the records of this task have no times"}
     curves = np.concatenate([f.course for f in folds], axis=1)  # (H, U)
     y = np.concatenate([f.records.labels[f.units, 0] for f in folds])
@@ -208,7 +210,7 @@ def _course(folds: Sequence[_Fold], target: Target, hours: int) -> dict[str, Any
             outcomes[name] = {"n": of.shape[1], "mean": of.mean(axis=1), "low": low, "high": high}
     if not outcomes:
         return {"why": f"of no record drawn it is known whether it had {target.classes[0]}"}
-    return {"class": target.classes[0], "hours": list(range(1, hours + 1)), "outcomes": outcomes}
+    return {"class": target.classes[0], "hours": times.ends(), "outcomes": outcomes}
 
 
 def _examples(folds: Sequence[_Fold], models: Sequence[str]) -> list[dict[str, Any]]:

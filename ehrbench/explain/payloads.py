@@ -6,12 +6,15 @@ too, and all models see the same change. A payload that cannot do it has no para
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ehrbench.core.records import Exchangeable, Payload, Records, Timed
 from ehrbench.core.types import IntArray
+
+#: A course is told in at most so many steps: each is a prediction by all models.
+MOST_STEPS = 96
 
 
 def parameters(payload: Payload) -> tuple[str, ...]:
@@ -29,18 +32,34 @@ def exchanged(records: Records, parameter: str, donors: IntArray) -> tuple[IntAr
     return index, replace(records.take(index).without_labels(), payload=payload).cached()
 
 
-def n_hours(payload: Payload) -> int:
-    """Whole hours until the last measurement of any record; 0 where there are no times."""
-    return payload.n_hours() if isinstance(payload, Timed) else 0
+@dataclass(frozen=True)
+class Steps:
+    """Equal steps of whole hours that a course is told in: n of them; none where records have no times."""
+
+    n: int
+    hours: int
+
+    @classmethod
+    def of(cls, payload: Payload) -> Steps:
+        """Of one hour each, or longer where there would be more than ``MOST_STEPS``."""
+        n_hours = payload.n_hours() if isinstance(payload, Timed) else 0
+        each = max(1, -(-n_hours // MOST_STEPS))
+        return cls(-(-n_hours // each), each)
+
+    def ends(self) -> list[int]:
+        """(n,) the hour at which each step ends."""
+        return [self.hours * (k + 1) for k in range(self.n)]
+
+    def measured(self, payload: Payload) -> IntArray:
+        """(N, n) measurements of each record within each step."""
+        if not self.n:
+            return np.zeros((len(payload), 0), dtype=np.int64)
+        assert isinstance(payload, Timed)
+        hourly = payload.measured(self.n * self.hours)
+        return np.asarray(hourly.reshape(len(payload), self.n, self.hours).sum(axis=2))
 
 
 def until(records: Records, hours: float) -> Records:
     """The records, unlabelled, as they were known ``hours`` after their start: nothing measured later."""
     assert isinstance(records.payload, Timed)
     return replace(records.without_labels(), payload=records.payload.until(hours)).cached()
-
-
-def measured(payload: Payload, hours: int) -> IntArray:
-    """(N, hours) measurements of each record within each hour."""
-    assert isinstance(payload, Timed)
-    return payload.measured(hours)

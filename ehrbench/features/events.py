@@ -75,16 +75,15 @@ class Events:
         )
 
     def evidence(self) -> tuple[str, ...]:
-        """Parameters and descriptors; a descriptor and a series of one name are one."""
-        return tuple(dict.fromkeys([*self.parameters, *self.descriptor_names]))
+        """Parameters and descriptors; a name's descriptor and series are one, as are a category's levels."""
+        return tuple(dict.fromkeys([*self.parameters, *map(_stem, self.descriptor_names)]))
 
     def exchanged(self, name: str, donors: IntArray) -> tuple[IntArray, Self]:
         """See ``core.records.Exchangeable``; whoever has nothing of it, nor the donor, is left out."""
         index = np.flatnonzero(self._differs(name, donors))
         kept, given = self.take(index), self.take(donors[index])
-        if name in self.descriptor_names:
-            place = self.descriptor_names.index(name)
-            kept.descriptors[:, place] = given.descriptors[:, place]
+        places = self._descriptors_of(name)
+        kept.descriptors[:, places] = given.descriptors[:, places]
         if name not in self.parameters:
             return index, kept
         code = self.parameters.index(name)
@@ -136,10 +135,12 @@ class Events:
         if name in self.parameters:
             differs[self.owner[self.parameter == self.parameters.index(name)]] = True
             differs |= differs[donors]
-        if name in self.descriptor_names:
-            described = self.descriptors[:, self.descriptor_names.index(name)]
-            differs |= ~alike(described, described[donors])
-        return differs
+        described = self.descriptors[:, self._descriptors_of(name)]
+        return differs | ~alike(described, described[donors]).all(axis=1)
+
+    def _descriptors_of(self, name: str) -> list[int]:
+        """Places of the descriptors that are ``name``, or levels of it (``ward=icu``)."""
+        return [i for i, one in enumerate(self.descriptor_names) if name in (one, _stem(one))]
 
     def digests(self) -> StrArray:
         """(N,) 32 hex digits over a patient's events and descriptors."""
@@ -156,6 +157,11 @@ class Events:
             h.update(events[start * size : stop * size])
             digests.append(h.hexdigest())
         return np.array(digests, dtype="U32")
+
+
+def _stem(descriptor: str) -> str:
+    """The category that a descriptor is a level of, or itself."""
+    return descriptor.partition("=")[0]
 
 
 def event_order(patient: IntArray, parameter: IntArray, minute: IntArray) -> IntArray:

@@ -81,9 +81,10 @@ def _drawn(run: Run, content: Mapping[str, Any], colour: str, attempts: Attempts
             return [Figure(f"example-{k}", f"Example {k + 1}", "", why=f"{why[0].upper()}{why[1:]}.")]
 
         return attempts.part(
-            f"example-{k}", lambda: figures.example(k, one, run, shown), lost, through=_MALFORMED
+            f"example-{k}", lambda: figures.example(k, one, run, shown, step_hours), lost, through=_MALFORMED
         )
 
+    step_hours = int(content.get("step_hours", 1))
     attributions = content["attributions"]
     shares = {m: _share(a["parameters"]) for m, a in attributions.items() if "parameters" in a}
     permuted = content["permutation"]
@@ -92,7 +93,7 @@ def _drawn(run: Run, content: Mapping[str, Any], colour: str, attempts: Attempts
     for model, found in attributions.items():
         overall.append(draw(f"attribution-{model}", partial(figures.attribution, model, found)))
         if any(kinds["value"] for kinds in found.get("hours", {}).values()):
-            overall.append(draw(f"hours-{model}", partial(figures.hours, model, found)))
+            overall.append(draw(f"hours-{model}", partial(figures.hours, model, found, step_hours)))
     shown = next((m for m in run.ranking if m in shares), None)
     examples = [f for k, one in enumerate(content["examples"]) for f in example(k, one)]
     drops = content["permutation"].get("drops", {}).get(run.leader, {})

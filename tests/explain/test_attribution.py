@@ -10,6 +10,7 @@ from torch import nn
 from ehrbench.core.model import Model
 from ehrbench.explain.attribution import Unexplained, attribute, by_source, mean, tree_shap
 from ehrbench.explain.gradients import integrated_gradients
+from ehrbench.explain.payloads import Steps
 from ehrbench.explain.sources import Source, sources
 from ehrbench.features.grid import Grid
 from ehrbench.features.irregular import Irregular
@@ -54,7 +55,7 @@ def test_shapley_values_add_up_to_the_raw_score(kind):
     assert parts.shape == (80, TARGETS[kind].n_classes, values.shape[1])
     assert gap < 1e-9
     assert np.ptp(raw - parts.sum(axis=2), axis=0).max() < 1e-9  # what is left is one base a class
-    found = attribute(model, train, HOURS)
+    found = attribute(model, train, Steps(HOURS, 1))
     np.testing.assert_allclose(sum(found.parts.values()), parts.sum(axis=2), atol=1e-12)
     assert not found.by_hour
 
@@ -110,7 +111,7 @@ def test_integrated_gradients_are_complete(name):
     model = kind(target=target, featurizer=featurizer, width=8, max_epochs=3, accelerator="cpu", **settings)
     model.fit(train, None, seed=0, steps=3)
     few = train.take(np.arange(12)).without_labels()
-    found = attribute(model, few, HOURS)
+    found = attribute(model, few, Steps(HOURS, 1))
     whole = sum(found.parts.values())
     assert found.gap <= 0.005 * np.abs(whole).max() * 1.01
     score = target.scores(model.predict(few))
@@ -131,7 +132,7 @@ def test_linear_parts_add_up_to_the_score():
     train = labelled(random_rows(60, 0), "multiclass")
     model = Logistic(target=TARGETS["multiclass"], featurizer=Tabular(scaling="quantile", one_hot=["Age"]))
     model.fit(train, None, seed=0)
-    found = attribute(model, train, 0)
+    found = attribute(model, train, Steps(0, 1))
     left = TARGETS["multiclass"].scores(model.predict(train)) - sum(found.parts.values())
     left -= left.mean(axis=1, keepdims=True)  # scores of several classes are known up to a constant
     assert np.ptp(left, axis=0).max() < 1e-5
@@ -146,10 +147,10 @@ def test_what_cannot_be_attributed_says_why():
         fit = predict = save = restore = export = None
 
     with pytest.raises(Unexplained, match="no attribution for a Other"):
-        attribute(Other(), records("binary", 4), 0)
+        attribute(Other(), records("binary", 4), Steps(0, 1))
     train = labelled(random_events(30, 1))
     raw = MLP(target=TARGETS["binary"], featurizer=Statistics(), width=8, max_epochs=1, accelerator="cpu")
     raw.fit(train, None, seed=0, steps=1)
     with pytest.raises(Unexplained, match="missing values"):
-        attribute(raw, train, 0)
+        attribute(raw, train, Steps(0, 1))
     assert sources(raw.featurizer.transform(train))

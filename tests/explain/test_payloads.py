@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ehrbench.explain.payloads import exchanged, measured, n_hours, parameters, until
+from ehrbench.explain.payloads import Steps, exchanged, parameters, until
 from ehrbench.features.grid import Grid
 from ehrbench.features.statistics import Statistics
-from tests.features.payloads import DESCRIPTORS, PARAMETERS, random_events, random_rows, records_of
+from tests.features.payloads import DESCRIPTORS, PARAMETERS, events_of, random_events, random_rows, records_of
 from tests.models.toy import Series
 
 
@@ -28,9 +28,9 @@ def test_until_an_hour_what_was_measured_later_changes_nothing():
 
 def test_until_the_last_hour_is_everything():
     events = random_events(30, 1)
-    assert n_hours(events) == 48
+    assert Steps.of(events) == Steps(48, 1)
     assert (until(records_of(events), 48).payload.digests() == events.digests()).all()
-    counts = measured(events, 48)
+    counts = Steps.of(events).measured(events)
     assert (counts.sum(axis=1) == events.n_events).all()
     assert (counts.cumsum(axis=1)[:, 9] == until(records_of(events), 10).payload.n_events).all()
 
@@ -81,12 +81,23 @@ def test_one_column_of_rows_is_exchanged_and_no_other():
     left = np.setdiff1d(np.arange(20), index)
     np.testing.assert_array_equal(rows.values[left], expected[left])
     assert 0 < len(index) < 20
-    assert n_hours(rows) == 0
+    assert Steps.of(rows).n == 0
 
 
 def test_a_payload_of_another_kind_has_neither_parameters_nor_hours():
     other = Series((np.zeros((1, 2, 3)),))
     assert parameters(other) == ()
-    assert n_hours(other) == 0
+    assert Steps.of(other).n == 0
     with pytest.raises(TypeError, match="Series has no parameters"):
         exchanged(records_of(other), "HR", np.zeros(1, dtype=np.int64))
+
+
+def test_a_long_course_is_told_in_steps_of_several_hours():
+    events = events_of([(0, "HR", 5, 80), (0, "HR", 60 * 700, 90), (0, "GCS", 60 * 8, 9)], n=1)
+    steps = Steps.of(events)
+    assert (steps.n, steps.hours) == (88, 8)
+    assert steps.ends()[-1] >= 700
+    counts = steps.measured(events)
+    assert counts.shape == (1, 88)
+    assert counts[0, 0] == 2
+    assert counts[0, -1] == counts.sum() - 2 == 1

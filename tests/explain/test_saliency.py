@@ -11,6 +11,7 @@ from ehrbench.core.target import Target
 from ehrbench.core.types import IntArray
 from ehrbench.core.views import Image
 from ehrbench.explain.attribution import attribute
+from ehrbench.explain.payloads import Steps
 from ehrbench.explain.saliency import pixel_saliency
 from ehrbench.features.pictures import GRID, Pictures
 from ehrbench.features.pixels import Pixels
@@ -74,10 +75,10 @@ def test_regions_add_up_and_a_unit_of_two_views_gets_their_mean(
     model: CNN, shown: tuple[Records, IntArray]
 ) -> None:
     records, _ = shown
-    single = attribute(model, records, 0)
+    single = attribute(model, records, Steps(0, 1))
     assert len(single.parts) == 16
     pair = Pictures(records.payload.pixels, np.arange(16), np.full(8, 2))  # type: ignore[attr-defined]
-    double = attribute(model, records_of(pair), 0)
+    double = attribute(model, records_of(pair), Steps(0, 1))
     for source, of_image in single.parts.items():
         np.testing.assert_allclose(double.parts[source], of_image.reshape(8, 2, 1).mean(1), atol=1e-5)
     assert isinstance(model.featurizer.transform(records), Image)

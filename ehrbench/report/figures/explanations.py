@@ -67,13 +67,13 @@ def attribution(model: str, found: Mapping[str, Any]) -> Figure:
     return Figure(name, title, caption, plot.svg())
 
 
-def hours(model: str, found: Mapping[str, Any]) -> Figure:
+def hours(model: str, found: Mapping[str, Any], step_hours: int = 1) -> Figure:
     """When the measurements were taken that a network's score rests on."""
     title, tables = f"{model}: contributions by hour of measurement", found["hours"]
     names = _largest({n: {k: sum(v) for k, v in kinds.items()} for n, kinds in tables.items()}, MOST_TIMED)
     n_hours = len(tables[names[0]]["value"])
     top = max((max(tables[n][kind]) for n in names for kind in KINDS), default=0.0) or 1.0
-    plot = _rows(title, names, (0, n_hours), "Hours since admission", row=24)
+    plot = _rows(title, names, (0, n_hours), _since(step_hours), row=24)
     for kind, colour in KINDS.items():
         cells = np.array([tables[n][kind] for n in names])  # (P, H)
         shift = 0.25 if kind == "value" else -0.25
@@ -84,10 +84,18 @@ def hours(model: str, found: Mapping[str, Any]) -> Figure:
                 plot.raw(f'<path class="fill {colour}" opacity="{k / _LEVELS:g}" d="{path}"/>')
     _key(plot)
     caption = (
-        "Mean absolute contribution (integrated gradients) of what was measured in each hour: above, the "
-        f"value; below, the missingness. Full colour: {number(top, 2)} log-odds."
+        f"Mean absolute contribution (integrated gradients) of what came in each {_step(step_hours)}: "
+        f"above, the value; below, the missingness. Full colour: {number(top, 2)} log-odds."
     )
     return Figure(f"hours-{model}", title, caption, plot.svg())
+
+
+def _step(step_hours: int) -> str:
+    return "hour" if step_hours == 1 else f"step of {step_hours} hours"
+
+
+def _since(step_hours: int) -> str:
+    return "Hours since admission" if step_hours == 1 else f"Steps of {step_hours} hours since admission"
 
 
 def course(found: Mapping[str, Any]) -> Figure:
@@ -114,21 +122,23 @@ def course(found: Mapping[str, Any]) -> Figure:
     return Figure("course", title, caption, plot.svg())
 
 
-def example(k: int, found: Mapping[str, Any], run: Run, model: str | None) -> list[Figure]:
+def example(
+    k: int, found: Mapping[str, Any], run: Run, model: str | None, step_hours: int = 1
+) -> list[Figure]:
     """One unit: its risk over time beside what one model's score is made of."""
     name, title = run.target.classes[0], f"{found['which'][0].upper()}{found['which'][1:]}"
     answer = f"{name}: {'yes' if found['outcome'] else 'no'}; predicted {number(found['probability'], 2)}"
-    drawn = [_example_course(k, found, title, answer)] if found["course"] else []
+    drawn = [_example_course(k, found, title, answer, step_hours)] if found["course"] else []
     if model is not None:
         drawn.append(_contributions(k, found["contributions"][model], f"{title}: {model}", answer))
     return drawn
 
 
-def _example_course(k: int, found: Mapping[str, Any], title: str, answer: str) -> Figure:
+def _example_course(k: int, found: Mapping[str, Any], title: str, answer: str, step_hours: int) -> Figure:
     risk, counts = np.array(found["course"]), np.array(found["measurements"])
     x, top = np.arange(1.0, len(risk) + 1), max(0.1, float(risk.max()) * 1.1)
     plot = Plot(title, (0, len(risk)), (-0.25 * top, top), height=250)
-    plot.axes("Hours since admission", "Probability", y_ticks=ticks(0, top, 4))
+    plot.axes(_since(step_hours), "Probability", y_ticks=ticks(0, top, 4))
     most = max(1, int(counts.max()))
     bars = "".join(
         _column(plot, h, -0.25 * top, -0.25 * top * (1 - 0.8 * c / most)) for h, c in enumerate(counts)
@@ -137,7 +147,7 @@ def _example_course(k: int, found: Mapping[str, Any], title: str, answer: str) -
     plot.line(x, risk, "m0 solid", answer)
     caption = (
         f"{answer[0].upper()}{answer[1:]}. Line: the ensemble's probability from what had been measured by "
-        f"then. Bars: measurements in each hour, {most} at most."
+        f"then. Bars: measurements in each {_step(step_hours)}, {most} at most."
     )
     return Figure(f"example-course-{k}", title, caption, plot.svg())
 
