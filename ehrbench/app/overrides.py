@@ -20,6 +20,20 @@ from ehrbench.core.places import home
 #: Groups whose keys are names in a person's own data: any may be added, without Hydra's plus.
 OWN_NAMES = ("task.columns.", "task.ranges.", "task.units.")
 
+#: Names of columns in a person's own files, one or a list of them.
+OWN_COLUMNS = (
+    "label",
+    "positive",
+    "id",
+    "group",
+    "time",
+    "reference",
+    "drop",
+    "variables",
+    "totals",
+    "auxiliary",
+)
+
 
 def as_texts(arguments: Sequence[str]) -> list[str]:
     """The command line with its texts quoted; one that has them so stays as it is.
@@ -57,9 +71,10 @@ def _as_text(argument: str, keys: Mapping[str, bool], sweeps: bool) -> str:
     key = name.lstrip("+")
     if equals and key == name and key.startswith(OWN_NAMES):
         return f"++{argument}"
-    if not equals or key not in keys:
+    own = key.removeprefix("task.") in OWN_COLUMNS and key.startswith("task.") and not value.isdigit()
+    if not equals or not (key in keys or own):
         return argument
-    if keys[key]:
+    if value.startswith("[") if own else keys[key]:
         named = [one.strip() for one in value[1:-1].split(",")]
         plain = value[:1] + value[-1:] == "[]" and "" not in named and not set(value[1:-1]) & set("[]{}()'\"")
         return f"{name}=[{','.join(_quoted(one) for one in named)}]" if plain else argument
