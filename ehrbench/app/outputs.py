@@ -2,7 +2,8 @@
 
 Schema of ``summary.json`` (schema 1)
 -------------------------------------
-study_name, task, protocol, cohort ("publisher" or "simulated"), metric, seed, refit, created;
+study_name, task, words (what the task calls its things), protocol, cohort ("publisher" or "simulated"),
+    metric, seed, refit, created;
 threshold_rule: how folds.chosen.thresholds were chosen, on each fold's inner out-of-fold predictions;
 data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step: count}, skipped: count,
     notes: what was guessed of the data or looks odd in them};
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -96,6 +98,7 @@ def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> 
         "schema": 1,
         "study_name": search.study_name,
         "task": search.task,
+        "words": asdict(wired.task.words),
         "protocol": search.split.label,
         "cohort": cohort.label,
         "metric": metric,
