@@ -76,7 +76,7 @@ def _tested(wired: Wired, outcome: Conclusion, name: str) -> list[FoldData]:
     """What one model, or the ensemble, said of the outer tests."""
     dataset, folds = wired.search.dataset, []
     for decided, tested in zip(outcome.decided, outcome.tested, strict=True):
-        fold = decided.chosen[0].study.setting.fold
+        fold = decided.fold
         records = dataset.open(fold, "test", tested.index)
         groups = np.repeat(dataset.groups[tested.index], records.n_units)
         n_train = len(np.unique(dataset.groups[fold.train]))
@@ -126,7 +126,7 @@ def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> 
 def _describe_unscored(wired: Wired, outcome: Conclusion) -> dict[str, Any]:
     """Class -> why no macro mean counts it, and each model's values of it over the folds that have one."""
     search, classes = wired.search, {}
-    names = [decided.chosen[0].study.setting.fold.name for decided in outcome.decided]
+    names = [decided.fold.name for decided in outcome.decided]
     chosen, columns = reported_metrics(wired), sorted(search.split.unscored)
     by_model = {
         model: by_class(
@@ -175,7 +175,7 @@ def _outer(result: Mapping[str, Any], metric: Metric) -> float | None:
 
 
 def _describe_fold(decided: Decided, metric: Metric) -> dict[str, Any]:
-    fold = decided.chosen[0].study.setting.fold
+    fold = decided.fold
     sizes = {"n_train": len(fold.train), "n_test": len(fold.test)}
     return {"name": fold.name, "digest": fold.digest, **sizes, "chosen": describe(decided, metric)}
 

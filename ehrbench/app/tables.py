@@ -29,7 +29,7 @@ def write_predictions(path: Path, wired: Wired, outcome: Conclusion) -> None:
         writer = csv.writer(file)
         writer.writerow(["record", "unit", "class", "label", "outer_fold", "model", "probability"])
         for decided, tested in zip(outcome.decided, outcome.tested, strict=True):
-            fold = decided.chosen[0].study.setting.fold
+            fold = decided.fold
             records = wired.search.dataset.open(fold, "test", tested.index)
             for model, p in tested.probabilities.items():
                 writer.writerows(_rows(records, p, wired.search.target.classes, (fold.name, model)))
