@@ -116,7 +116,7 @@ class Plot:
 
     def svg(self) -> str:
         """The finished picture."""
-        size = f'viewBox="0 0 {self.width:g} {self.height:g}" style="max-width:{self.width * 1.2:.0f}px"'
+        size = f'viewBox="0 0 {self.width:g} {self.height:g}" style="max-width:{self.width * 1.2:.0f}px;min-width:{self.width * 0.7:.0f}px"'
         title = escape(self.title, quote=True)
         return f'<svg class="plot" role="img" aria-label="{title}" {size}>{"".join(self.parts)}</svg>'
 
