@@ -41,15 +41,10 @@ from ehrbench.tasks.raw_files import read_raw_files
 
 SETS = ("a", "b", "c")
 GET = "get the data with: ehrbench data get mortality"
-_AGE_BANDS = (
-    (40, "under 40"),
-    (55, "40-54"),
-    (65, "55-64"),
-    (75, "65-74"),
-    (85, "75-84"),
-    (np.inf, "85 and over"),
-)
-_ICU_TYPES = {1: "coronary care", 2: "cardiac surgery", 3: "medical", 4: "surgical"}
+_AGE_TOPS = np.array([40, 55, 65, 75, 85, np.inf])
+_AGE_BANDS = np.array(["under 40", "40-54", "55-64", "65-74", "75-84", "85 and over", "unknown"])
+_SEXES = np.array(["unknown", "female", "male"])  # by 0 and 1
+_ICU_TYPES = np.array(["unknown", "coronary care", "cardiac surgery", "medical", "surgical"])  # by 1 to 4
 #: Auxiliary labels: death within so many days of admission, a stay of more than so many days.
 DEATH_DAYS = (30, 90, 365, 1000)
 STAY_DAYS = (7, 14)
@@ -183,19 +178,15 @@ def _parsed(patients: Patients) -> Parsed:
 
 def _records(ids: StrArray, events: Events) -> Records:
     age, sex, icu = (events.descriptors[:, DESCRIPTOR_NAMES.index(d)] for d in ("Age", "Gender", "ICUType"))
-    bands = np.select(
-        [age < top for top, _ in _AGE_BANDS], [name for _, name in _AGE_BANDS], default="unknown"
-    )
-    units = np.select([icu == code for code in _ICU_TYPES], list(_ICU_TYPES.values()), default="unknown")
     return Records(
         ids=ids,
         groups=ids,
         payload=events,
         n_units=np.ones(len(ids), dtype=np.int64),
         subgroups={
-            "sex": np.select([sex == 0, sex == 1], ["female", "male"], default="unknown"),
-            "age_band": bands,
-            "icu_type": units,
+            "sex": _SEXES[np.nan_to_num(sex + 1).astype(np.int64)],
+            "age_band": _AGE_BANDS[np.searchsorted(_AGE_TOPS, age, side="right")],  # NaN: behind all
+            "icu_type": _ICU_TYPES[np.nan_to_num(icu).astype(np.int64)],
         },
         flags={"no_measurements": events.n_events == 0},
     )

@@ -13,17 +13,20 @@ from ehrbench.core.types import BoolArray, FloatArray, IntArray, StrArray
 from ehrbench.features.events import Events, event_order
 from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES, TOTALS, clean
 from ehrbench.tasks.physionet2012 import (
-    CODE,
     DESCRIPTOR_NAMES,
+    NAMES,
     RECORD_ID,
     SERIES_NAMES,
-    Columns,
     read_texts,
 )
-from ehrbench.tasks.physionet2012_json import JsonRecord, read_json
+from ehrbench.tasks.physionet2012_json import read_json
 
 _N_SERIES = len(SERIES_NAMES)
 _TOTALS = np.isin(SERIES_NAMES, TOTALS)
+#: (names,) which column of the descriptors, RecordID last, a name at 00:00 is; -1: none.
+_PLACE = np.array(
+    [[*DESCRIPTOR_NAMES, RECORD_ID].index(n) if n in (*DESCRIPTOR_NAMES, RECORD_ID) else -1 for n in NAMES]
+)
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,14 @@ def parse_patients(inputs: Sequence[RawInput], *, hours: float, strict: bool) ->
     and left out.
     """
     is_text = np.array([isinstance(raw.body, bytes | bytearray) for raw in inputs], dtype=bool)
-    texts = [raw for raw, text in zip(inputs, is_text, strict=True) if text]
-    columns = read_texts([raw.name for raw in texts], [bytes(raw.body) for raw in texts], strict=strict)  # type: ignore[arg-type]
-    from_json = [
-        read_json(raw.name, raw.body, strict=strict)
-        for raw, text in zip(inputs, is_text, strict=True)
-        if not text and isinstance(raw.body, Mapping)
-    ]
-    drafts = [_of_texts(columns, texts, strict), _of_json(from_json)]
-    place = np.concatenate([np.flatnonzero(is_text), np.flatnonzero(~is_text)])
-    return _assemble(_join(drafts, place), hours)
+    if is_text.all():
+        return _assemble(_of_texts(inputs, strict), hours)
+    posted = _of_json([raw for raw in inputs if isinstance(raw.body, Mapping)], strict)
+    if is_text.any():
+        texts = [raw for raw, text in zip(inputs, is_text, strict=True) if text]
+        place = np.concatenate([np.flatnonzero(is_text), np.flatnonzero(~is_text)])
+        return _assemble(_join(_of_texts(texts, strict), posted, place), hours)
+    return _assemble(posted, hours)
 
 
 @dataclass(frozen=True)
@@ -76,24 +77,19 @@ class _Draft:
     n_rows: int
 
 
-def _of_texts(columns: Columns, texts: Sequence[RawInput], strict: bool) -> _Draft:
+def _of_texts(texts: Sequence[RawInput], strict: bool) -> _Draft:
     """Tell the descriptors from the series: the first row of each descriptor's name at 00:00."""
-    n = len(texts)
+    columns = read_texts([raw.name for raw in texts], [bytes(raw.body) for raw in texts], strict=strict)  # type: ignore[arg-type]
     skipped = list(columns.skipped)
-    descriptors = np.full((n, len(DESCRIPTOR_NAMES)), np.nan)
+    at = np.flatnonzero((_PLACE[columns.name] >= 0) & (columns.minute == 0))
+    at = at[np.unique(columns.record[at] * len(NAMES) + columns.name[at], return_index=True)[1]]
+    described = np.full((len(texts), len(DESCRIPTOR_NAMES) + 1), np.nan)
+    described[columns.record[at], _PLACE[columns.name[at]]] = columns.value[at]
     is_series = columns.name < _N_SERIES
-    for place, name in enumerate(DESCRIPTOR_NAMES):
-        rows = np.flatnonzero((columns.name == CODE[name]) & (columns.minute == 0))
-        records, first = np.unique(columns.record[rows], return_index=True)
-        descriptors[records, place] = columns.value[rows[first]]
-        is_series[rows[first]] = False
-    rows = np.flatnonzero(columns.name == CODE[RECORD_ID])
-    records, first = np.unique(columns.record[rows], return_index=True)
-    ids = [""] * n
-    for record, value in zip(records.tolist(), columns.value[rows[first]].tolist(), strict=True):
-        ids[record] = str(int(value))
+    is_series[at] = False
+    ids = ["" if np.isnan(number) else str(int(number)) for number in described[:, -1].tolist()]
     broken = columns.broken.copy()
-    for record in np.flatnonzero(~broken & (np.array(ids, dtype=str) == "")).tolist():
+    for record in np.flatnonzero(~broken & np.isnan(described[:, -1])).tolist():
         name = texts[record].name
         stem, problem = name.rsplit("/", 1)[-1].removesuffix(".txt"), "has no RecordID"
         if strict:
@@ -106,7 +102,7 @@ def _of_texts(columns: Columns, texts: Sequence[RawInput], strict: bool) -> _Dra
     return _Draft(
         ids,
         broken,
-        descriptors,
+        described[:, :-1],
         columns.record[kept],
         columns.minute[kept],
         columns.name[kept],
@@ -116,25 +112,26 @@ def _of_texts(columns: Columns, texts: Sequence[RawInput], strict: bool) -> _Dra
     )
 
 
-def _of_json(records: Sequence[JsonRecord]) -> _Draft:
-    counts = [len(r.minute) for r in records]
+def _of_json(posted: Sequence[RawInput], strict: bool) -> _Draft:
+    records = [read_json(raw.name, raw.body, strict=strict) for raw in posted]  # type: ignore[arg-type]
+    counts = [len(r.events) for r in records]
+    events = np.array([event for r in records for event in r.events], dtype=np.float64).reshape(-1, 3)
     descriptors = [[r.descriptors.get(name, np.nan) for name in DESCRIPTOR_NAMES] for r in records]
     return _Draft(
         [r.record_id for r in records],
         np.array([r.broken for r in records], dtype=bool),
         np.array(descriptors, dtype=np.float64).reshape(len(records), len(DESCRIPTOR_NAMES)),
         np.repeat(np.arange(len(records)), np.array(counts, dtype=np.int64)),
-        np.array([m for r in records for m in r.minute], dtype=np.int16),
-        np.array([c for r in records for c in r.code], dtype=np.uint8),
-        np.array([v for r in records for v in r.value], dtype=np.float64),
+        events[:, 0].astype(np.int16),
+        events[:, 1].astype(np.uint8),
+        events[:, 2].copy(),
         tuple(s for r in records for s in r.skipped),
         sum(r.n_rows for r in records),
     )
 
 
-def _join(drafts: Sequence[_Draft], place: IntArray) -> _Draft:
+def _join(one: _Draft, two: _Draft, place: IntArray) -> _Draft:
     """Both kinds as one draft; record i of the drafts, end to end, becomes input ``place[i]``."""
-    one, two = drafts
     inverse = np.argsort(place)
     ids = one.ids + two.ids
     return _Draft(
@@ -159,13 +156,12 @@ def _assemble(draft: _Draft, hours: float) -> Patients:
     record, code, minute = draft.record[order], draft.code[order], draft.minute[order]
     first, value = _merge(record, code, minute, cleaned.value[order])
     counts = np.bincount(record[first], minlength=len(draft.ids))
-    described = [_clean_descriptor(draft.descriptors[:, d], d) for d in range(len(DESCRIPTORS))]
     events = Events(
         np.concatenate([[0], np.cumsum(counts)]),
         minute[first].astype(np.int16),
         code[first].astype(np.uint8),
         value.astype(np.float32),
-        np.stack(described, axis=1).astype(np.float32),
+        _clean_descriptors(draft.descriptors).astype(np.float32),
         SERIES_NAMES,
         DESCRIPTOR_NAMES,
     )
@@ -204,10 +200,10 @@ def _merge(
     return first, np.where(_TOTALS[code[first]], total, total / count)
 
 
-def _clean_descriptor(values: FloatArray, place: int) -> FloatArray:
-    """(N,) with NaN where unknown (-1), absent or not believed."""
-    known = np.flatnonzero(~np.isnan(values))
-    out = np.full(len(values), np.nan)
-    cleaned = clean(values[known], np.full(len(known), place), DESCRIPTORS)
-    out[known[cleaned.believed]] = cleaned.value[cleaned.believed]
+def _clean_descriptors(values: FloatArray) -> FloatArray:
+    """(N, D) with NaN where unknown (-1), absent or not believed."""
+    known = ~np.isnan(values)
+    out = np.full(values.shape, np.nan)
+    cleaned = clean(values[known], np.nonzero(known)[1], DESCRIPTORS)
+    out[known] = np.where(cleaned.believed, cleaned.value, np.nan)
     return out

@@ -2,8 +2,8 @@
 
 A record is a text of ``Time,Parameter,Value`` lines; its general descriptors (RecordID, Age, Gender, Height,
 ICUType, Weight) stand first, at 00:00, and ``Weight`` is a series besides. Thousands of records are read as
-one buffer: Arrow splits it and numbers the distinct strings of each column, so that each distinct time, name
-and number is examined once, and a fault is known by its file and line without reading anything twice.
+one text, of which each distinct time, name and number is examined once (``physionet2012_lines``), and a fault
+is known by its file and line without reading anything twice.
 
 Cleaning is not done here (``cleaning``), nor what a patient is made of (``patients``).
 """
@@ -11,18 +11,19 @@ Cleaning is not done here (``cleaning``), nor what a patient is made of (``patie
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pc
 
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
 from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES
-from ehrbench.tasks.numbers import of_text
+from ehrbench.tasks.numbers import of_texts
+from ehrbench.tasks.physionet2012_lines import Split, plain, split
 
 HEADER = b"Time,Parameter,Value"
 LAST_MINUTE = 48 * 60
@@ -39,9 +40,15 @@ _ALLOWED = {
     "MechVent": (0.0, 1.0),
 }
 TIME = re.compile(rb"(\d{2,3}):([0-5]\d)")
+#: Minute of every time there is, also of 007:30.
+MINUTES = {b"%0*d:%02d" % (n, *divmod(m, 60)): m for n in (2, 3) for m in range(LAST_MINUTE + 1)}
+_CODES = {name.encode(): code for name, code in CODE.items()}
+#: Names of which not every number is a value.
+CODED = frozenset({"Age", "MechVent", "Gender", "ICUType", RECORD_ID})
+#: (names,) whether it is one of them; whether it is said once, at 00:00.
+_CODED = np.isin(NAMES, list(CODED))
+_ONCE = ~np.isin(NAMES, SERIES_NAMES)
 _ID = re.compile(rb"^[^,\n]*, *RecordID *, *(\d+)", re.MULTILINE)
-_SENTINEL = b"?,?,?"
-_LONGEST_LINE = 1000
 EMPTY_NAME = "empty parameter name"
 _FORMAT = "each line is Time,Parameter,Value, for example 00:07,HR,73"
 
@@ -62,49 +69,38 @@ class Columns:
     broken: BoolArray  # (N,)
 
 
-@dataclass(frozen=True)
-class _Split:
-    """The three columns as codes into their distinct strings, line for line."""
-
-    codes: tuple[IntArray, IntArray, IntArray]
-    distinct: tuple[list[bytes], list[bytes], list[bytes]]
-    odd: dict[int, str]  # line -> why it cannot be split; empty for a blank line
-
-
 def read_texts(names: Sequence[str], bodies: Sequence[bytes], *, strict: bool) -> Columns:
     """N texts to columns.
 
     A row with an empty parameter (set c has some: ``47:05,,2.5``) is skipped and listed even when ``strict``.
     Raises DataError for the first other fault when ``strict``; otherwise lists it.
     """
-    bodies = [_plain(body) for body in bodies]
+    bodies = [plain(body) for body in bodies]
     n_lines = np.array([body.count(b"\n") for body in bodies], dtype=np.int64)
     start = np.cumsum(n_lines) - n_lines  # (N,) the line of each header
-    split = _split(b"".join(bodies))
+    lines = split(b"".join(bodies))
     faults = _Faults(names, bodies, start, strict)
 
     record = np.repeat(np.arange(len(bodies)), n_lines)
-    broken = _check_headers(split, start, n_lines, faults)
-    is_row = np.ones(len(record), dtype=bool)
+    broken = _check_headers(lines, start, n_lines, faults)
+    is_row = ~(lines.blank | broken[record])
     is_row[start[n_lines > 0]] = False
-    is_row[[line for line, why in split.odd.items() if not why]] = False
-    is_row &= ~_blank(split)
-    is_row &= ~broken[record]
+    is_row[[line for line, why in lines.odd.items() if not why]] = False
     n_rows = int(is_row.sum()) + int(n_lines[broken].sum())
 
-    for line, why in split.odd.items():
+    for line, why in lines.odd.items():
         if is_row[line]:
             faults.add(line, "line", why, _FORMAT)
             is_row[line] = False
-    minute = _lookup(split, 0, _minute, is_row, faults, "Time")
-    name = _lookup(split, 1, _name, is_row, faults, "Parameter")
-    value = _lookup(split, 2, _number, is_row, faults, "Value")
+    minute = _lookup(lines, 0, is_row, faults).astype(np.int16)
+    name = _lookup(lines, 1, is_row, faults).astype(np.int16)
+    value = _lookup(lines, 2, is_row, faults)
     _check_codes(name, value, is_row, faults)
     _check_descriptors(record, minute, name, is_row, faults)
     rows = np.flatnonzero(is_row)
     return Columns(
         record[rows],
-        minute[rows].astype(np.int16),
+        minute[rows],
         name[rows].astype(np.uint8),
         value[rows],
         faults.listed(),
@@ -139,146 +135,85 @@ class _Faults:
         return tuple(skipped for _, skipped in sorted(self._found, key=lambda found: found[0]))
 
 
-def _plain(body: bytes) -> bytes:
-    """Line ends as \\n, the last line ended, no byte order mark."""
-    body = body.removeprefix(b"\xef\xbb\xbf")
-    if b"\r" in body:
-        body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return body if body.endswith(b"\n") or not body else body + b"\n"
-
-
-def _split(text: bytes) -> _Split:
-    """Split lines into three columns; a line that has not three takes the place of a sentinel."""
-    odd: dict[int, str] = {}
-    if not text:
-        none = np.zeros(0, dtype=np.int32)
-        return _Split((none, none, none), ([], [], []), odd)
-    table = _arrow(text)
-    if table is None:
-        lines = text.split(b"\n")[:-1]
-        for i, line in enumerate(lines):
-            if line.count(b",") != 2 or len(line) > _LONGEST_LINE:
-                odd[i], lines[i] = _why_odd(line), _SENTINEL
-        table = _arrow(b"\n".join(lines) + b"\n")
-        assert table is not None
-    columns = [table.column(c).combine_chunks() for c in range(3)]
-    codes = tuple(column.indices.to_numpy() for column in columns)
-    distinct = tuple([value.strip() for value in column.dictionary.to_pylist()] for column in columns)
-    return _Split(codes, distinct, odd)  # type: ignore[arg-type]
-
-
-def _why_odd(line: bytes) -> str:
-    if not line.strip():
-        return ""
-    n_columns = line.count(b",") + 1
-    return f"{n_columns} columns instead of 3" if n_columns != 3 else f"over {_LONGEST_LINE} characters long"
-
-
-def _arrow(text: bytes) -> pa.Table | None:
-    """Three dictionary columns, or None where some line has not three columns."""
-    strings = pa.dictionary(pa.int32(), pa.binary())
-    names = ["time", "parameter", "value"]
-    try:
-        table = pc.read_csv(
-            pa.BufferReader(text),
-            read_options=pc.ReadOptions(column_names=names, use_threads=False, block_size=1 << 22),
-            parse_options=pc.ParseOptions(quote_char=False, ignore_empty_lines=False),
-            convert_options=pc.ConvertOptions(
-                column_types=dict.fromkeys(names, strings), strings_can_be_null=False
-            ),
-        )
-    except pa.ArrowInvalid:
-        return None
-    return table.unify_dictionaries()
-
-
-def _blank(split: _Split) -> BoolArray:
-    """(lines,) True for lines without any text, which Arrow gives as three empty cells."""
-    blank = np.ones(len(split.codes[0]), dtype=bool)
-    for codes, distinct in zip(split.codes, split.distinct, strict=True):
-        blank &= np.array([not text for text in distinct], dtype=bool)[codes]
-    return blank
-
-
-def _check_headers(split: _Split, start: IntArray, n_lines: IntArray, faults: _Faults) -> BoolArray:
+def _check_headers(lines: Split, start: IntArray, n_lines: IntArray, faults: _Faults) -> BoolArray:
     """(N,) True where the first line is not the header."""
     broken = n_lines == 0
     filled = np.flatnonzero(~broken)
-    for column, word in enumerate(HEADER.split(b",")):
-        right = np.array([value == word for value in split.distinct[column]], dtype=bool)
-        if len(filled):
-            broken[filled] |= ~right[split.codes[column][start[filled]]]
+    for codes, strings, word in zip(lines.codes, lines.strings, HEADER.split(b","), strict=True):
+        first = codes[start[filled]].tolist()
+        broken[filled] |= np.array([strings[code] != word for code in first], dtype=bool)
     for record in np.flatnonzero(broken):
         problem = "does not begin with Time,Parameter,Value" if n_lines[record] else "is empty"
         faults.add_to(int(record), 1, "line", problem, "give a PhysioNet 2012 record")
     return np.asarray(broken)
 
 
-def _minute(text: bytes) -> tuple[float, str]:
-    match = TIME.fullmatch(text)
-    if not match:
-        return -1, f"{_show(text)} is not a time HH:MM"
-    minute = int(match[1]) * 60 + int(match[2])
-    return (minute, "") if minute <= LAST_MINUTE else (-1, f"{_show(text)} is later than 48:00")
+def _no_minute(text: bytes) -> str:
+    return f"{_show(text)} is " + ("later than 48:00" if TIME.fullmatch(text) else "not a time HH:MM")
 
 
-def _name(text: bytes) -> tuple[float, str]:
-    code = CODE.get(text.decode("utf-8", "replace"), -1)
-    return code, "" if code >= 0 else (EMPTY_NAME if not text else f"{_show(text)} is not a known parameter")
+def _no_name(text: bytes) -> str:
+    return f"{_show(text)} is not a known parameter" if text else EMPTY_NAME
 
 
-def _number(text: bytes) -> tuple[float, str]:
-    number = of_text(text.decode("utf-8", "replace"))
-    return (np.nan, f"{_show(text)} is not a number") if number is None else (number, "")
+def _no_number(text: bytes) -> str:
+    return f"{_show(text)} is not a number"
 
 
 def _show(text: bytes) -> str:
     return repr(text[:40].decode("utf-8", "replace"))
 
 
-def _lookup(
-    split: _Split,
-    column: int,
-    read: Callable[[bytes], tuple[float, str]],
-    is_row: BoolArray,
-    faults: _Faults,
-    field: str,
-) -> FloatArray:
-    """(lines,) what each string of a column says; rows that say nothing leave ``is_row`` and are listed."""
-    pairs = [read(text) for text in split.distinct[column]]
-    codes = split.codes[column]
-    wrong = np.array([bool(problem) for _, problem in pairs], dtype=bool)
-    if wrong.any():
-        for line in np.flatnonzero(wrong[codes] & is_row):
-            faults.add(int(line), field, pairs[codes[line]][1])
-            is_row[line] = False
-    return np.array([value for value, _ in pairs], dtype=np.float64)[codes]
+def _known(numbers: Mapping[bytes, int], texts: Sequence[bytes]) -> FloatArray:
+    return np.fromiter(map(numbers.get, texts, repeat(np.nan)), np.float64, len(texts))
 
 
-def _check_codes(name: FloatArray, value: FloatArray, is_row: BoolArray, faults: _Faults) -> None:
+#: Of each column its name, what strings of it say (NaN: nothing), and why another says nothing.
+_COLUMNS: tuple[tuple[str, Callable[[list[bytes]], FloatArray], Callable[[bytes], str]], ...] = (
+    ("Time", partial(_known, MINUTES), _no_minute),
+    ("Parameter", partial(_known, _CODES), _no_name),
+    ("Value", of_texts, _no_number),
+)
+
+
+def _lookup(lines: Split, column: int, is_row: BoolArray, faults: _Faults) -> FloatArray:
+    """(lines,) what each row's string says, -1 elsewhere; rows that say nothing leave ``is_row``."""
+    field, read, why = _COLUMNS[column]
+    codes, strings = lines.codes[column], lines.strings[column]
+    needed = np.zeros(len(strings), dtype=bool)
+    needed[codes[is_row]] = True
+    said = np.full(len(strings), -1.0)
+    said[needed] = read([strings[code] for code in needed.nonzero()[0].tolist()])
+    said = said[codes]
+    wrong = np.isnan(said)
+    for line in np.flatnonzero(wrong & is_row).tolist():
+        faults.add(line, field, why(strings[codes[line]]))
+        is_row[line] = False
+    said[wrong] = -1
+    return said
+
+
+def _check_codes(name: IntArray, value: FloatArray, is_row: BoolArray, faults: _Faults) -> None:
     """Rows whose value is a code (sex, ICU type, ventilation) that does not exist, and impossible ages."""
-    for parameter in ("Age", "MechVent", "Gender", "ICUType", RECORD_ID):
-        at = np.flatnonzero((name == CODE[parameter]) & is_row)
-        for line in at[[problem_of(parameter, v) != "" for v in value[at].tolist()]] if len(at) else []:
-            faults.add(
-                int(line), parameter, problem_of(parameter, float(value[line])), "see the publisher's codes"
-            )
+    at = np.flatnonzero(_CODED[name] & is_row)
+    for line, code, number in zip(at.tolist(), name[at].tolist(), value[at].tolist(), strict=True):
+        if problem := problem_of(NAMES[code], number):
+            faults.add(line, NAMES[code], problem, "see the publisher's codes")
             is_row[line] = False
 
 
 def _check_descriptors(
-    record: IntArray, minute: FloatArray, name: FloatArray, is_row: BoolArray, faults: _Faults
+    record: IntArray, minute: IntArray, name: IntArray, is_row: BoolArray, faults: _Faults
 ) -> None:
     """A descriptor is said once and at 00:00; Weight is a series besides, and may be said again."""
-    for descriptor in (*(d for d in DESCRIPTOR_NAMES if d not in SERIES_NAMES), RECORD_ID):
-        at = np.flatnonzero((name == CODE[descriptor]) & is_row)
-        late = at[minute[at] > 0]
-        early = at[minute[at] == 0]
-        again = np.delete(early, np.unique(record[early], return_index=True)[1])
-        for lines, problem in ((late, "a descriptor stands at 00:00"), (again, "stands there twice")):
-            for line in lines.tolist():
-                faults.add(line, descriptor, problem, "give each descriptor once, at 00:00")
-                is_row[line] = False
+    at = np.flatnonzero(_ONCE[name] & is_row)
+    late, early = at[minute[at] > 0], at[minute[at] == 0]
+    again = np.ones(len(early), dtype=bool)
+    again[np.unique(record[early] * len(NAMES) + name[early], return_index=True)[1]] = False
+    for lines, problem in ((late, "a descriptor stands at 00:00"), (early[again], "stands there twice")):
+        for line in lines.tolist():
+            faults.add(line, NAMES[name[line]], problem, "give each descriptor once, at 00:00")
+            is_row[line] = False
 
 
 def problem_of(parameter: str, value: float) -> str:

@@ -9,13 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES
 from ehrbench.tasks.numbers import of_json, shown
-from ehrbench.tasks.physionet2012 import CODE, DESCRIPTOR_NAMES, LAST_MINUTE, SERIES_NAMES, TIME, problem_of
+from ehrbench.tasks.physionet2012 import (
+    CODED,
+    DESCRIPTOR_NAMES,
+    MINUTES,
+    SERIES_NAMES,
+    TIME,
+    problem_of,
+)
+
+_EVENT = "give time, parameter and value"
+_MINUTES = {text.decode(): minute for text, minute in MINUTES.items()}
+_CODES = {name: code for code, name in enumerate(SERIES_NAMES)}
 
 
 @dataclass
@@ -25,9 +37,7 @@ class JsonRecord:
     name: str
     record_id: str
     descriptors: dict[str, float] = field(default_factory=dict)
-    minute: list[int] = field(default_factory=list)
-    code: list[int] = field(default_factory=list)
-    value: list[float] = field(default_factory=list)
+    events: list[tuple[int, int, float]] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     n_rows: int = 0
     broken: bool = False
@@ -65,13 +75,10 @@ def read_json(name: str, body: Mapping[str, Any], *, strict: bool) -> JsonRecord
             fault(error)
     for i, event in enumerate(events):
         try:
-            minute, code, value = _event(f"events[{i}]", event)
+            record.events.append(_event(event))
         except _Fault as error:
+            error.place = f"events[{i}]{error.place}"
             fault(error)
-            continue
-        record.minute.append(minute)
-        record.code.append(code)
-        record.value.append(value)
     return record
 
 
@@ -101,30 +108,29 @@ def _descriptor(key: str, raw: Any) -> float:
     return value
 
 
-def _event(place: str, event: Any) -> tuple[int, int, float]:
-    if not isinstance(event, Mapping):
-        raise _Fault(place, "is not an object", "give time, parameter and value")
-    for key in ("time", "parameter", "value"):
-        if key not in event:
-            raise _Fault(f"{place}.{key}", "is missing", "give time, parameter and value")
-    for key in event:
-        if key not in ("time", "parameter", "value"):
-            raise _Fault(f"{place}.{key}", "is not a field of an event", "give time, parameter and value")
-    parameter, time = event["parameter"], event["time"]
-    if parameter not in SERIES_NAMES:
-        raise _Fault(f"{place}.parameter", f"{shown(parameter)} is not a known parameter", "see the schema")
-    match = TIME.fullmatch(time.encode(errors="replace")) if isinstance(time, str) else None
-    if not match:
-        raise _Fault(
-            f"{place}.time", f"{shown(time)} is not a time HH:MM", "hours and minutes since admission"
-        )
-    minute = int(match[1]) * 60 + int(match[2])
-    if minute > LAST_MINUTE:
-        raise _Fault(f"{place}.time", f"{time!r} is later than 48:00", "give the first 48 hours")
-    value = _number(f"{place}.value", event["value"])
-    if problem := problem_of(parameter, value):
-        raise _Fault(f"{place}.value", problem, "see the publisher's codes")
-    return minute, CODE[parameter], value
+def _event(event: Any) -> tuple[int, int, float]:
+    """Minute, code and value; places of faults are those within the event."""
+    if type(event) is not dict and not isinstance(event, Mapping):
+        raise _Fault("", "is not an object", _EVENT)
+    try:
+        time, parameter, value = event["time"], event["parameter"], event["value"]
+    except KeyError as error:
+        raise _Fault(f".{error.args[0]}", "is missing", _EVENT) from None
+    if len(event) > 3:
+        unknown = next(key for key in event if key not in ("time", "parameter", "value"))
+        raise _Fault(f".{unknown}", "is not a field of an event", _EVENT)
+    code = _CODES.get(parameter) if isinstance(parameter, str) else None
+    if code is None:
+        raise _Fault(".parameter", f"{shown(parameter)} is not a known parameter", "see the schema")
+    minute = _MINUTES.get(time) if isinstance(time, str) else None
+    if minute is None and isinstance(time, str) and TIME.fullmatch(time.encode(errors="replace")):
+        raise _Fault(".time", f"{shown(time)} is later than 48:00", "give the first 48 hours")
+    if minute is None:
+        raise _Fault(".time", f"{shown(time)} is not a time HH:MM", "hours and minutes since admission")
+    number = value if type(value) is float and isfinite(value) else _number(".value", value)
+    if parameter in CODED and (problem := problem_of(parameter, number)):
+        raise _Fault(".value", problem, "see the publisher's codes")
+    return minute, code, number
 
 
 def _number(place: str, raw: Any) -> float:
