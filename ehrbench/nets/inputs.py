@@ -10,9 +10,11 @@ learned.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 #: A day: times since the last measurement enter as log(1 + hours) / log(1 + 24).
 _LOG_DAY = math.log1p(24.0)
@@ -22,22 +24,22 @@ N_STATISTICS = 9
 
 
 def shift(x: Tensor, by: int) -> Tensor:
-    """x (B, L, ...) moved ``by`` steps later in time, zeros moved in."""
-    return torch.cat([torch.zeros_like(x[:, :by]), x[:, :-by]], dim=1)
+    """x (B, L, ...) moved ``by`` steps later in time (earlier where negative), zeros moved in."""
+    return F.pad(x, (0, 0) * (x.dim() - 2) + (by, -by))
 
 
-def last_observation(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def last_observations(parts: Sequence[Tensor], mask: Tensor) -> tuple[Tensor, ...]:
     """Forward fill.
 
-    x, mask (B, L, F) -> the last x at or before each step where mask is 1, and whether there is one, (B, L,
-    F). Before a channel's first measurement both are 0.
+    parts (B, L, F or 1) each, mask (B, L, F) -> of each part its last value at or before each step where mask
+    is 1, and last whether there is one, (B, L, F). Before a channel's first measurement all are 0.
     """
-    filled, have, by = x * mask, mask, 1
-    while by < x.shape[1]:  # after the step of width 2^j, each place has looked back over 2^(j+1) - 1 places
-        filled = filled + (1 - have) * shift(filled, by)
-        have = have + (1 - have) * shift(have, by)
+    filled = torch.stack([*(part * mask for part in parts), mask])  # (K + 1, B, L, F)
+    by, length = 1, int(mask.shape[1])
+    while by < length:  # after the step of width 2^j, each place has looked back over 2^(j+1) - 1 places
+        filled = filled + (1 - filled[-1:]) * F.pad(filled, (0, 0, by, -by))
         by *= 2
-    return filled, have
+    return filled.unbind(0)
 
 
 def step_hours(time_hours: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,12 +49,12 @@ def step_hours(time_hours: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     before the first valid step, of the one before it elsewhere. dt_hours: between each step and the one
     before it; the first valid step stands for one hour.
     """
-    dt_hours = torch.cat([torch.zeros_like(time_hours[:, :1]), time_hours[:, 1:] - time_hours[:, :-1]], dim=1)
-    second = torch.cat([time_hours, time_hours[:, :1] + 1], dim=1)[:, 1:2]
-    moves = torch.cat([second - time_hours[:, :1], dt_hours[:, 1:]], dim=1) > 0
+    step = time_hours[:, 1:] - time_hours[:, :-1]  # (B, L - 1)
+    dt_hours = F.pad(step, (1, 0))
+    moves = torch.cat([step[:, :1], step], dim=1) > 0 if step.shape[1] else dt_hours == 0
     valid = (moves | (mask.amax(2) > 0)).to(time_hours)
     is_first = valid * valid.cumsum(1) == 1
-    return torch.where(is_first, torch.ones_like(dt_hours), dt_hours), valid
+    return dt_hours.masked_fill(is_first, 1), valid
 
 
 def statistics(values: Tensor, mask: Tensor, filled: Tensor, valid: Tensor) -> Tensor:
@@ -62,13 +64,14 @@ def statistics(values: Tensor, mask: Tensor, filled: Tensor, valid: Tensor) -> T
     the second half of the valid steps (B, L) less that of the first.
     """
     count = mask.sum(1)  # (B, F)
-    some = (count > 0).to(values)
     n = count.clamp(min=1)
     mean = values.sum(1) / n
     deviation = ((values - mean[:, None]) * mask).square().sum(1).div(n).sqrt()
-    lowest = torch.where(mask > 0, values, torch.full_like(values, math.inf)).amin(1)
-    highest = torch.where(mask > 0, values, torch.full_like(values, -math.inf)).amax(1)
-    lowest, highest = (torch.where(some > 0, x, torch.zeros_like(x)) for x in (lowest, highest))
+    lowest, highest = (
+        values.masked_fill(mask <= 0, math.inf).amin(1),
+        values.masked_fill(mask <= 0, -math.inf).amax(1),
+    )
+    lowest, highest = (x.masked_fill(count == 0, 0) for x in (lowest, highest))
     earlier = mask.cumsum(1) - mask  # measurements before each step
     first = (values * mask * (earlier == 0)).sum(1)
     last = filled[:, -1]
@@ -114,15 +117,12 @@ class SequenceInput(nn.Module):
         """
         values = values * mask
         dt_hours, valid = step_hours(time_hours, mask)
-        filled, have = last_observation(values, mask)
+        elapsed = (time_hours - time_hours[:, :1])[..., None]
+        filled, seen, have = last_observations([values, elapsed], mask)
         parts = [filled]
         if self.use_mask:
             parts.append(mask)
-        if self.use_delta:
-            elapsed = (time_hours - time_hours[:, :1])[
-                ..., None
-            ]  # since the first step, where never measured
-            seen, _ = last_observation(elapsed.expand_as(mask), mask)
+        if self.use_delta:  # since the first step, where never measured
             parts.append((elapsed - seen * have).clamp(min=0).log1p() / _LOG_DAY)
         steps = torch.cat(parts, dim=2) * valid[..., None]  # (B, L, D)
         wide = [static, statistics(values, mask, filled, valid)] if self.use_statistics else [static]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ehrbench.nets.inputs import shift
+
 POOLINGS = ("last", "mean", "attention")
 
 
@@ -32,8 +34,7 @@ class Pooling(nn.Module):
     def forward(self, h: Tensor, valid: Tensor) -> Tensor:
         """h (B, L, H), valid (B, L), 0 for padding at either end -> (B, H)."""
         if self.kind == "last":
-            following = torch.cat([valid[:, 1:], torch.zeros_like(valid[:, :1])], dim=1)
-            return torch.einsum("bl,blh->bh", valid * (1 - following), h)
+            return torch.einsum("bl,blh->bh", valid * (1 - shift(valid, -1)), h)
         if self.score is None:
             return torch.einsum("bl,blh->bh", valid, h) / valid.sum(1, keepdim=True).clamp(min=1)
         scores = self.score(h) - 1e4 * (1 - valid[..., None])  # (B, L, heads)

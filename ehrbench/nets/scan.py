@@ -33,7 +33,7 @@ def _toeplitz(powers: Tensor) -> Tensor:
 
     The powers and n zeros, repeated, fall one place further to the right in each row of 2n - 1.
     """
-    n = powers.shape[1]
+    n = int(powers.shape[1])
     padded = torch.cat([powers, torch.zeros_like(powers)], dim=1)  # (P, 2n)
     rows = padded.repeat(1, n)[:, : n * (2 * n - 1)].reshape(-1, n, 2 * n - 1)
     return rows[:, :, :n].transpose(1, 2)
@@ -41,7 +41,7 @@ def _toeplitz(powers: Tensor) -> Tensor:
 
 def convolve(system: Discrete, v_re: Tensor, v_im: Tensor) -> tuple[Tensor, Tensor]:
     """Inputs v (P, L, B), of any strides, -> states x (P, L, B). ``system`` has Λ̄ (P,)."""
-    length = v_re.shape[1]
+    length = int(v_re.shape[1])  # as a constant, so that an exported network keeps Λ̄'s powers ready
     chunk = min(length, CHUNK)
     steps = torch.arange(chunk + 1, dtype=system.angle.dtype, device=v_re.device)
     p_re, p_im = _powers(system, steps)  # (P, chunk + 1)

@@ -77,7 +77,7 @@ class DiagonalSSM(nn.Module):
 
     def _on_grid(self, u: Tensor) -> Tensor:
         """Kernel path, states first, (2P, H) (H, B L) and back: no product needs a copy of its input."""
-        batch, length, width = u.shape
+        batch, length, width = u.shape[0], int(u.shape[1]), int(u.shape[2])
         system = discretise(-self.log_decay.exp(), self.frequency, self.log_step.exp(), self.discretisation)
         b_re, b_im = self.B.unbind(2)
         g_re, g_im = system.gain_re[:, None], system.gain_im[:, None]

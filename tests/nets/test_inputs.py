@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehrbench.nets.inputs import N_STATISTICS, SequenceInput, last_observation, statistics
+from ehrbench.nets.inputs import N_STATISTICS, SequenceInput, last_observations, statistics
 from ehrbench.nets.pooling import POOLINGS
 from ehrbench.nets.ssm import SSMNetwork
 
@@ -29,7 +29,7 @@ def _view(seed: int, length: int = 11, n_channels: int = 3) -> dict[str, torch.T
 @settings(max_examples=40, deadline=None)
 def test_forward_fill_and_time_since_match_a_loop(seed: int, length: int) -> None:
     view = _view(seed, length)
-    filled, have = (x.numpy() for x in last_observation(view["values"], view["mask"]))
+    filled, have = (x.numpy() for x in last_observations([view["values"]], view["mask"]))
     steps = SequenceInput(3, 2)(**view)[0].numpy()
     values, mask, time = (view[k].numpy() for k in ("values", "mask", "time_hours"))
     for b in range(4):
@@ -49,7 +49,7 @@ def test_statistics_match_numpy() -> None:
     view = _view(1, 12)
     values, mask = view["values"], view["mask"]
     got = (
-        statistics(values, mask, last_observation(values, mask)[0], torch.ones(4, 12))
+        statistics(values, mask, last_observations([values], mask)[0], torch.ones(4, 12))
         .view(4, N_STATISTICS, 3)
         .numpy()
     )
