@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -44,7 +45,7 @@ class Featurizer(ABC):
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Become what an equally built featurizer was when it gave ``state``."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Names everything that shapes ``rows``."""
         return (

@@ -6,7 +6,7 @@ the arrays as an exported network names its inputs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
@@ -71,7 +71,10 @@ class Sequence:
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {
-            f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("channels", "descriptors")
+            "values": self.values,
+            "mask": self.mask,
+            "time_hours": self.time_hours,
+            "static": self.static,
         }
 
 

@@ -99,13 +99,14 @@ CLINICAL: dict[str, tuple[tuple[str, ...], str, Callable[[Columns], FloatArray]]
     ),
 }
 
+#: What all of them need.
+NEEDS = tuple(sorted({need for needs, _, _ in CLINICAL.values() for need in needs}))
 
-def clinical_columns(
-    columns: Columns, wanted: Callable[[str], bool] = lambda name: True
-) -> dict[str, FloatArray]:
+
+def clinical_columns(columns: Columns) -> dict[str, FloatArray]:
     """(N,) float32 of every clinical column whose needs are met."""
     return {
         name: np.asarray(how(columns), dtype=np.float32)
         for name, (needs, _, how) in CLINICAL.items()
-        if wanted(name) and all(need in columns for need in needs)
+        if all(need in columns for need in needs)
     }

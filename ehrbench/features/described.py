@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from ehrbench.core.types import FloatArray
@@ -23,6 +25,7 @@ class Described:
         return np.concatenate([scaled, unknown], axis=1, dtype=np.float32)
 
     @staticmethod
+    @cache
     def names(descriptors: tuple[str, ...]) -> tuple[str, ...]:
         """Names of the 2 D columns."""
         return (*descriptors, *(f"{name}.missing" for name in descriptors))

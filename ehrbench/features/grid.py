@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence as Names
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class Grid(Featurizer):
             "totals": self.totals,
         }
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Scaling is fitted, so it does not shape ``rows``."""
         return f"{type(self).__qualname__} { ({**self.settings(), 'scaling': None}) }"
@@ -172,7 +173,7 @@ class Grid(Featurizer):
         assert isinstance(view, Sequence)
         scaled = self._n_scaled(view)
         values = self._scaling.apply(view.values[:, :, :scaled])
-        np.nan_to_num(values, copy=False, nan=0.0)
+        values[np.isnan(values)] = 0.0
         if scaled < view.values.shape[2]:
             values = np.concatenate([values, view.values[:, :, scaled:]], axis=2)
         return Sequence(

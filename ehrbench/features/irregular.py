@@ -12,6 +12,7 @@ rather than forgetting its beginning.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ class Irregular(Featurizer):
     def settings(self) -> dict[str, Any]:
         return {"hours": self.hours, "steps": self.steps, "scaling": self.scaling}
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Scaling is fitted, so it does not shape ``rows``."""
         return f"{type(self).__qualname__} {self.hours} {self.steps}"
@@ -110,8 +111,10 @@ class Irregular(Featurizer):
 
     def apply(self, view: View) -> View:
         assert isinstance(view, Sequence)
+        values = self._scaling.apply(view.values)
+        values[np.isnan(values)] = 0.0
         return Sequence(
-            np.nan_to_num(self._scaling.apply(view.values), copy=False, nan=0.0),
+            values,
             view.mask.astype(np.float32),
             view.time_hours,
             self._static.apply(view.static),

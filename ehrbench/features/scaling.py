@@ -65,10 +65,10 @@ class Scaling:
         """(…, F) float32, scaled; NaN stays NaN. A value outside the training range counts as its end."""
         if self.method == "quantile":
             return self._normal_scores(values)
-        low, high = self.knots[:, 0].astype(np.float32), self.knots[:, 1].astype(np.float32)
-        out = np.clip(values, low, high).astype(np.float32, copy=False)
-        out -= self.centre.astype(np.float32)
-        out /= self.spread.astype(np.float32)
+        low, high, centre, spread = self._narrow
+        out = values.clip(low, high).astype(np.float32, copy=False)
+        out -= centre
+        out /= spread
         return out
 
     def _normal_scores(self, values: FloatArray) -> FloatArray:
@@ -86,6 +86,9 @@ class Scaling:
     def _prepare(self) -> None:
         if self.method == "quantile":
             self._ranks = Ranks(self.knots)
+        else:
+            columns = (*self.knots.T, self.centre, self.spread)
+            self._narrow = tuple(column.astype(np.float32) for column in columns)
 
     def state(self) -> dict[str, np.ndarray]:
         return {"knots": self.knots, "centre": self.centre, "spread": self.spread}

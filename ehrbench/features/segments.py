@@ -43,37 +43,37 @@ class Segments:
     """Runs of one cell each among the events at minutes in [low, high), or [low, high] if ``closed``."""
 
     def __init__(self, events: Events, low: float, high: float, *, closed: bool) -> None:
-        self.shape = (len(events), len(events.parameters))
         minute = events.minute
         inside = (minute >= low) & ((minute <= high) if closed else (minute < high))
-        cell = events.cell
+        cell, value = events.cell, events.value
         if not inside.all():
-            cell, minute, value = cell[inside], minute[inside], events.value[inside]
-        else:
-            value = events.value
+            cell, minute, value = cell[inside], minute[inside], value[inside]
         begins = np.ones(len(cell), dtype=bool)
         begins[1:] = cell[1:] != cell[:-1]
         self.begin = np.flatnonzero(begins)  # (R,)
-        self.cells = cell[self.begin]  # (R,)
+        self.patient, self.parameter = np.divmod(cell[self.begin], len(events.parameters))  # (R,), (R,)
         self.count = np.diff(np.append(self.begin, len(cell)))  # (R,)
         self.end = self.begin + self.count - 1  # (R,)
-        self.value = value  # (E',) float32
-        self.hour = minute.astype(np.float32) / np.float32(60)  # (E',)
+        self.value, self.minute = value, minute  # (E',) float32, int16
         self._known: dict[str, FloatArray] = {}
 
-    def table(self, statistic: str) -> FloatArray:
-        """(N, P) float32; NaN (0 for count) where a cell has nothing to tell it from."""
-        flat = np.full(
-            self.shape[0] * self.shape[1], 0.0 if statistic == "count" else np.nan, dtype=np.float32
-        )
-        flat[self.cells] = self.run(statistic)
-        return flat.reshape(self.shape)
+    def write(self, statistic: str, out: FloatArray) -> None:
+        """Fill out (N, P); NaN (0 for count) where a cell has nothing to tell it from."""
+        out[:] = 0 if statistic == "count" else np.nan
+        out[self.patient, self.parameter] = self.run(statistic)
 
     def run(self, statistic: str) -> FloatArray:
         """(R,) one value a run."""
         if statistic not in self._known:
             self._known[statistic] = np.asarray(getattr(self, f"_{statistic}")())
         return self._known[statistic]
+
+    @property
+    def hour(self) -> FloatArray:
+        """(E',) float32."""
+        if "hour" not in self._known:
+            self._known["hour"] = self.minute.astype(np.float32) / np.float32(60)
+        return self._known["hour"]
 
     def _over_runs(self, ufunc: np.ufunc, values: FloatArray) -> FloatArray:
         return ufunc.reduceat(values, self.begin) if len(self.begin) else np.zeros(0)

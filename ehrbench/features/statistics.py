@@ -10,6 +10,7 @@ distinct pattern of missingness (the min, max and mean of one parameter are miss
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Table, View
-from ehrbench.features.clinical import CLINICAL, clinical_columns
+from ehrbench.features.clinical import NEEDS, clinical_columns
 from ehrbench.features.completing import Completing
 from ehrbench.features.events import Events
 from ehrbench.features.segments import Segments, check_statistics
@@ -72,7 +73,7 @@ class Statistics(Featurizer):
             "scaling": self.scaling,
         }
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Scaling is fitted, so it does not shape ``rows``; raw and scaled share them."""
         return f"{type(self).__qualname__} { ({**self.settings(), 'scaling': None}) }"
@@ -82,36 +83,41 @@ class Statistics(Featurizer):
         return stored_rows(self.key, records, lambda: self._table(records.payload))  # type: ignore[arg-type]
 
     def _table(self, events: Events) -> Table:
-        blocks: list[FloatArray] = []
-        names: list[str] = []
         whole = Segments(events, 0, np.inf, closed=True)
-        for statistic in self.statistics:
-            blocks.append(whole.table(statistic))
-            names += [f"{p}.{statistic}" for p in events.parameters]
+        blocks = [(whole, statistic) for statistic in self.statistics]
         last_minute = 60 * max((high for _, high in self.windows), default=0)
         for low, high in self.windows:
             part = Segments(events, 60 * low, 60 * high, closed=60 * high >= last_minute)
-            for statistic in self.windowed:
-                blocks.append(part.table(statistic))
-                names += [f"{p}.{statistic}@{low:g}-{high:g}" for p in events.parameters]
-        blocks.append(events.descriptors)
-        names += [f"{d}.descriptor" for d in events.descriptor_names]
-        if self.clinical:
-            derived = self._clinical(events, whole)
-            blocks += [column[:, None] for column in derived.values()]
-            names += list(derived)
-        return Table(np.concatenate(blocks, axis=1, dtype=np.float32), tuple(names))
+            blocks += [(part, statistic) for statistic in self.windowed]
+        width, n_told = len(events.parameters), len(blocks) * len(events.parameters)
+        told = np.empty((len(events), n_told), dtype=np.float32)
+        for n, (segments, statistic) in enumerate(blocks):
+            segments.write(statistic, told[:, n * width : (n + 1) * width])
+        derived = self._clinical(events, whole, told) if self.clinical else {}
+        parts = [told, events.descriptors, *(column[:, None] for column in derived.values())]
+        return Table(np.concatenate(parts, axis=1, dtype=np.float32), (*self._names(events), *derived))
 
-    @staticmethod
-    def _clinical(events: Events, whole: Segments) -> dict[str, FloatArray]:
+    def _names(self, events: Events) -> tuple[str, ...]:
+        """Of all columns but the clinical ones."""
+        windows = tuple(f"@{low:g}-{high:g}" for low, high in self.windows)
+        return _column_names(
+            (*self.statistics, *(f"{s}{window}" for window in windows for s in self.windowed)),
+            events.parameters,
+            events.descriptor_names,
+        )
+
+    def _clinical(self, events: Events, whole: Segments, told: FloatArray) -> dict[str, FloatArray]:
+        """told (N, …): the statistics of the whole window stand in front."""
         columns = {f"{d}.descriptor": events.descriptors[:, i] for i, d in enumerate(events.descriptor_names)}
+        width = len(events.parameters)
         place = {p: i for i, p in enumerate(events.parameters)}
-        tables: dict[str, FloatArray] = {}
-        for need in sorted({need for needs, _, _ in CLINICAL.values() for need in needs}):
+        tables = {s: told[:, i * width : (i + 1) * width] for i, s in enumerate(self.statistics)}
+        for need in NEEDS:
             parameter, statistic = need.rsplit(".", 1)
             if parameter in place and need not in columns:
                 if statistic not in tables:
-                    tables[statistic] = whole.table(statistic)
+                    tables[statistic] = np.empty((len(events), width), dtype=np.float32)
+                    whole.write(statistic, tables[statistic])
                 columns[need] = tables[statistic][:, place[parameter]]
         return clinical_columns(columns)
 
@@ -128,3 +134,11 @@ class Statistics(Featurizer):
     def restore(self, state: dict[str, np.ndarray]) -> None:
         if self._completing is not None:
             self._completing.restore(state)
+
+
+@lru_cache(maxsize=32)
+def _column_names(
+    told: tuple[str, ...], parameters: tuple[str, ...], descriptors: tuple[str, ...]
+) -> tuple[str, ...]:
+    """A thousand names, which take as long to make as one patient's values."""
+    return (*(f"{p}.{what}" for what in told for p in parameters), *(f"{d}.descriptor" for d in descriptors))

@@ -133,7 +133,7 @@ class Bundle:
         }
         scores = {name: self.manifest.target.scores(p) for name, p in by_model.items()}
         uncalibrated = self.ensemble.combiner.predict(scores)
-        return Prediction(self.ensemble.predict(scores), uncalibrated, by_model)
+        return Prediction(self.ensemble.calibrator.apply(uncalibrated), uncalibrated, by_model)
 
     def seen(self, records: Records) -> BoolArray:
         """(N,) whether a record's group was among those the procedure was fitted or selected on."""

@@ -74,9 +74,11 @@ class OnnxRunner:
             )
         feeds = {name: np.ascontiguousarray(arrays[name], dtype) for name, dtype in self._inputs.items()}
         n_units = len(next(iter(arrays.values())))
+        if n_units <= ONNX_BATCH:
+            return self._run(feeds).astype(np.float64)
         batches = [
             self._run({name: array[start : start + ONNX_BATCH] for name, array in feeds.items()})
-            for start in range(0, max(n_units, 1), ONNX_BATCH)
+            for start in range(0, n_units, ONNX_BATCH)
         ]
         return np.concatenate(batches).astype(np.float64)
 
@@ -84,7 +86,7 @@ class OnnxRunner:
         """Of one batch. A unit alone is given twice: kernels for a single row round otherwise."""
         n_units = len(next(iter(feeds.values())))
         if n_units == 1:
-            feeds = {name: np.repeat(array, 2, axis=0) for name, array in feeds.items()}
+            feeds = {name: np.concatenate((array, array)) for name, array in feeds.items()}
         try:
             return np.asarray(self._session.run(["scores"], feeds)[0])[:n_units]
         except Exception as error:

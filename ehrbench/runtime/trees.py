@@ -23,6 +23,12 @@ _FLOAT32, _FLOAT64 = 0, 1  # C_API_DTYPE_*
 _RAW_SCORE = 1  # C_API_PREDICT_RAW_SCORE
 _ROW_MAJOR = 1
 _ALL_ITERATIONS = -1
+#: Of LGBM_BoosterPredictForMat: booster, data, its type, rows, columns, row-major, kind of prediction, first
+#: and number of iterations, parameters, length and place of the result.
+_PREDICT = (
+    *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int32, ctypes.c_int32, ctypes.c_int),
+    *(ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p),
+)
 
 
 @cache
@@ -39,6 +45,7 @@ def _library() -> ctypes.CDLL:
             if (folder / name).is_file():
                 library = ctypes.CDLL(str(folder / name))
                 library.LGBM_GetLastError.restype = ctypes.c_char_p
+                library.LGBM_BoosterPredictForMat.argtypes = _PREDICT
                 return library
     raise BundleError(f"{package}: holds no lib_lightgbm — install lightgbm again")
 
@@ -74,17 +81,16 @@ class Trees:
         self._call(
             "LGBM_BoosterPredictForMat",
             self._handle,
-            values.ctypes.data_as(ctypes.c_void_p),
-            ctypes.c_int(kind),
-            ctypes.c_int32(values.shape[0]),
-            ctypes.c_int32(values.shape[1]),
-            ctypes.c_int(_ROW_MAJOR),
-            ctypes.c_int(_RAW_SCORE),
-            ctypes.c_int(0),
-            ctypes.c_int(_ALL_ITERATIONS),
-            ctypes.c_char_p(self._parameters),
+            values.ctypes.data,
+            kind,
+            *values.shape,
+            _ROW_MAJOR,
+            _RAW_SCORE,
+            0,
+            _ALL_ITERATIONS,
+            self._parameters,
             ctypes.byref(length),
-            out.ctypes.data_as(ctypes.POINTER(ctypes.c_double)),
+            out.ctypes.data,
         )
         return out
 
