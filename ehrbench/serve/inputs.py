@@ -19,6 +19,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from ehrbench.core.task import RawInput
 from ehrbench.serve.problems import BODY, Problem
 from ehrbench.serve.settings import ServeSettings
+from ehrbench.tasks.names import fault_of_name
 from ehrbench.tasks.numbers import of_text, shown
 
 _PATIENCE = 8
@@ -131,7 +132,10 @@ async def _form_inputs(request: Request, body: bytes) -> list[RawInput]:
     for name, part in form.multi_items():
         if not isinstance(part, UploadFile):
             raise Problem(422, "a form field, not a file", field=name, remedy="post each record as a file")
-        inputs.append(RawInput(part.filename or BODY, await part.read()))
+        filename = part.filename or BODY
+        if problem := fault_of_name(filename):
+            raise Problem(422, problem, field="filename", remedy="name the file otherwise")
+        inputs.append(RawInput(filename, await part.read()))
         await part.close()
     if not inputs:
         raise Problem(422, "the form holds no file", remedy="post each record as a file")

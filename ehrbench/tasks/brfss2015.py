@@ -18,6 +18,7 @@ import pyarrow.csv as pc
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.tasks.names import OPTIONAL_NAME_SCHEMA
 from ehrbench.tasks.numbers import of_json, of_text, shown
 
 
@@ -186,7 +187,7 @@ def schema() -> dict[str, Any]:
         "required": list(NAMES),
         "additionalProperties": False,
         "properties": {
-            "record_id": {"type": ["string", "integer", "null"], "description": "Returned with the answer."},
+            "record_id": {**OPTIONAL_NAME_SCHEMA, "description": "Returned with the answer."},
             **{
                 a.name: {"type": "integer", "minimum": a.low, "maximum": a.high, "description": a.meaning}
                 for a in ANSWERS

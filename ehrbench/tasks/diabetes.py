@@ -30,6 +30,7 @@ from ehrbench.tasks.brfss2015 import LABEL, NAMES, read_csv, read_json, schema, 
 from ehrbench.tasks.brfss2015_simulation import simulated_answers
 from ehrbench.tasks.caching import holds_real_files
 from ehrbench.tasks.downloading import Remote, download_files
+from ehrbench.tasks.names import NAME_REMEDY, fault_of_name
 
 FOLDER = "diabetes"
 TABLE = "diabetes_binary_health_indicators_BRFSS2015.csv"
@@ -115,6 +116,8 @@ class Diabetes(Task):
                 n_rows += answers.n_rows
             else:
                 record_id = raw.body.get("record_id")
+                if record_id is not None and (problem := fault_of_name(record_id)):
+                    raise DataError(problem, record=raw.name, field="record_id", remedy=NAME_REMEDY)
                 name = raw.name if record_id is None else str(record_id)
                 blocks.append(read_json(name, raw.body)[None])
                 ids.append(name)

@@ -48,7 +48,7 @@ CODED = frozenset({"Age", "MechVent", "Gender", "ICUType", RECORD_ID})
 #: (names,) whether it is one of them; whether it is said once, at 00:00.
 _CODED = np.isin(NAMES, list(CODED))
 _ONCE = ~np.isin(NAMES, SERIES_NAMES)
-_ID = re.compile(rb"^[^,\n]*, *RecordID *, *(\d+)", re.MULTILINE)
+_ID = re.compile(rb"^[^,\n]*, *RecordID *, *(\d{1,15})\b", re.MULTILINE)
 EMPTY_NAME = "empty parameter name"
 _FORMAT = "each line is Time,Parameter,Value, for example 00:07,HR,73"
 

@@ -15,6 +15,7 @@ from typing import Any
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES
+from ehrbench.tasks.names import NAME_REMEDY, OPTIONAL_NAME_SCHEMA, fault_of_name
 from ehrbench.tasks.numbers import of_json, shown
 from ehrbench.tasks.physionet2012 import (
     CODED,
@@ -54,7 +55,7 @@ def read_json(name: str, body: Mapping[str, Any], *, strict: bool) -> JsonRecord
     A fault of the whole (no descriptors, events that are no list) leaves the record ``broken``.
     """
     record_id = body.get("record_id")
-    record = JsonRecord(name, name if record_id is None else str(record_id))
+    record = JsonRecord(name, name if record_id is None or fault_of_name(record_id) else str(record_id))
 
     def fault(error: _Fault) -> None:
         if strict:
@@ -87,8 +88,8 @@ def _whole(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Any]]:
         if key not in ("record_id", "descriptors", "events"):
             raise _Fault(str(key), "is not a field of a record", "give record_id, descriptors and events")
     record_id = body.get("record_id")
-    if isinstance(record_id, bool) or not isinstance(record_id, str | int | None):
-        raise _Fault("record_id", f"{shown(record_id)} is neither text nor a whole number")
+    if record_id is not None and (problem := fault_of_name(record_id)):
+        raise _Fault("record_id", problem, NAME_REMEDY)
     descriptors, events = body.get("descriptors"), body.get("events")
     if not isinstance(descriptors, Mapping):
         raise _Fault("descriptors", "is missing or not an object", f"give {', '.join(DESCRIPTOR_NAMES)}")
@@ -149,7 +150,7 @@ def record_schema() -> dict[str, Any]:
         "required": ["descriptors", "events"],
         "additionalProperties": False,
         "properties": {
-            "record_id": {"type": ["string", "integer", "null"], "description": "Returned with the answer."},
+            "record_id": {**OPTIONAL_NAME_SCHEMA, "description": "Returned with the answer."},
             "descriptors": {
                 "type": "object",
                 "additionalProperties": False,

@@ -149,6 +149,26 @@ def test_a_wrong_json_field_is_named(served: httpx.Client) -> None:
     assert "events[2].value" in answer.json()["error"]["field"]
 
 
+def test_names_of_the_clients_have_an_end(served: httpx.Client) -> None:
+    """One of two million letters beside 200 empty records took 1.6 GB, and a NUL was lost."""
+    empty = {"descriptors": {}, "events": []}
+    for name in ("x" * 2_000_000, "a\0"):
+        answer = served.post("/predict", json={"records": [*[empty] * 200, {**empty, "record_id": name}]})
+        assert answer.status_code == 422
+        error = answer.json()["error"]
+        assert (error["record"], error["field"]) == ("records[200]", "record_id")
+        assert len(answer.content) < 500
+    text = served.get("/example").content
+    for filename in ("x" * 300 + ".txt", "a\x01.txt"):
+        head = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{filename}"\r\n\r\n'.encode()
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        answer = served.post("/predict", content=head + text + b"\r\n--x--\r\n", headers=kind)
+        assert (answer.status_code, answer.json()["error"]["field"]) == (422, "filename")
+    answer = served.post("/predict", json={**empty, "k" * 1_000_000: 1})  # what is no field of a record
+    assert answer.status_code == 422
+    assert len(answer.content) < 1000
+
+
 def test_training_patients_are_known(built: tuple[Path, Path, Records]) -> None:
     directory, _, records = built
     bundle = Bundle.load(directory)

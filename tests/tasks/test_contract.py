@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -136,3 +137,48 @@ def test_every_view_is_made_of_training_records_and_of_the_example(name: str, tm
             k: a.shape for k, a in train.items()
         }
         assert view_name == "table" or all(np.isfinite(a).all() for a in one.values())
+
+
+def names_of(task: Task) -> list[str]:
+    """The fields of its JSON form that hold whatever text a client likes."""
+    fields = task.raw_schema()["properties"].items()
+    return [field for field, schema in fields if "string" in schema["type"] and "enum" not in schema]
+
+
+def posted(task: Task, **changes: Any) -> RawInput:
+    return RawInput("posted", {**task.raw_schema()["examples"][0], **changes})
+
+
+NO_NAMES: list[Any] = ["x" * 129, "x" * 2_000_000, "a\0", "a\nb", "\x7f", "\x85", "\ud800"]
+NO_NAMES += [True, 1.5, [1, 2], {"a": 1}, 10**128, -(10**128)]
+
+
+@every_task
+@pytest.mark.parametrize("given", NO_NAMES, ids=lambda given: repr(given)[:20])
+def test_what_is_no_name_is_refused_by_its_field(name: str, given: Any) -> None:
+    task = task_of(name)
+    for field in names_of(task):
+        with pytest.raises(DataError, match="—") as raised:
+            task.parse([posted(task), posted(task, **{field: given})], strict=True)
+        assert raised.value.field == field
+        assert len(str(raised.value)) < 300
+
+
+@every_task
+@pytest.mark.parametrize("given", ["", "x" * 128, "ward 7/é😀", "😀" * 128, 7, -7, 10**127])
+def test_a_name_is_kept_as_it_was_given(name: str, given: Any) -> None:
+    task = task_of(name)
+    assert names_of(task)
+    for field in names_of(task):
+        records = task.parse([posted(task, **{field: given})], strict=True).records
+        named = [records.ids, records.groups, *records.subgroups.values()]
+        assert str(given) in np.concatenate(named).tolist()
+
+
+@every_task
+def test_its_schema_and_its_parser_agree_on_names(name: str) -> None:
+    fields = task_of(name).raw_schema()["properties"]
+    for schema in [fields[field] for field in names_of(task_of(name))]:
+        assert re.search(schema["pattern"], "ward 7/é😀")
+        for given in [text for text in NO_NAMES if isinstance(text, str) and text != "\ud800"]:
+            assert len(given) > schema["maxLength"] or not re.search(schema["pattern"], given)
