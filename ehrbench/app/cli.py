@@ -14,6 +14,7 @@ from ehrbench.app import operating
 from ehrbench.app.building import build_task
 from ehrbench.app.console import terminal
 from ehrbench.app.entry import CONF
+from ehrbench.app.places import place
 from ehrbench.core.errors import ConfigError, EhrbenchError
 from ehrbench.core.task import Task
 from ehrbench.infra.settings import Settings
@@ -52,24 +53,24 @@ def build_parser() -> argparse.ArgumentParser:
     describe.set_defaults(run_command=_describe)
     for verb in (get, simulate, describe):
         verb.add_argument("task", help=f"one of {', '.join(task_names())}")
-        place = Path(os.environ.get("EHRBENCH_DATA", "data"))
+        root = Path(os.environ.get("EHRBENCH_DATA") or "data")
         verb.add_argument(
-            "--root", type=Path, default=place, help="data folder (default: EHRBENCH_DATA, or data)"
+            "--root", type=place, default=root, help="data folder (default: EHRBENCH_DATA, or data)"
         )
     report = commands.add_parser("report", help="write a run's report.html again")
-    report.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
+    report.add_argument("run", type=place, metavar="RUN", help="its folder, such as runs/quickstart")
     report.set_defaults(run_command=_report)
     explain = commands.add_parser("explain", help="take a finished run's outer-test predictions apart")
-    explain.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
+    explain.add_argument("run", type=place, metavar="RUN", help="its folder, such as runs/quickstart")
     explain.add_argument(
         "--records", type=int, metavar="N", help="records attributed (default: the run's own)"
     )
     explain.set_defaults(run_command=_explain)
     compare = commands.add_parser("compare", help="one page for several runs, with paired tests")
-    compare.add_argument("runs", type=Path, nargs="+", metavar="RUN")
+    compare.add_argument("runs", type=place, nargs="+", metavar="RUN")
     compare.add_argument(
         "--output",
-        type=Path,
+        type=place,
         default=Path("comparison.html"),
         metavar="FILE",
         help="default: comparison.html",
@@ -77,7 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_argument("--metric", help="default: the first run's")
     compare.set_defaults(run_command=_compare)
     certify = commands.add_parser("certify", help="check a finished search's leakage certificate again")
-    certify.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
+    certify.add_argument("run", type=place, metavar="RUN", help="its folder, such as runs/quickstart")
     certify.add_argument(
         "--counterfactual",
         action="store_true",
@@ -88,7 +89,11 @@ def build_parser() -> argparse.ArgumentParser:
     operating.add_commands(commands)
     serve = commands.add_parser("serve", help="answer HTTP requests from a bundle")
     serve.add_argument(
-        "--bundle", type=Path, required=True, metavar="DIR", help="its folder, such as runs/quickstart/bundle"
+        "--bundle",
+        type=place,
+        required=True,
+        metavar="DIR",
+        help="its folder, such as runs/quickstart/bundle",
     )
     serve.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: this machine alone)"

@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from ehrbench.app.console import LOG_WIDTH, terminal
+from ehrbench.app.places import place
 from ehrbench.core.errors import ConfigError, EhrbenchError, StorageError
 
 if TYPE_CHECKING:
@@ -51,15 +52,17 @@ def add_commands(commands: Any) -> None:
     doctor.add_argument("--fix", action="store_true", help="mend what can be mended (otherwise a dry run)")
     doctor.set_defaults(run_command=_doctor)
     export = verbs.add_parser("export", help="tickets or fits as a table")
-    export.add_argument("output", type=Path, metavar="FILE.csv|FILE.parquet")
+    export.add_argument("output", type=place, metavar="FILE.csv|FILE.parquet")
     export.add_argument("--each", choices=("ticket", "fit"), default="ticket", help="a row (default: ticket)")
     export.set_defaults(run_command=_export)
     for verb in (status, doctor, export):
         verb.add_argument("study_name", nargs="?", help="all when left out")
         verb.add_argument("--storage", choices=("sqlite", "mysql"), default="sqlite", help="default: sqlite")
-        verb.add_argument("--runs-dir", type=Path, default=Path("runs"), help="runs_dir of the search (runs)")
+        verb.add_argument(
+            "--runs-dir", type=place, default=Path("runs"), help="runs_dir of the search (runs)"
+        )
     again = verbs.add_parser("replay", help="train a bundle's models again and compare bit for bit (CPU)")
-    again.add_argument("run", type=Path, metavar="RUN", help="its folder, such as runs/quickstart")
+    again.add_argument("run", type=place, metavar="RUN", help="its folder, such as runs/quickstart")
     again.set_defaults(run_command=_replay)
 
 

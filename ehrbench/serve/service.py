@@ -15,6 +15,7 @@ from ehrbench.core.records import Records
 from ehrbench.core.task import RawInput
 from ehrbench.runtime import Bundle, Prediction
 from ehrbench.serve.answers import HealthAnswer, State
+from ehrbench.serve.inputs import packed
 from ehrbench.serve.problems import Problem
 from ehrbench.serve.settings import ServeSettings
 
@@ -94,7 +95,7 @@ class Service:
         try:
             records = bundle.task.parse(inputs, strict=True).records
         except DataError as error:
-            raise Problem.of(error) from error
+            raise packed(inputs) or Problem.of(error) from error
         if len(records) > self.settings.max_records:
             remedy = f"post at most {self.settings.max_records}"
             raise Problem(413, f"{len(records)} records in one request", remedy=remedy)
