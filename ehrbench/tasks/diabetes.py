@@ -136,7 +136,9 @@ class Diabetes(Task):
         """The publisher wants an account: without ``source`` the error says what to do by hand."""
         folder = Path(root) / FOLDER
         if (folder / SIMULATED).exists():
-            raise DataError("holds a simulated cohort", file=folder, remedy="remove it first")
+            raise DataError(
+                "holds a simulated cohort", file=folder, remedy="move it away, or choose another folder"
+            )
         if source is None:
             raise DataError("cannot be fetched without an account", file=f"{TABLE}.zip", remedy=GET)
         remote = Remote(f"{TABLE}.zip", None, member_sha256=SHA256_OF_TABLE)
