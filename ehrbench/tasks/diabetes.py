@@ -67,7 +67,7 @@ class Diabetes(Task):
         folder = _folder(Path(root))
         with progress.step("Reading answers", total=1) as step:
             name, body = _table(folder)
-            answers = read_csv(name, body, strict=False)
+            answers = read_csv(name, body, strict=False, labelled=True)
             step.advance()
         if not answers.n_rows:
             raise DataError("holds no rows", file=name, remedy=GET)
@@ -107,7 +107,7 @@ class Diabetes(Task):
         skipped, n_rows = [], 0
         for raw in inputs:
             if isinstance(raw.body, bytes | bytearray):
-                answers = read_csv(raw.name, bytes(raw.body), strict=strict)
+                answers = read_csv(raw.name, bytes(raw.body), strict=strict, labelled=False)
                 stem = raw.name.rsplit("/", 1)[-1].split(".csv")[0]
                 lines = answers.lines.tolist()
                 ids += [stem for _ in lines] if answers.n_rows == 1 else [f"{stem}:{n - 1}" for n in lines]

@@ -60,6 +60,15 @@ def of_json(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def written(number: float) -> str:
+    """In full, so that 1.0000001 is not called 1; a whole one as such.
+
+    >>> written(1.0000001), written(2.0), written(-1.0)
+    ('1.0000001', '2', '-1')
+    """
+    return repr(number).removesuffix(".0")
+
+
 def shown(value: Any) -> str:
     """The value as Python writes it, cut short."""
     text = repr(value)

@@ -22,7 +22,7 @@ from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
 from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES
-from ehrbench.tasks.numbers import of_texts
+from ehrbench.tasks.numbers import of_texts, written
 from ehrbench.tasks.physionet2012_lines import Split, plain, split
 
 HEADER = b"Time,Parameter,Value"
@@ -219,9 +219,9 @@ def _check_descriptors(
 def problem_of(parameter: str, value: float) -> str:
     """Why a code or an age cannot be, or an empty string."""
     if parameter in _ALLOWED and value not in _ALLOWED[parameter]:
-        return f"{value:g} is none of {', '.join(f'{v:g}' for v in _ALLOWED[parameter])}"
+        return f"{written(value)} is none of {', '.join(f'{v:g}' for v in _ALLOWED[parameter])}"
     if parameter == "Age" and value != -1 and not 0 <= value <= 130:
-        return f"{value:g} is not an age in years"
+        return f"{written(value)} is not an age in years"
     if parameter == RECORD_ID and (value != int(value) or not 0 <= value < 1e15):
-        return f"{value:g} is not a whole number of at most 15 digits"
+        return f"{written(value)} is not a whole number of at most 15 digits"
     return ""
