@@ -57,7 +57,7 @@ def check(database: Database, folder: Path, n_trials: int) -> str:
     assert len(trials) == len({trial.user_attrs["ticket"] for trial in trials}) == n_trials
     assert shown["RUNNING"] == 0
     n_fits = sum(len(row.fits) for row in rows)
-    began = len((folder / "log").read_text().splitlines())
+    began = len((folder / "log").read_text(encoding="utf-8").splitlines())
     states = dict(Counter(row.state for row in rows))
     return f"{states} of {n_trials} tickets, {n_fits} fits recorded of {began} begun, Optuna {dict(shown)}"
 

@@ -34,6 +34,7 @@ from ehrbench.core.progress import SILENT
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray
 from ehrbench.models.network import NetworkModel
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.spine.search import Builder
 from ehrbench.tasks.mortality import Mortality
 
@@ -126,7 +127,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = os.environ.get("EHRBENCH_DATA")
         if data is None:
-            Mortality().simulate(Path(folder), 8000, 0)
+            PhysioNet2012(Mortality()).simulate(Path(folder), 8000, 0)
         with initialize_config_dir(str(CONF)):
             arguments = spell_out([*DEFAULTS, f"data.root={data or folder}", *sys.argv[1:]])
             config = compose("config", overrides=arguments)

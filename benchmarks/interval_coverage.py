@@ -16,8 +16,8 @@ import numpy as np
 
 from ehrbench import metrics
 from ehrbench.app.console import terminal
-from ehrbench.spine.intervals import Interval, group_bootstraps
-from tests.spine.judging import BINARY, folds
+from ehrbench.statistics.intervals import Interval, group_bootstraps
+from tests.statistics.judging import BINARY, folds
 
 METRICS = ("auroc", "auprc", "brier", "log_loss", "calibration_slope")
 N_PATIENTS, N_TRUTH = 700, 6000

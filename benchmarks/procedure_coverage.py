@@ -22,9 +22,10 @@ from sklearn.linear_model import LogisticRegression
 from ehrbench import metrics
 from ehrbench.app.console import terminal
 from ehrbench.core.types import FloatArray
-from ehrbench.report.subgroups import MINIMUM_EACH
-from ehrbench.spine.evaluation import Judged, evaluate
-from tests.spine.judging import BINARY, folds
+from ehrbench.statistics.evaluation import evaluate
+from ehrbench.statistics.fold_data import FoldData
+from ehrbench.statistics.subgroups import MINIMUM_EACH
+from tests.statistics.judging import BINARY, folds
 
 AUROC = metrics.load("auroc")
 N_FOLDS, N_COLUMNS, N_FRESH, N_REPLICATES = 5, 10, 20_000, 1000
@@ -47,7 +48,7 @@ def cross_validated(seed: int) -> tuple[float, float, dict[str, float], dict[str
         model = LogisticRegression(C=0.1).fit(x[fold != k], y[fold != k])
         p = model.predict_proba(x[fold == k])[:, 1:]
         group, threshold = np.flatnonzero(fold == k), np.array([0.5])
-        judged.append(Judged(y[fold == k, None], p, group, threshold, n_train=int((fold != k).sum())))
+        judged.append(FoldData(y[fold == k, None], p, group, threshold, n_train=int((fold != k).sum())))
         true.append(AUROC(outcome[:, None], model.predict_proba(fresh)[:, 1:], target=BINARY))
     found = evaluate(judged, [AUROC], BINARY, seed, n_replicates=N_REPLICATES)["auroc"]
     return found["mean"], float(np.mean(true)), found["interval"], found["interval_procedure"]
@@ -58,7 +59,7 @@ def subgroup(n: int, seed: int) -> tuple[float, dict[str, float]] | None:
     (fold,) = folds(n=n, k=1, seed=seed)
     if min(fold.y.sum(), n - fold.y.sum()) < MINIMUM_EACH:
         return None
-    judged = [Judged(fold.y, fold.p, fold.group, np.array([0.5]))]
+    judged = [FoldData(fold.y, fold.p, fold.group, np.array([0.5]))]
     found = evaluate(judged, [AUROC], BINARY, seed, n_replicates=N_REPLICATES)["auroc"]
     return found["mean"], found["interval"]
 

@@ -17,12 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-import yaml
 
 from ehrbench import metrics
-from ehrbench.app.checking import check
 from ehrbench.app.console import terminal
-from ehrbench.app.wiring import wire
+from ehrbench.app.finished import wire_run
+from ehrbench.core.run_folder import RunFolder
 from ehrbench.core.types import FloatArray
 from ehrbench.spine.pruning import RacePruner
 from ehrbench.spine.race import Race
@@ -85,9 +84,8 @@ def main() -> None:
     parser.add_argument("--chance", type=float, nargs="+", default=[0.2], help="pruner.least_chance")
     options = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    config = yaml.safe_load((options.run / "config.yaml").read_text())
     _, progress = terminal()
-    search = wire(config, check(config), options.run.name, progress).search
+    search = wire_run(RunFolder.open(options.run), progress).search
     for fold in search.split.all_folds:
         for model in search.contenders:
             study = search.study(model, fold)
@@ -95,15 +93,14 @@ def main() -> None:
                 race = Race(metrics.load(search.metric.name), search.target, blocks)
                 trials = recorded(study, race)
                 for chance in options.chance:
-                    said = figures(
-                        trials, chance, blocks, options.orders, search.metric.searched.greater_is_better
-                    )
+                    greater = search.metric.searched.greater_is_better
+                    said = figures(trials, chance, options.orders, greater)
                     print(f"{study.key}, {blocks} blocks, least chance {chance}: {said}", flush=True)
 
 
-def figures(trials: Sequence[Recorded], chance: float, blocks: int, orders: int, greater: bool) -> str:
+def figures(trials: Sequence[Recorded], chance: float, orders: int, greater: bool) -> str:
     folds, rng = len(trials[0].steps), np.random.default_rng(0)
-    pruner = RacePruner(chance, n_steps=folds * blocks)
+    pruner = RacePruner(chance)
     sign = 1 if greater else -1
     best = max(sign * trial.value for trial in trials)
     spent, kept, lost = [], 0, []

@@ -68,7 +68,7 @@ def plain(database: Database, folder: Path, n_trials: int, seconds: float) -> Ca
 
     def objective(trial: optuna.Trial) -> float:
         x, n = trial.suggest_float("x", 0, 1), trial.suggest_int("n", 1, 9)
-        with (folder / "log").open("a") as file:
+        with (folder / "log").open("a", encoding="utf-8") as file:
             file.write(f"{trial.number} {time.time()}\n")
         time.sleep(seconds)
         return x / n
@@ -139,13 +139,13 @@ def measure(
 def server_cpu_s(server: MariaDb) -> float:
     """User and system seconds of the server's process (Linux: proc(5), fields 14 and 15 of stat)."""
     assert server.process is not None
-    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def steady(log: Path, workers: int, sleeps: int, seconds: float) -> float | None:
     """Share of the workers' time spent asleep between the first round and the last; None of few rounds."""
-    times = sorted(float(line.split()[1]) for line in log.read_text().splitlines())
+    times = sorted(float(line.split()[1]) for line in log.read_text(encoding="utf-8").splitlines())
     inner = times[sleeps * workers : -sleeps * workers]
     if len(inner) < 2 * sleeps * workers or not seconds:
         return None

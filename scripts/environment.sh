@@ -37,7 +37,7 @@ find_python() {
 }
 
 has_gpu() {
-    [ "${EHRBENCH_CPU_ONLY:-}" != 1 ] && command -v nvidia-smi >/dev/null && nvidia-smi -L 2>/dev/null | grep -q GPU
+    [ "${EHRBENCH_CPU_ONLY:-}" != 1 ] && command -v nvidia-smi >/dev/null && timeout 30 nvidia-smi -L 2>/dev/null | grep -q GPU
 }
 
 which_torch() {  # any, cpu or cuda: see scripts/locked.py

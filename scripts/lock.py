@@ -40,7 +40,9 @@ def pip_index() -> str:
     if url := os.environ.get("PIP_INDEX_URL"):
         return url
     asked = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True
+        [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
+        capture_output=True,
+        encoding="utf-8",
     )
     return asked.stdout.strip() or str(PyPI.simple_url)
 
@@ -72,21 +74,21 @@ def poetry_command(folder: Path) -> str:
 
 
 def lock(upgrade: bool) -> None:
-    pyproject = (ROOT / "pyproject.toml").read_text()
+    pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(prefix="ehrbench-lock-") as name:
         copy = Path(name) / "project"
         copy.mkdir()
         (copy / "README.md").touch()
-        (copy / "pyproject.toml").write_text(pyproject + SOURCE.format(url=pip_index()))
+        (copy / "pyproject.toml").write_text(pyproject + SOURCE.format(url=pip_index()), encoding="utf-8")
         if (ROOT / "poetry.lock").exists() and not upgrade:
             shutil.copy(ROOT / "poetry.lock", copy)
         command = [poetry_command(Path(name) / "poetry"), "lock", "--no-interaction"]
         environment = os.environ | {"POETRY_VIRTUALENVS_CREATE": "false"}
         subprocess.run(command + ["--regenerate"] * upgrade, cwd=copy, env=environment, check=True)
-        text = (copy / "poetry.lock").read_text()
+        text = (copy / "poetry.lock").read_text(encoding="utf-8")
     text = SOURCE_BLOCK.sub("", text)
     text = CONTENT_HASH.sub(f'content-hash = "{content_hash(pyproject)}"', text)
-    (ROOT / "poetry.lock").write_text(text)
+    (ROOT / "poetry.lock").write_text(text, encoding="utf-8")
     print(f"poetry.lock: {text.count('[[package]]')} packages")
 
 

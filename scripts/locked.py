@@ -76,9 +76,9 @@ def main() -> None:
         print(digest(lock, pyproject))
         return
     if options.what == "dev":
-        lines = dev_requirements(tomllib.loads(pyproject.read_text()))
+        lines = dev_requirements(tomllib.loads(pyproject.read_text(encoding="utf-8")))
     else:
-        lines = constraints(tomllib.loads(lock.read_text()), options.torch)
+        lines = constraints(tomllib.loads(lock.read_text(encoding="utf-8")), options.torch)
     print("\n".join(lines))
 
 

@@ -27,7 +27,7 @@ scripts/environment.sh
 
 chosen=()
 if [ -z "${EHRBENCH_DATA:-}" ]; then
-    EHRBENCH_DATA="$("$bin/python" -c 'from ehrbench.infra.settings import Settings; print(Settings.read().ehrbench_data)')"
+    EHRBENCH_DATA="$("$bin/python" -c 'from ehrbench.infra.settings import Environment; print(Environment.read().ehrbench_data)')"
 fi
 if [ -n "$EHRBENCH_DATA" ]; then
     say "Data: EHRBENCH_DATA=$EHRBENCH_DATA"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,7 +33,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / name, folder)
-    Mortality().simulate(folder / "data", 200, seed=1)
+    PhysioNet2012(Mortality()).simulate(folder / "data", 200, seed=1)
     return folder
 
 
@@ -71,7 +72,7 @@ def test_every_example_of_the_page_runs(checkout: Path) -> None:
         assert not path.exists(), path
         path.write_text(text)
         added.append(str(path.relative_to(checkout)))
-    assert len(added) == 4
+    assert len(added) == 5
     for run in ("mortality-smoke", "sepsis-smoke", "by-npv"):
         assert (checkout / "runs" / run / "report.html").is_file()
         assert f"runs/{run}/bundle" in said

@@ -23,7 +23,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from ehrbench.infra.settings import Settings
+from ehrbench.infra.settings import Environment
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGEST_FILE_BYTES = 1024 * 1024
@@ -133,7 +133,9 @@ def imports(folder: str) -> set[str]:
 
 @pytest.mark.parametrize(("folder", "dev"), [("ehrbench", False), ("experiments", False), ("tests", True)])
 def test_every_import_is_a_declared_dependency(pyproject: dict[str, Any], folder: str, dev: bool) -> None:
-    declared = pyproject["project"]["dependencies"] + (pyproject["dependency-groups"]["dev"] if dev else [])
+    extras = [text for extra in pyproject["project"]["optional-dependencies"].values() for text in extra]
+    declared = [*pyproject["project"]["dependencies"], *extras]
+    declared += pyproject["dependency-groups"]["dev"] if dev else []
     known = {canonicalize_name(Requirement(text).name) for text in declared}
     owners = packages_distributions()
     undeclared = {
@@ -167,6 +169,16 @@ def test_no_package_host_or_machine_path_is_named(parts: tuple[str, str]) -> Non
     assert [name for name, text in texts() if pattern.search(text)] == []
 
 
+def test_no_two_classes_of_the_package_have_one_name() -> None:
+    """A name in a message, a docstring or a search then means one thing."""
+    named: dict[str, list[str]] = {}
+    for path in sorted((ROOT / "ehrbench").rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef):
+                named.setdefault(node.name, []).append(path.relative_to(ROOT).as_posix())
+    assert {name: places for name, places in named.items() if len(places) > 1} == {}
+
+
 def test_no_data_file_is_tracked() -> None:
     data = {".csv", ".parquet", ".gz", ".zip", ".xz", ".jpg", ".jpeg", ".db", ".ckpt", ".pkl", ".pt"}
     results = ROOT / "experiments" / "results"  # recorded figures are allowed
@@ -195,32 +207,92 @@ def test_figures_shown_are_those_recorded() -> None:
     recorded = {path.parent.name: json.loads(path.read_text()) for path in results.glob("*/summary.json")}
     of_protocol = {"hold-out a → b": "mortality-a-b", "nested 5x5, a + b": "mortality-nested"}
     of_protocol["nested 5x2, grouped"] = "diabetes-lightgbm"
-    shown: list[tuple[str, str, list[str]]] = []  # run, model, cells
+    of_protocol["nested 5x2, by patient"] = "xray-kermany"
+    shown: list[tuple[str, str, dict[str, str]]] = []  # run, model, column -> cell
     for line in (ROOT / "README.md").read_text().split("<!-- ")[1].splitlines():
         if len(cells := _cells(line)) == 5 and re.match(r"\d", cells[3]):
             run = of_protocol[cells[1]] if cells[1] else shown[-1][0]
-            shown.append((run, cells[2], cells[3:]))
-    run = ""
+            shown.append((run, cells[2], dict(zip(("AUROC", "AUPRC"), cells[3:], strict=True))))
+    run, head = "", [""]
     for line in (results / "README.md").read_text().splitlines():
         run = line.removeprefix("## ") if line.startswith("## ") else run
-        if len(cells := _cells(line)) == 7 and run in recorded and cells[0] in recorded[run]["models"]:
-            shown.append((run, cells[0], cells[1:]))
-    assert {run for run, _, _ in shown} == set(recorded)
-    assert len(shown) == 19
+        cells = _cells(line)
+        head = cells if cells[:1] == ["model"] else head
+        if (
+            head[-1] == "AUROC, inner"
+            and run in recorded
+            and cells[:1]
+            and cells[0] in recorded[run]["models"]
+        ):
+            shown.append((run, cells[0], dict(zip(head[1:], cells[1:], strict=True))))
+    assert {run for run, _, _ in shown} == {run for run in recorded if not run.startswith("transcriptions-")}
+    assert len(shown) >= 26
     for run, model, cells in shown:
         found, inner = recorded[run]["models"][model], recorded[run]["selected"].get(model, {}).get("inner")
-        ends = [found[name]["interval"] for name in ("auroc", "auprc")]
-        expected = [
-            f"{found[name]['mean']:.4f} ({end['low']:.4f}–{end['high']:.4f})"
-            for name, end in zip(("auroc", "auprc"), ends, strict=True)
-        ]
-        expected += [f"{found['event1']['mean']:.4f}", f"{found['event2']['mean']:.2f}"]
-        expected += [f"{found['brier']['mean']:.4f}", "" if inner is None else f"{inner:.4f}"]
-        assert cells == expected[: len(cells)], f"{run}: {model}"
+        expected = {"AUROC, inner": "" if inner is None else f"{inner:.4f}"}
+        for name in ("auroc", "auprc"):
+            end = found[name]["interval"]
+            expected[name.upper()] = f"{found[name]['mean']:.4f} ({end['low']:.4f}–{end['high']:.4f})"
+        for column, name, digits in (
+            ("Event 1", "event1", 4),
+            ("Event 2", "event2", 2),
+            ("Brier", "brier", 4),
+        ):
+            if column in cells:
+                expected[column] = f"{found[name]['mean']:.{digits}f}"
+        assert cells.items() <= expected.items(), f"{run}: {model}"
+
+
+def test_figures_shown_of_notes_are_those_recorded() -> None:
+    """By the table's head, to three digits, with the interval: a task of many classes has other metrics."""
+    names = {
+        "MAP": "mean_average_precision",
+        "precision@1": "precision_at_1",
+        "precision@3": "precision_at_3",
+    }
+    names |= {"micro F1": "micro_f1", "macro F1": "macro_f1"}
+    results = ROOT / "experiments" / "results"
+    seen, run, head = set(), "", [""]
+    for line in (results / "README.md").read_text().splitlines():
+        run = line.removeprefix("## ") if line.startswith("## ") else run
+        if not run.startswith("transcriptions-") or len(cells := _cells(line)) != 6:
+            continue
+        head = cells if cells[0].startswith("reading") else head
+        recorded = json.loads((results / run / "summary.json").read_text())["models"]
+        if cells[0] in recorded:
+            values = [recorded[cells[0]][names[column]] for column in head[1:]]
+            ends = [(v["mean"], v["interval"]["low"], v["interval"]["high"]) for v in values]
+            assert cells[1:] == [f"{mean:.3f} ({low:.3f}–{high:.3f})" for mean, low, high in ends]
+            seen.add((run, cells[0]))
+    assert len(seen) == 5
 
 
 def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+
+
+def test_text_is_read_and_written_as_utf8() -> None:
+    """Not as the machine's locale has it: a run made here must be the same run there."""
+    forgotten = []
+    for path in tracked():
+        if path.suffix == ".py" and path.relative_to(ROOT).parts[0] != "tests":
+            for node in ast.walk(ast.parse(path.read_bytes())):
+                if isinstance(node, ast.Call) and _opens_text(node):
+                    forgotten.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert forgotten == [], 'say encoding="utf-8"'
+
+
+def _opens_text(call: ast.Call) -> bool:
+    """Whether the call opens a text file, or a process's text, in an encoding that it does not name."""
+    function, named = call.func, {keyword.arg: keyword.value for keyword in call.keywords}
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+    if named.keys() & {"encoding", "fileobj"}:  # the latter is an archive's
+        return False
+    if name == "open":
+        given = call.args[isinstance(function, ast.Name) :]  # open(path, mode), path.open(mode)
+        mode = named.get("mode", given[0] if given else ast.Constant("r"))
+        return isinstance(mode, ast.Constant) and "b" not in str(mode.value)
+    return name in ("read_text", "write_text") or "text" in named or "universal_newlines" in named
 
 
 # --- settings and containers ----------------------------------------------------------------------------
@@ -231,11 +303,11 @@ def variables(env_file: Path) -> set[str]:
 
 
 def test_env_example_names_every_setting() -> None:
-    assert {name.upper() for name in Settings.__dataclass_fields__} <= variables(ROOT / ".env.example")
+    assert {name.upper() for name in Environment.__dataclass_fields__} <= variables(ROOT / ".env.example")
 
 
 def test_env_example_can_be_read_as_it_stands() -> None:
-    settings = Settings.read(ROOT / ".env.example", {})
+    settings = Environment.read(ROOT / ".env.example", {})
     assert (settings.optuna_host, settings.optuna_port) == ("localhost", 3306)
     assert settings.artifacts_url == settings.ehrbench_data == ""
 

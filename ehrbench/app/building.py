@@ -13,7 +13,7 @@ from ehrbench.core.errors import ConfigError
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.model import Model
 from ehrbench.core.target import Target
-from ehrbench.core.task import Task
+from ehrbench.core.task import Publisher, Task
 
 #: Settings of a model that change where it runs, not what it computes.
 NOT_SHAPING = frozenset({"accelerator", "threads"})
@@ -88,6 +88,12 @@ def build_task(config: Mapping[str, Any]) -> Task:
     task = build(settings_of(config, "build", "task"), "task.build")
     assert isinstance(task, Task)
     return task
+
+
+def build_publisher(config: Mapping[str, Any], task: Task) -> Publisher:
+    publisher = build(settings_of(config, "publisher", "task"), "task.publisher", task=task)
+    assert isinstance(publisher, Publisher)
+    return publisher
 
 
 class ModelBuilder:

@@ -1,20 +1,58 @@
-"""Checks a composed configuration before anything runs: keys, those added with a + too, and values."""
+"""Checks a composed configuration before anything runs: keys, those added with a + too, and values.
+
+What is a place becomes one in full here (``core.places``), and nothing behind this door asks again from where
+the command was run. Of a finished run's configuration ``placed`` says where its places lie now.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from ehrbench.core.errors import ConfigError, check_once
+from ehrbench.core.places import home, is_address
+from ehrbench.infra.mlflow_store import tracking_address
 from ehrbench.infra.settings import ADDRESSES, refuse_password
 
-#: A set may be called 2015, which YAML reads as a number.
-SetName = Annotated[str, BeforeValidator(lambda name: str(name) if isinstance(name, int) else name)]
-#: A file or folder.
-Place = Annotated[str, BeforeValidator(lambda place: str(place) if isinstance(place, int | Path) else place)]
+
+def _set_name(name: Any) -> Any:
+    """A set may be called 2015, which YAML reads as a number."""
+    return str(name) if isinstance(name, int) and not isinstance(name, bool) else name
+
+
+class _NoPlace(ValueError):
+    """A ConfigError to come, once ``checked`` knows its whole key: pydantic takes ValueErrors alone."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(problem)
+        self.problem, self.remedy = problem, remedy
+
+
+def _place(given: Any, info: ValidationInfo) -> Any:
+    if not isinstance(given, str | Path):
+        return given
+    where: Callable[[Path], Path] = (info.context or {}).get("placed", Path.absolute)
+    try:
+        return str(where(home(given, "")))
+    except ConfigError as error:
+        raise _NoPlace(error.problem, error.remedy) from error
+
+
+def _place_or_address(given: Any, info: ValidationInfo) -> Any:
+    return given if isinstance(given, str) and is_address(given) else _place(given, info)
+
+
+SetName = Annotated[str, BeforeValidator(_set_name)]
+#: A file or folder; an address of an object store, too.
+Place = Annotated[str, BeforeValidator(_place)]
+PlaceOrAddress = Annotated[str, BeforeValidator(_place_or_address)]
+#: What becomes a folder's name, and characters of one.
+LONGEST_NAME = 100
+Name = Annotated[str, Field(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}$")]
 Folds = Annotated[int, Field(ge=2, le=20)]
 Replicates = Annotated[int, Field(ge=100, le=100_000)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -26,33 +64,43 @@ class _Block(BaseModel):
 
 
 class Nested(_Block):
-    name: str
+    name: Name
     kind: Literal["nested"]
     outer_folds: Folds
     inner_folds: Folds
 
 
 class Holdout(_Block):
-    name: str
+    name: Name
     kind: Literal["holdout"]
     inner_folds: Folds
     duplicates: Literal["drop", "refuse", "allow"]
 
 
-class External(_Block):
+class Temporal(_Block):
     name: str
+    kind: Literal["temporal"]
+    before: Annotated[str, BeforeValidator(str)]
+    inner_folds: Folds
+    duplicates: Literal["drop", "refuse", "allow"]
+
+
+class External(_Block):
+    name: Name
     kind: Literal["file"]
-    path: str
+    path: Place
     inner_folds: Folds
     inner: Literal["pooled", "valid"]
     duplicates: Literal["drop", "refuse", "allow"]
 
 
 class Data(_Block):
-    root: str
+    root: Place
     sets: list[SetName] = Field(min_length=1)
     train_sets: list[SetName]
     test_sets: list[SetName]
+    file: Place | None = None
+    test_file: Place | None = None
     limit: Annotated[int, Field(ge=20)] | None
 
 
@@ -82,29 +130,35 @@ class Pruner(_Block):
 
 class Storage(_Block):
     kind: Literal["sqlite", "mysql"]
-    path: str = ""
-    artifacts: str
-    checkpoints: str | None = None
+    path: Place = ""
+    artifacts: PlaceOrAddress
+    checkpoints: PlaceOrAddress | None = None
     lease_s: Annotated[float, Field(ge=5)]
     max_attempts: Annotated[int, Field(ge=1, le=100)]
 
 
 class Tracking(_Block):
     kind: Literal["mlflow", "none"]
-    uri: str = ""
-    experiment: str = ""
-    spool: str = ""
+    uri: str | None = None
+    experiment: Annotated[str, Field(min_length=1, max_length=250)] = "ehrbench"
+    spool: Place = ""
 
 
 class TaskBlock(_Block):
-    """Its keys; their values are looked into where they are used, as those of ``Any`` are below."""
+    """Its keys; their values are looked into where they are used, as those of ``Any`` are below.
 
-    name: str
+    A task may have keys of its own that its other blocks refer to; each stands in its YAML.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    name: Name
     metric: Any
     sets: Any
     train_sets: Any
     test_sets: Any
     build: Any
+    publisher: Any
     views: Any
 
 
@@ -124,9 +178,9 @@ class Settings(BaseModel):
 
     n_trials: Annotated[int, Field(ge=1, le=100_000)]
     metric: str
-    study_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None
-    runs_dir: str
-    logs_dir: str | None = None
+    study_name: Name | None
+    runs_dir: Place
+    logs_dir: Place | None = None
     seed: Seed
     refit: Literal["inner", "full"]
     workers: Annotated[int, Field(ge=1, le=256)] | None
@@ -137,9 +191,9 @@ class Settings(BaseModel):
     pruner: Pruner
     storage: Storage
     tracker: Tracking
-    protocol: Annotated[Nested | Holdout | External, Field(discriminator="kind")]
+    protocol: Annotated[Nested | Holdout | Temporal | External, Field(discriminator="kind")]
     task: TaskBlock
-    model: dict[str, ModelBlock] | None = None
+    model: dict[Name, ModelBlock] | None = None
     ensemble: Any
     threshold: Any
     worker: Annotated[int, Field(ge=0)] | None = None
@@ -150,6 +204,7 @@ class Scored(_Block):
 
     root: Place
     sets: list[SetName] = Field(min_length=1)
+    file: Place | None = None
 
 
 class Evaluation(_Block):
@@ -163,7 +218,7 @@ class Evaluation(_Block):
     threads: Threads
 
 
-class Prediction(_Block):
+class BatchPrediction(_Block):
     """The whole of ``predict.py``."""
 
     bundle: Place
@@ -176,32 +231,65 @@ class Prediction(_Block):
 Checked = TypeVar("Checked", bound=BaseModel)
 
 
-def checked(blocks: type[Checked], config: Mapping[str, Any]) -> Checked:
-    """The configuration as these blocks; ConfigError names the key, its value and what is allowed."""
+def checked(
+    blocks: type[Checked], config: Mapping[str, Any], placed: Callable[[Path], Path] = Path.absolute
+) -> Checked:
+    """The configuration as these blocks; ConfigError names the key, its value and what is allowed.
+
+    placed: where a place that the configuration names lies; by default as seen from here.
+    """
     try:
-        return blocks.model_validate(dict(config))
+        return blocks.model_validate(dict(config), context={"placed": placed})
     except ValidationError as error:
         first = error.errors()[0]
-        path = [str(part) for part in first["loc"]]
-        if path[0] == "protocol" and len(path) > 1 and path[1] in ("nested", "holdout", "file"):
+        path = [str(part) for part in first["loc"] if part != "[key]"]
+        if path[0] == "protocol" and len(path) > 1 and path[1] in ("nested", "holdout", "temporal", "file"):
             del path[1]
-        if first["type"] == "extra_forbidden":
-            raise ConfigError(".".join(path), "unknown key", "--cfg job shows all keys") from None
-        got = first["input"]
+        got, kind, key = first["input"], first["type"], ".".join(path)
+        if kind == "extra_forbidden":
+            raise ConfigError(key, "unknown key", "--cfg job shows all keys") from None
+        if kind == "value_error":
+            told = first["ctx"]["error"]
+            raise ConfigError(key, told.problem, told.remedy) from None
+        if kind == "string_pattern_mismatch":
+            problem = f"{str(got)[:100]!r} cannot be a folder's name"
+            remedy = f"take letters, digits, . _ and -, at most {LONGEST_NAME}, a letter or digit first"
+            raise ConfigError(key, problem, remedy) from None
         shown = "" if isinstance(got, Mapping) else f" (got {got!r})"
-        key, remedy = ".".join(path), ""
-        if first["type"] == "list_type":
+        remedy = ""
+        if kind == "list_type":
             remedy = f"write {key}=[{got}]"
+        if kind == "string_type" and isinstance(got, int | float):
+            remedy = f'in a YAML file, write it in quotes: "{got}"'
         raise ConfigError(key, first["msg"][0].lower() + first["msg"][1:] + shown, remedy) from None
 
 
-def check(config: Mapping[str, Any]) -> Settings:
+def _own_keys(task: str) -> set[str]:
+    """Keys of the task's YAML, those of its own among them; none where it has no YAML here."""
+    path = Path(__file__).resolve().parents[2] / "conf" / "task" / f"{task}.yaml"
+    return set(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else set()
+
+
+def check(config: Mapping[str, Any], placed: Callable[[Path], Path] = Path.absolute) -> Settings:
     """The checked blocks of a search. Raises ConfigError."""
-    settings = checked(Settings, config)
+    settings = checked(Settings, config, placed)
     for name in ("sets", "train_sets", "test_sets"):
         check_once(f"data.{name}", getattr(settings.data, name))
     storage = settings.storage
+    known = _own_keys(settings.task.name)
+    for key in settings.task.model_extra or {}:
+        if key not in known:
+            raise ConfigError(f"task.{key}", "unknown key", "--cfg job shows all keys")
     refuse_password("storage.artifacts", storage.artifacts, ADDRESSES["artifacts_url"])
     refuse_password("storage.checkpoints", storage.checkpoints or "", ADDRESSES["checkpoints_dir"])
-    refuse_password("tracker.uri", settings.tracker.uri, ADDRESSES["mlflow_tracking_uri"])
+    if settings.tracker.kind == "mlflow":
+        refuse_password("tracker.uri", settings.tracker.uri or "", ADDRESSES["mlflow_tracking_uri"])
+        uri = tracking_address(settings.tracker.uri, Path(settings.runs_dir), "tracker.uri")
+        settings.tracker = settings.tracker.model_copy(update={"uri": uri})
     return settings
+
+
+def recorded(config: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """The configuration as it was checked: its places in full, as a run's config.yaml has them."""
+    blocks = settings.model_dump(exclude_unset=True, exclude={"task", "model"})
+    return {key: blocks.get(key, value) for key, value in config.items()}

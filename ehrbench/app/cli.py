@@ -7,23 +7,42 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from ehrbench.app import operating
-from ehrbench.app.building import build_task
-from ehrbench.app.console import terminal
-from ehrbench.app.entry import CONF
-from ehrbench.app.places import place
+from ehrbench.app.building import build_publisher, build_task
+from ehrbench.app.console import command, shown, terminal
+from ehrbench.app.entry import CONF, check_text, spell_unprintable
 from ehrbench.core.errors import ConfigError, EhrbenchError
-from ehrbench.core.task import Task
-from ehrbench.infra.settings import Settings
+from ehrbench.core.places import argument, home
+from ehrbench.core.run_folder import PAGE, RunFolder
+from ehrbench.core.task import Publisher
+from ehrbench.infra.settings import Environment
+
+
+class _Parser(argparse.ArgumentParser):
+    """Takes positional arguments wherever they stand: argparse alone gives up on those behind an option."""
+
+    _inside = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._inside or any(action.nargs == argparse.PARSER for action in self._actions):
+            return super().parse_known_args(args, namespace)
+        self._inside = True  # which the method below calls in its turn
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._inside = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or the error's exit code after one line on standard error."""
+    spell_unprintable()
     try:
-        Settings.load(Path(".env"), os.environ)
+        check_text(sys.argv if arguments is None else ["ehrbench", *arguments])
+        Environment.load(Path(".env"), os.environ)
         options = build_parser().parse_args(arguments)
         options.run_command(options)
     except EhrbenchError as error:
@@ -35,9 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="ehrbench", description="Clinical prediction, searched and certified."
-    )
+    parser = _Parser(prog="ehrbench", description="Clinical prediction, searched and certified.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     data = commands.add_parser("data", help="get, simulate or describe a task's data")
     verbs = data.add_subparsers(required=True, metavar="VERB")
@@ -53,24 +70,24 @@ def build_parser() -> argparse.ArgumentParser:
     describe.set_defaults(run_command=_describe)
     for verb in (get, simulate, describe):
         verb.add_argument("task", help=f"one of {', '.join(task_names())}")
-        root = Path(os.environ.get("EHRBENCH_DATA") or "data")
+        root = home(os.environ.get("EHRBENCH_DATA") or "data", "EHRBENCH_DATA")
         verb.add_argument(
-            "--root", type=place, default=root, help="data folder (default: EHRBENCH_DATA, or data)"
+            "--root", type=argument, default=root, help="data folder (default: EHRBENCH_DATA, or data)"
         )
     report = commands.add_parser("report", help="write a run's report.html again")
-    report.add_argument("run", type=place, metavar="RUN", help="its folder, such as runs/quickstart")
+    report.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
     report.set_defaults(run_command=_report)
     explain = commands.add_parser("explain", help="take a finished run's outer-test predictions apart")
-    explain.add_argument("run", type=place, metavar="RUN", help="its folder, such as runs/quickstart")
+    explain.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
     explain.add_argument(
         "--records", type=int, metavar="N", help="records attributed (default: the run's own)"
     )
     explain.set_defaults(run_command=_explain)
     compare = commands.add_parser("compare", help="one page for several runs, with paired tests")
-    compare.add_argument("runs", type=place, nargs="+", metavar="RUN")
+    compare.add_argument("runs", type=argument, nargs="+", metavar="RUN")
     compare.add_argument(
         "--output",
-        type=place,
+        type=argument,
         default=Path("comparison.html"),
         metavar="FILE",
         help="default: comparison.html",
@@ -78,7 +95,7 @@ def build_parser() -> argparse.ArgumentParser:
     compare.add_argument("--metric", help="default: the first run's")
     compare.set_defaults(run_command=_compare)
     certify = commands.add_parser("certify", help="check a finished search's leakage certificate again")
-    certify.add_argument("run", type=place, metavar="RUN", help="its folder, such as runs/quickstart")
+    certify.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
     certify.add_argument(
         "--counterfactual",
         action="store_true",
@@ -90,7 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="answer HTTP requests from a bundle")
     serve.add_argument(
         "--bundle",
-        type=place,
+        type=argument,
         required=True,
         metavar="DIR",
         help="its folder, such as runs/quickstart/bundle",
@@ -109,19 +126,21 @@ def task_names() -> list[str]:
     return sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
 
 
-def load_task(name: str) -> Task:
-    """The task of ``conf/task/<name>.yaml``, with its default settings."""
+def load_publisher(name: str) -> Publisher:
+    """The publisher of ``conf/task/<name>.yaml`` and its task, with their default settings."""
     if name not in task_names():
         raise ConfigError("task", f"there is no task {name!r}", f"choose one of {', '.join(task_names())}")
-    config = OmegaConf.create({"task": OmegaConf.load(CONF / "task" / f"{name}.yaml")})
-    content = OmegaConf.to_container(config.task.build, resolve=True)
+    task = OmegaConf.load(CONF / "task" / f"{name}.yaml")
+    config = OmegaConf.create({"data": {"file": None, "test_file": None}, "task": task})
+    content = OmegaConf.to_container(config.task, resolve=True)
     assert isinstance(content, dict)
-    return build_task({"build": {str(k): v for k, v in content.items()}})
+    block = {str(k): v for k, v in content.items()}
+    return build_publisher(block, build_task(block))
 
 
 def _get(options: argparse.Namespace) -> None:
     _, progress = terminal()
-    load_task(options.task).download(options.root, options.source, progress)
+    load_publisher(options.task).download(options.root, options.source, progress)
     print(f"{options.task}: {options.root}")
 
 
@@ -129,14 +148,15 @@ def _simulate(options: argparse.Namespace) -> None:
     if options.records < 20:
         raise ConfigError("--records", f"{options.records} are too few to split", "give 20 or more")
     _, progress = terminal()
-    load_task(options.task).simulate(options.root, options.records, options.seed, progress)
+    load_publisher(options.task).simulate(options.root, options.records, options.seed, progress)
     print(f"{options.task}: {options.records} SIMULATED records in {options.root}")
 
 
 def _describe(options: argparse.Namespace) -> None:
     _, progress = terminal()
-    task = load_task(options.task)
-    cohort = task.read(options.root, options.sets or task.default_sets(), progress)
+    publisher = load_publisher(options.task)
+    task = publisher.task
+    cohort = publisher.cohort(options.root, options.sets or publisher.default_sets(), progress)
     records = cohort.records
     print(f"{options.task}: sets {', '.join(cohort.sets)} under {options.root} ({cohort.label})")
     for step, count in cohort.flow.items():
@@ -151,13 +171,16 @@ def _describe(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from ehrbench.app.certifying import ledger_of
-    from ehrbench.app.sealing import PAGE, seal
-    from ehrbench.report import write_report
+    from ehrbench.app.finished import ledger_of
+    from ehrbench.app.sealing import seal
+    from ehrbench.report import failures, write_report
 
     _, progress = terminal()
-    print(write_report(options.run, progress=progress))
-    if not seal(options.run, ledger_of(options.run), PAGE):
+    run = RunFolder.open(options.run)
+    print(shown(write_report(run.path, progress=progress)))
+    for path in failures(run.path):
+        print(f"not made: {path.stem}; why: {shown(path)}; please report it")
+    if not seal(run, ledger_of(run), PAGE):
         print("not sealed: the run's ledger is not here, or its search has not sealed it")
 
 
@@ -165,8 +188,9 @@ def _explain(options: argparse.Namespace) -> None:
     from ehrbench.app.explaining import explain_run
 
     _, progress = terminal()
-    print(explain_run(options.run, options.records, progress))
-    print(f"the page shows them after: ehrbench report {options.run}")
+    path = explain_run(options.run, options.records, progress)
+    print(shown(path))
+    print(f"the page shows them after: {command('ehrbench', 'report', path.parent)}")
 
 
 def _compare(options: argparse.Namespace) -> None:
@@ -184,7 +208,7 @@ def _certify(options: argparse.Namespace) -> None:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from ehrbench.serve.run import serve
+    from ehrbench.serve.serving import serve
 
     serve(options.bundle, options.host, options.port, options.threads)
 

@@ -1,8 +1,13 @@
-"""The terminal: progress bars where there is one, plain lines where there is none (logs, CI)."""
+"""The terminal: progress bars where there is one, plain lines where there is none (logs, CI).
+
+No text is searched for markup, since texts hold paths and names, which may hold anything; what is coloured is
+a ``Text``. Commands are printed as a shell takes them.
+"""
 
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -21,6 +26,7 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichBars
 from rich.table import Table
+from rich.text import Text
 
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress, Step
@@ -48,12 +54,12 @@ class Bars:
     def __init__(self, console: Console) -> None:
         self._console = console
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
         )
         self._bars = RichBars(*columns, console=console, transient=True)
         self._depth = 0
@@ -68,7 +74,8 @@ class Bars:
         try:
             yield _Bar(self._bars, task)
             if time.monotonic() - began > 1:
-                self._console.print(f"[green]✓[/] {label} [dim]{time.monotonic() - began:.1f} s")
+                took = f" {time.monotonic() - began:.1f} s"
+                self._console.print(Text.assemble(("✓", "green"), f" {label}", (took, "dim")))
         finally:
             self._bars.remove_task(task)
             self._depth -= 1
@@ -103,10 +110,16 @@ class Lines:
 
 def terminal() -> tuple[Console, Progress]:
     """The console on standard error, and the progress display it can carry."""
-    console = Console(stderr=True, highlight=False)
+    console = plain_console(stderr=True)
+    return console, Bars(console) if console.is_terminal else Lines()
+
+
+def plain_console(*, stderr: bool = False) -> Console:
+    """A console that prints texts as they are, in a log as wide as its tables."""
+    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = LOG_WIDTH
-    return console, Bars(console) if console.is_terminal else Lines()
+    return console
 
 
 def leaderboard(
@@ -127,29 +140,33 @@ def leaderboard(
     console.print(table)
 
 
-def command(name: str) -> str:
+def shown(path: Path) -> str:
+    """A place as seen from here, where it lies below, else in full."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def command(name: str, *arguments: str | Path) -> str:
     """How to call one of this environment's commands: by its path where the PATH does not lead to it."""
     here = Path(sys.executable).with_name(name)
-    return name if shutil.which(name) == str(here) else os.path.relpath(here)
+    called = name if shutil.which(name) == str(here) else os.path.relpath(here)
+    return shlex.join([called, *(shown(a) if isinstance(a, Path) else a for a in arguments)])
 
 
 def comparing(uri: str) -> str:
     """Where the runs of an MLflow store are compared: its server, or what opens a local one."""
-    return (
-        uri
-        if uri.startswith(("http://", "https://"))
-        else f"{command('mlflow')} ui --backend-store-uri {uri}"
-    )
+    if uri.startswith(("http://", "https://")):
+        return uri
+    return command("mlflow", "ui", "--backend-store-uri", uri)
 
 
-def _cell(result: Mapping[str, object]) -> str:
+def _cell(result: Mapping[str, object]) -> Text:
     if "mean" not in result:
-        return "–"
+        return Text("–")
     interval = result.get("interval")
     bounds = ""
     if isinstance(interval, Mapping) and interval.get("low") is not None:
-        bounds = f" [dim]({_number(interval['low'])}–{_number(interval['high'])})[/]"
-    return f"{_number(result['mean'])}{bounds}"
+        bounds = f" ({_number(interval['low'])}–{_number(interval['high'])})"
+    return Text.assemble(_number(result["mean"]), (bounds, "dim"))
 
 
 def _number(value: object) -> str:

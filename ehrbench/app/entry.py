@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import re
@@ -17,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ehrbench.core.errors import ConfigError, EhrbenchError, check_once
-from ehrbench.infra.settings import Settings
+from ehrbench.infra.settings import Environment, refuse_bytes
 
 if TYPE_CHECKING:
     from hydra.errors import CompactHydraException
@@ -67,14 +68,32 @@ def begin() -> None:
 
     SIGTERM (a container that stops) is taken as Ctrl-C is: tickets are given back.
     """
+    from ehrbench.app.overrides import as_texts  # the command ehrbench does without Hydra
+
     signal.signal(signal.SIGTERM, _interrupt)
+    spell_unprintable()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a fresh machine's fonts are no news
     sys.argv = spell_out(sys.argv)
     try:
-        Settings.load(Path(".env"), os.environ)
+        check_text(sys.argv)
+        Environment.load(Path(".env"), os.environ)
         check_models(sys.argv)
+        sys.argv = of_task(sys.argv)
+        sys.argv = as_texts(sys.argv)
     except EhrbenchError as error:
         _end(error)
+
+
+def spell_unprintable() -> None:
+    """What standard output cannot encode stands there as on standard error (\\u2014), and ends nothing."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def check_text(arguments: list[str]) -> None:
+    """ConfigError for an argument that is no text, as a path in another encoding than the locale's is."""
+    for argument in arguments[1:]:
+        refuse_bytes(argument.partition("=")[0], argument)
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -139,6 +158,33 @@ def spell_out(arguments: list[str]) -> list[str]:
     return spelled
 
 
+def of_task(arguments: list[str]) -> list[str]:
+    """Models that the task has a YAML of its own for (conf/model/<task>/<model>.yaml) named as these.
+
+    It takes the general one's place, whole: what suits heart beats is no amendment to what suits stays.
+    """
+    named = {name: value for name, _, value in (argument.partition("=") for argument in arguments)}
+    task = named.get("task") or _task_of(named.get("experiment") or named.get("+experiment"))
+    own = {path.stem for path in (CONF / "model" / task).glob("*.yaml")}
+
+    def spelled(argument: str) -> str:
+        if not re.fullmatch(r"model=\[[\w, ]*\]", argument):
+            return argument
+        names = [name.strip() for name in argument.removeprefix("model=[").removesuffix("]").split(",")]
+        return f"model=[{','.join(f'{task}/{name}' if name in own else name for name in names)}]"
+
+    return [spelled(argument) for argument in arguments]
+
+
+def _task_of(experiment: str | None) -> str:
+    """The task of conf/experiment/<name>.yaml, or of conf/config.yaml."""
+    for path in [CONF / "experiment" / f"{experiment}.yaml", CONF / "config.yaml"]:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if found := re.search(r"^\s*- (?:override /)?task: (\w+)", text, re.MULTILINE):
+            return found[1]
+    return ""
+
+
 def check_models(arguments: list[str]) -> None:
     """ConfigError for a model named twice, which Hydra would take as named once, and for one without a YAML.
 
@@ -148,7 +194,7 @@ def check_models(arguments: list[str]) -> None:
         if re.fullmatch(r"model=\[[\w, ]*\]", argument):
             named = argument.removeprefix("model=[").removesuffix("]").split(",")
             check_once("models", [name.strip() for name in named if name.strip()])
-    known = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
+    known = sorted({path.stem for path in (CONF / "model").rglob("*.yaml")})
     if any(argument.startswith(("--config-dir", "-cd")) for argument in arguments):
         return  # another folder may hold more
     for argument in arguments:

@@ -6,10 +6,12 @@ is written, and before the tracker is told of the search.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ehrbench.app.checking import Settings, Tracking
@@ -17,9 +19,13 @@ from ehrbench.app.wiring import Wired, make_tracker, wire
 from ehrbench.core.errors import ConfigError, EhrbenchError, StorageError, StudyMismatch
 from ehrbench.core.ledger import StudyKey
 from ehrbench.core.progress import Progress
+from ehrbench.core.run_folder import RunFolder
 from ehrbench.infra.database import Database
-from ehrbench.infra.settings import Settings as Environment
+from ehrbench.infra.settings import Environment
 from ehrbench.spine.search import Search
+
+#: Name of the result that proves a shared store of artifacts.
+PROOF = "artifacts/proof"
 
 
 def open_search(config: Mapping[str, Any], settings: Settings, study_name: str, progress: Progress) -> Wired:
@@ -34,6 +40,7 @@ def open_search(config: Mapping[str, Any], settings: Settings, study_name: str, 
     wired = wire(config, untracked, study_name, progress)
     Database.of(settings.storage.kind, Path(settings.storage.path), Environment.read()).check_writable()
     check_studies(wired.search)
+    check_artifacts(wired.search, settings)
     backend = replace(wired.search.backend, tracker=make_tracker(settings))
     return replace(wired, search=replace(wired.search, backend=backend), settings=settings)
 
@@ -66,25 +73,50 @@ def check_studies(search: Search) -> None:
                 )
 
 
+def check_artifacts(search: Search, settings: Settings) -> None:
+    """Prove that this worker reads what another one of the search wrote, in both stores.
+
+    The first to come leaves a folder, and a result that names it. Raises StorageError where either is not
+    found: with a place of its own each worker would train, and none could judge.
+    """
+    ledger = search.backend.ledger
+    with TemporaryDirectory(prefix="ehrbench-") as scratch:
+        if not ledger.result_names(search.study_name, PROOF):
+            (Path(scratch) / "proof").write_text(uuid.uuid4().hex, encoding="utf-8")
+            left = ledger.artifacts.put_folder(Path(scratch))
+            ledger.put_result(search.study_name, PROOF, left.encode())  # the first one stays
+        try:
+            found = ledger.result(search.study_name, PROOF)
+            ledger.artifacts.get_folder((found or b"").decode(), Path(scratch) / "read")
+        except StorageError as error:
+            reason = str(error).partition(" — ")[0]
+            places = " and ".join(filter(None, (settings.storage.artifacts, settings.storage.checkpoints)))
+            raise StorageError(
+                f"storage.artifacts: {places}: not where the other workers of {search.study_name} write "
+                f"({reason}) — give all of them one ARTIFACTS_URL, and CHECKPOINTS_DIR, that each can reach"
+            ) from error
+
+
 @contextmanager
-def run_folder(runs_dir: str, name: str) -> Iterator[Path]:
+def made_folder(runs_dir: str, name: str) -> Iterator[RunFolder]:
     """The run's folder, made and tried. After a refusal, what is empty and was made for it is removed.
 
     Raises StorageError where it cannot be written.
     """
     folder = Path(runs_dir) / name
-    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    made: list[Path] = []
     try:
+        made = [place for place in (folder, *folder.parents) if not place.exists()]
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
-        probe.write_text("")
+        probe.touch()
         probe.unlink()
     except OSError as error:
         raise StorageError(
             f"runs_dir: {folder} cannot be written ({error.strerror}) — name another with runs_dir=FOLDER"
         ) from error
     try:
-        yield folder
+        yield RunFolder(folder.resolve(), name)
     except EhrbenchError:
         with suppress(OSError):  # one of them is in use
             for place in made:

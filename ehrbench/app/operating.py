@@ -14,13 +14,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.table import Table
 
-from ehrbench.app.console import LOG_WIDTH, terminal
-from ehrbench.app.places import place
+from ehrbench.app.console import plain_console, terminal
 from ehrbench.core.errors import ConfigError, EhrbenchError, StorageError
+from ehrbench.core.files import replacing
+from ehrbench.core.places import argument
+from ehrbench.core.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from ehrbench.infra.artifacts import FileArtifacts
@@ -30,8 +32,16 @@ if TYPE_CHECKING:
 
 #: Seconds between two looks of ``status --watch``.
 REFRESH_S = 2.0
+#: What conf/storage calls the ledger and the artifacts under ``runs_dir``.
+DATABASE, ARTIFACTS = "ehrbench.db", "artifacts"
 #: Leases shown; with many workers, those that end first.
 LEASES = 20
+
+
+class NotMended(EhrbenchError):
+    """Something is wrong with a search, and stays so."""
+
+    exit_code = 1
 
 
 class NotRepeated(EhrbenchError):
@@ -52,17 +62,17 @@ def add_commands(commands: Any) -> None:
     doctor.add_argument("--fix", action="store_true", help="mend what can be mended (otherwise a dry run)")
     doctor.set_defaults(run_command=_doctor)
     export = verbs.add_parser("export", help="tickets or fits as a table")
-    export.add_argument("output", type=place, metavar="FILE.csv|FILE.parquet")
+    export.add_argument("output", type=argument, metavar="FILE.csv|FILE.parquet")
     export.add_argument("--each", choices=("ticket", "fit"), default="ticket", help="a row (default: ticket)")
     export.set_defaults(run_command=_export)
     for verb in (status, doctor, export):
         verb.add_argument("study_name", nargs="?", help="all when left out")
         verb.add_argument("--storage", choices=("sqlite", "mysql"), default="sqlite", help="default: sqlite")
         verb.add_argument(
-            "--runs-dir", type=place, default=Path("runs"), help="runs_dir of the search (runs)"
+            "--runs-dir", type=argument, default=Path("runs"), help="runs_dir of the search (runs)"
         )
     again = verbs.add_parser("replay", help="train a bundle's models again and compare bit for bit (CPU)")
-    again.add_argument("run", type=place, metavar="RUN", help="its folder, such as runs/quickstart")
+    again.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
     again.set_defaults(run_command=_replay)
 
 
@@ -70,15 +80,15 @@ def _open(options: argparse.Namespace) -> tuple[Database, SqlLedger, FileArtifac
     from ehrbench.infra.artifacts import FileArtifacts
     from ehrbench.infra.database import Database
     from ehrbench.infra.ledger import SqlLedger
-    from ehrbench.infra.settings import Settings
+    from ehrbench.infra.settings import Environment
 
-    environment = Settings.read()
-    path = options.runs_dir / "ehrbench.db"
-    if options.storage == "sqlite" and not path.exists():
+    environment = Environment.read()
+    path = options.runs_dir / DATABASE
+    if options.storage == "sqlite" and not path.is_file():
         raise StorageError(f"{path}: no searches there — name their folder with --runs-dir")
     database = Database.of(options.storage, path, environment)
     database.check()
-    url = environment.artifacts_url or str(options.runs_dir / "artifacts")
+    url = environment.artifacts_url or str(options.runs_dir / ARTIFACTS)
     folders = environment.checkpoints_dir or None
     artifacts = FileArtifacts(url, environment.object_store_options(), folders=folders)
     ledger = SqlLedger(database.engine, artifacts)
@@ -90,9 +100,7 @@ def _open(options: argparse.Namespace) -> tuple[Database, SqlLedger, FileArtifac
 
 
 def _status(options: argparse.Namespace) -> None:
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = LOG_WIDTH
+    console = plain_console()
     _, ledger, _ = _open(options)
     if not options.watch:
         console.print(_table(ledger, options))
@@ -163,31 +171,33 @@ def _doctor(options: argparse.Namespace) -> None:
             f"{'mended' if finding.fixed else 'found'}: {finding.what} ({finding.where}) — {finding.remedy}"
         )
     left = sum(not finding.fixed for finding in findings)
-    print("nothing is wrong" if not findings else f"{len(findings)} findings, {left} left")
+    if left:
+        raise NotMended(
+            f"findings left: {left} of {len(findings)} — do what their lines say, then look again"
+        )
+    print("nothing is wrong" if not findings else f"findings left: none of {len(findings)}")
 
 
 def _export(options: argparse.Namespace) -> None:
     from ehrbench.infra import operations
 
+    if options.output.suffix not in (".csv", ".parquet"):
+        raise ConfigError("FILE", f"{options.output} is neither .csv nor .parquet", "end it in one of them")
     _, ledger, _ = _open(options)
     rows = operations.export(ledger, options.study_name, each=options.each)
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    try:
+    with replacing(options.output) as output:
         if options.output.suffix == ".parquet":
             import pyarrow as pa
             import pyarrow.parquet as pq
 
             plain = [{name: _plain(row.get(name)) for name in columns} for row in rows]
-            pq.write_table(pa.Table.from_pylist(plain), options.output)
-        elif options.output.suffix == ".csv":
-            with options.output.open("w", newline="") as file:
+            pq.write_table(pa.Table.from_pylist(plain), output)
+        else:
+            with output.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, columns)
                 writer.writeheader()
                 writer.writerows(rows)
-        else:
-            raise ConfigError("FILE", f"{options.output} is neither .csv nor .parquet")
-    except OSError as error:
-        raise StorageError(f"{options.output}: cannot be written ({error.strerror})") from error
     print(f"{len(rows)} rows  {options.output}")
 
 
@@ -196,11 +206,11 @@ def _plain(value: Any) -> Any:
 
 
 def _replay(options: argparse.Namespace) -> None:
-    from ehrbench.app.certifying import wire_run
+    from ehrbench.app.finished import wire_run
     from ehrbench.spine.replay import replay
 
     _, progress = terminal()
-    wired = wire_run(options.run, progress)
+    wired = wire_run(RunFolder.open(options.run), progress)
     replayed = replay(wired.search, wired.search.split.final, progress)
     for one in replayed:
         verdict = "same bits" if one.same else "OTHER BITS"

@@ -1,31 +1,18 @@
-"""Outputs of a search, under ``<runs_dir>/<study_name>/``: all that a report or a comparison is made from.
-
-    summary.json      every figure, with intervals (schema below)
-    predictions.csv   record, unit, class, label, outer_fold, model, probability: of the outer tests
-    records.csv       record, group, set, outcome.<class>…, subgroup.<name>…, flag.<name>…: of all records
-    skipped.csv       file, record, field, problem: of the publisher's rows that were left out
-    trials.csv        model, outer_fold, ticket, state, attempt, value, seconds, folds, best_steps, params,
-                      error: one row a trial
-    config.yaml       the resolved configuration
-    slices.json       which measured values go with wrong calls (see report.discovery)
-    certificate.json  what no outer test touched, and the digests of the files above (see spine.certificate)
-    bundle/           the winner (see core.bundle), with its MODEL_CARD.md
-    explanations.json what the outer-test predictions rest on (docs/explanations.md)
-    report.html       all of it as one page
-    figures/          the page's figures, each as an SVG
-    checksums.json    SHA-256 of all of these (see app.sealing)
+"""Outputs of a search: what ``summary.json`` says, and the bundle; other files say ``core.run_folder``.
 
 Schema of ``summary.json`` (schema 1)
 -------------------------------------
 study_name, task, protocol, cohort ("publisher" or "simulated"), metric, seed, refit, created;
 threshold_rule: how folds.chosen.thresholds were chosen, on each fold's inner out-of-fold predictions;
-data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step: count}, skipped: count};
+data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step: count}, skipped: count,
+    notes: what was guessed of the data or looks odd in them};
 budget: {model: trials of each of its studies};
 models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, high, level, method,
     n_replicates, ...}, interval_procedure: {...} where there are several folds} or {undefined: why}}};
 selected: {model: {inner: mean inner value of the chosen trials, outer: mean outer value}} (the optimism);
     both of what the search optimised: for a metric with an ideal between, of the distance to it;
-folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds}}], "all" being the bundle's;
+folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds, calling}}], "all" being the
+    bundle's; calling: {model: {longest_gap, shortest_run}} where calls are mended along a record;
 studies: {key: {complete, pruned, failed: tickets, where there are any; fits, seconds}};
 code: {git_commit, versions}; files: {other file of the folder: SHA-256}.
 """
@@ -50,9 +37,10 @@ from ehrbench.core.ledger import StudyKey
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress
 from ehrbench.spine.bundling import write_bundle
-from ehrbench.spine.evaluation import Judged, evaluate
 from ehrbench.spine.procedure import Decided, describe
-from ehrbench.spine.search import Outcome
+from ehrbench.spine.search import Conclusion
+from ehrbench.statistics.evaluation import evaluate
+from ehrbench.statistics.fold_data import FoldData
 
 
 def reported_metrics(wired: Wired) -> list[Metric]:
@@ -61,7 +49,7 @@ def reported_metrics(wired: Wired) -> list[Metric]:
     return [metrics.load(name) for name in names]
 
 
-def judge(wired: Wired, outcome: Outcome, progress: Progress) -> dict[str, dict[str, Any]]:
+def judge(wired: Wired, outcome: Conclusion, progress: Progress) -> dict[str, dict[str, Any]]:
     """Model or ensemble -> metric -> result, over the outer test folds."""
     search = wired.search
     results = {}
@@ -72,10 +60,10 @@ def judge(wired: Wired, outcome: Outcome, progress: Progress) -> dict[str, dict[
             records = search.dataset.open(fold, "test", tested.index)
             groups = np.repeat(search.dataset.groups[tested.index], records.n_units)
             n_train = len(np.unique(search.dataset.groups[fold.train]))
-            judged = Judged(
-                records.labels, tested.probabilities[name], groups, decided.thresholds[name], n_train
-            )
-            folds.append(judged)
+            p, threshold = tested.probabilities[name], decided.thresholds[name]
+            levels = decided.calling[name].levels(p, records.n_units)
+            owner = records.unit_record
+            folds.append(FoldData(records.labels, p, groups, threshold, n_train, owner, levels))
         n_replicates = wired.settings.report.n_bootstrap
         chosen = reported_metrics(wired)
         with progress.step(f"intervals · {name}"):
@@ -83,7 +71,7 @@ def judge(wired: Wired, outcome: Outcome, progress: Progress) -> dict[str, dict[
     return results
 
 
-def summarise(wired: Wired, outcome: Outcome, results: Mapping[str, Any]) -> dict[str, Any]:
+def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> dict[str, Any]:
     """The content of summary.json; its schema is this module's text."""
     search, cohort = wired.search, wired.cohort
     decided = list(outcome.decided)
@@ -128,6 +116,7 @@ def _describe_data(wired: Wired) -> dict[str, Any]:
         "positives": dict(zip(target.classes, share.tolist(), strict=True)),
         "flow": dict(cohort.flow),
         "skipped": len(cohort.skipped),
+        "notes": list(cohort.notes),
     }
 
 
@@ -162,7 +151,7 @@ def _describe_studies(wired: Wired) -> dict[str, Any]:
 
 
 def write_search_bundle(
-    directory: Path, wired: Wired, outcome: Outcome, results: Mapping[str, Any], progress: Progress
+    directory: Path, wired: Wired, outcome: Conclusion, results: Mapping[str, Any], progress: Progress
 ) -> None:
     """Export the final procedure."""
     search, task = wired.search, wired.task

@@ -30,7 +30,12 @@ def git_commit() -> str:
 
     def git(*words: str) -> str:
         done = subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, timeout=30, check=False
+            ["git", "-C", str(here), *words],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",  # a changed file's name need not be text
+            timeout=30,
+            check=False,
         )
         return done.stdout.strip() if done.returncode == 0 else ""
 

@@ -8,20 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from rich.console import Console
+from rich.text import Text
 
 from ehrbench import metrics
-from ehrbench.app.checking import Evaluation, Prediction, checked
-from ehrbench.app.console import leaderboard, terminal
-from ehrbench.app.files import replacing, write_json
-from ehrbench.core.errors import BundleError, DataError, check_once
+from ehrbench.app.building import build_publisher
+from ehrbench.app.checking import BatchPrediction, Evaluation, checked
+from ehrbench.app.console import leaderboard, shown, terminal
+from ehrbench.core.bundle import CONFIG
+from ehrbench.core.errors import BundleError, ConfigError, DataError, check_once
+from ehrbench.core.files import replacing, write_json
 from ehrbench.core.records import Records
-from ehrbench.core.task import Skipped
-from ehrbench.core.types import FloatArray
-from ehrbench.runtime.bundle import Bundle
-from ehrbench.spine.evaluation import Judged, evaluate
+from ehrbench.core.task import Publisher, Skipped
+from ehrbench.runtime.bundle import Bundle, Prediction
 from ehrbench.spine.folds import split_groups
+from ehrbench.statistics.evaluation import evaluate
+from ehrbench.statistics.fold_data import FoldData
+from ehrbench.tasks.raw_files import parse_files
 
+#: What ``evaluate.py`` writes.
+METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
 #: Skipped rows told one by one.
 _SHOWN = 10
 
@@ -36,7 +43,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     check_once("data.sets", sets)
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
-    cohort = bundle.task.read(Path(settings.data.root), sets, progress)
+    cohort = _publisher(bundle, settings.data.file).cohort(Path(settings.data.root), sets, progress)
     records = cohort.records
     seen = bundle.seen(records)
     if seen.any():
@@ -48,12 +55,9 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     with progress.step("predicting"):
         prediction = bundle.predict(records.without_labels())
     groups = np.repeat(split_groups(records), records.n_units)
-    judged = [Judged(records.labels, prediction.probabilities, groups, bundle.threshold)]
-    names = dict.fromkeys(
-        ["auroc", "auprc", "event1", "event2", "brier", "log_loss", "sensitivity", "specificity"]
-    )
-    names |= dict.fromkeys(bundle.task.metrics)
-    chosen = [metrics.load(name) for name in names]
+    p, owner = prediction.probabilities, records.unit_record
+    judged = [FoldData(records.labels, p, groups, bundle.threshold, record=owner, levels=prediction.levels)]
+    chosen = [metrics.load(name) for name in bundle.task.metrics]
     results = evaluate(
         judged, chosen, bundle.manifest.target, settings.seed, n_replicates=settings.n_bootstrap
     )
@@ -64,7 +68,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     share = np.nanmean(records.labels, axis=0).tolist()
     folder = Path(settings.output or bundle.directory.parent / f"evaluation-{'-'.join(sets)}")
     write_json(
-        folder / "metrics.json",
+        folder / METRICS,
         {
             **results,
             "n": len(records),
@@ -80,21 +84,39 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
             "flow": dict(cohort.flow),
         },
     )
-    write_probabilities(folder / "predictions.csv", records, prediction.probabilities, bundle)
+    write_calls(folder / PREDICTIONS, records, prediction, bundle)
     title = f"{bundle.manifest.study_name} on {', '.join(sets)}: {len(records):,} records"
     title += "  SIMULATED" * (cohort.label == "simulated")
-    shown = {
+    found = {
         name: {**result, "mean": result["value"]} for name, result in results.items() if "value" in result
     }
     leaderboard(
-        console, title, [("ensemble", shown)], [metric for metric in chosen if metric.name in shown][:8]
+        console, title, [("ensemble", found)], [metric for metric in chosen if metric.name in found][:8]
     )
     for result in results.values():
         if "undefined" in result:
-            console.print(f"[yellow]no value[/] of {result['undefined']}")
+            console.print(Text.assemble(("no value", "yellow"), f" of {result['undefined']}"))
     _say_skipped(console, cohort.skipped)
-    console.print(f"metrics      {folder / 'metrics.json'}\npredictions  {folder / 'predictions.csv'}")
-    return float(results[next(iter(names))].get("value", float("nan")))
+    written = (f"metrics      {shown(folder / METRICS)}", f"predictions  {shown(folder / PREDICTIONS)}")
+    console.print("\n".join(written), soft_wrap=True)
+    return float(results[bundle.task.metrics[0]].get("value", float("nan")))
+
+
+def _publisher(bundle: Bundle, file: str | None) -> Publisher:
+    """The publisher of the configuration that made the bundle, for the bundle's task.
+
+    file: of labelled records in place of the one it was made from, where the publisher takes one.
+    """
+    path = bundle.directory / CONFIG
+    try:
+        block = yaml.safe_load(path.read_text(encoding="utf-8"))["task"]
+    except (KeyError, TypeError, yaml.YAMLError) as error:
+        raise BundleError(f"{path}: names no task — export the bundle again") from error
+    if file is not None:
+        if "file" not in block["publisher"]:
+            raise ConfigError("data.file", f"task {block['name']} takes none", "name sets by data.sets")
+        block["publisher"]["file"] = file
+    return build_publisher(block, bundle.task)
 
 
 def predict_files(config: Mapping[str, Any]) -> None:
@@ -103,10 +125,11 @@ def predict_files(config: Mapping[str, Any]) -> None:
     Raises DataError, and writes nothing, when no record can be read, or when more than ``max_skipped`` of the
     rows or of the records cannot.
     """
-    settings = checked(Prediction, config)
+    settings = checked(BatchPrediction, config)
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
-    parsed = bundle.task.read_unlabelled(Path(settings.input), progress)
+    with progress.step("Reading records"):
+        parsed = parse_files(bundle.task, Path(settings.input))
     if not len(parsed.records):
         first = parsed.skipped[0] if parsed.skipped else None
         raise DataError(
@@ -125,8 +148,8 @@ def predict_files(config: Mapping[str, Any]) -> None:
     with progress.step("predicting"):
         prediction = bundle.predict(parsed.records)
     output = Path(settings.output)
-    write_probabilities(output, parsed.records, prediction.probabilities, bundle)
-    console.print(f"predicted records: {len(parsed.records):,}  {output}")
+    write_calls(output, parsed.records, prediction, bundle)
+    console.print(f"predicted records: {len(parsed.records):,}  {shown(output)}", soft_wrap=True)
     _say_skipped(console, parsed.skipped, parsed.n_lost)
 
 
@@ -134,19 +157,20 @@ def _say_skipped(console: Console, skipped: Sequence[Skipped], n_lost: int = 0) 
     if not skipped:
         return
     lost = f", lost records: {n_lost:,}" * bool(n_lost)
-    console.print(f"[yellow]skipped rows: {len(skipped):,}{lost}[/]")
+    console.print(Text(f"skipped rows: {len(skipped):,}{lost}", "yellow"))
     for one in skipped[:_SHOWN]:
-        console.print(f"  {one.file}, record {one.record}, field {one.field}: {one.problem}", markup=False)
+        console.print(f"  {one.file}, record {one.record}, field {one.field}: {one.problem}")
     if len(skipped) > _SHOWN:
         console.print(f"  and {len(skipped) - _SHOWN:,} more")
 
 
-def write_probabilities(path: Path, records: Records, p: FloatArray, bundle: Bundle) -> None:
-    """CSV of record, unit, class, probability."""
+def write_calls(path: Path, records: Records, prediction: Prediction, bundle: Bundle) -> None:
+    """CSV of record, unit, class, probability, and decision: 1 where the unit is called."""
     ids, numbers = records.ids[records.unit_record], records.unit_number
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    p, called = prediction.probabilities, bundle.called(prediction)
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["record", "unit", "class", "probability"])
+        writer.writerow(["record", "unit", "class", "probability", "decision"])
         for u in range(len(p)):
             for c, name in enumerate(bundle.manifest.target.classes):
-                writer.writerow([ids[u], numbers[u], name, repr(float(p[u, c]))])
+                writer.writerow([ids[u], numbers[u], name, repr(float(p[u, c])), int(called[u, c])])

@@ -9,23 +9,38 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from rich.console import Console
+from rich.text import Text
 
 from ehrbench.app import certifying, outputs, tables
-from ehrbench.app.checking import Settings, check
-from ehrbench.app.console import command, comparing, leaderboard, terminal
-from ehrbench.app.files import replacing, write_json
+from ehrbench.app.checking import LONGEST_NAME, Settings, check, recorded
+from ehrbench.app.console import command, comparing, leaderboard, shown, terminal
 from ehrbench.app.gpus import visible_gpus
-from ehrbench.app.opening import open_search, run_folder
+from ehrbench.app.opening import made_folder, open_search
 from ehrbench.app.sealing import seal
 from ehrbench.app.slicing import write_slices
 from ehrbench.app.wiring import Wired, named_models
 from ehrbench.app.workers import LocalWorkers
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.digest import digest
+from ehrbench.core.errors import ConfigError
+from ehrbench.core.files import replacing, write_json
 from ehrbench.core.progress import Progress
-from ehrbench.report import write_model_card, write_report
-from ehrbench.spine.evaluation import by_model
-from ehrbench.spine.search import Outcome
+from ehrbench.core.run_folder import (
+    CERTIFICATE,
+    CERTIFIED,
+    CONFIG,
+    PREDICTIONS,
+    RECORDS,
+    REPORT,
+    SKIPPED,
+    SUMMARY,
+    TRACKED,
+    TRIALS,
+    RunFolder,
+)
+from ehrbench.report import failures, write_model_card, write_report
+from ehrbench.spine.search import Conclusion
+from ehrbench.statistics.evaluation import by_model
 
 #: Parts of the configuration that make another run of ``train``; its name holds their digest.
 SHAPING = (
@@ -40,8 +55,7 @@ def search(config: Mapping[str, Any], arguments: list[str]) -> float:
     arguments: of this command, for the local workers that join it.
     """
     settings = check(config)
-    name = settings.study_name or f"{config['task']['name']}-{settings.protocol.name}"
-    return _run(config, settings, name, arguments)
+    return _run(config, settings, _named(settings), arguments)
 
 
 def train(config: Mapping[str, Any]) -> float:
@@ -53,56 +67,63 @@ def train(config: Mapping[str, Any]) -> float:
     settings = check({**config, "n_trials": 1, "workers": 1})
     models = {n: {**dict(m), "space": {}, "n_trials": 1} for n, m in named_models(config).items()}
     config = {**config, "n_trials": 1, "model": models}
-    shaping = {k: config[k] for k in SHAPING}
-    name = f"{config['task']['name']}-{settings.protocol.name}-{'-'.join(models)}-{digest(shaping)[:8]}"
-    return _run(config, settings, settings.study_name or name, [], inner=True)
+    shaping = digest({k: config[k] for k in SHAPING})[:8]
+    return _run(config, settings, _named(settings, *models, shaping), [], inner=True)
 
 
 def work(config: Mapping[str, Any]) -> None:
     """Spend tickets only: what a local worker does; the command that started it does the rest."""
     settings = check(config)
-    name = settings.study_name or f"{config['task']['name']}-{settings.protocol.name}"
     _, progress = terminal()
-    wired = open_search(config, settings, name, progress)
+    wired = open_search(config, settings, _named(settings), progress)
     try:
         wired.search.spend(progress)
     finally:
         wired.search.backend.tracker.close()
 
 
+def _named(settings: Settings, *more: str) -> str:
+    """The study's name: as given, or task, protocol and ``more``."""
+    name = settings.study_name or "-".join((settings.task.name, settings.protocol.name, *more))
+    if len(name) > LONGEST_NAME:
+        problem = f"{name[:40]}… would have {len(name)} characters"
+        raise ConfigError("study_name", problem, f"give one of at most {LONGEST_NAME}: study_name=NAME")
+    return name
+
+
 def _run(
     config: Mapping[str, Any], settings: Settings, name: str, arguments: list[str], *, inner: bool = False
 ) -> float:
-    with run_folder(settings.runs_dir, name) as folder:
-        return _search(config, settings, name, arguments, folder, inner=inner)
+    with made_folder(settings.runs_dir, name) as run:
+        return _search(config, settings, arguments, run, inner=inner)
 
 
 def _search(
     config: Mapping[str, Any],
     settings: Settings,
-    name: str,
     arguments: list[str],
-    folder: Path,
+    run: RunFolder,
     *,
     inner: bool,
 ) -> float:
     console, progress = terminal()
-    wired = open_search(config, settings, name, progress)
+    wired = open_search(config, settings, run.name, progress)
     console.print(_banner(wired))
     tracker = wired.search.backend.tracker
     _open_parent(wired)
     gpus = visible_gpus(settings.trainer.accelerator)
     n_workers = settings.workers or max(1, len(gpus))
-    logs = Path(settings.logs_dir) / name if settings.logs_dir else folder
+    logs = Path(settings.logs_dir) / run.name if settings.logs_dir else run.path
     try:
         with LocalWorkers(n_workers - 1, arguments, logs, gpus):
             wired.search.spend(progress)
-        summary, results = _conclude(wired, folder, progress)
+        summary, results = _conclude(wired, run, progress)
     except KeyboardInterrupt:
-        console.print("[yellow]stopped.[/] Finished fits are kept; the same command goes on from here.")
+        said = " Finished fits are kept; the same command goes on from here."
+        console.print(Text.assemble(("stopped.", "yellow"), said))
         tracker.close(5)
         raise
-    _print(console, wired, summary, folder)
+    _print(console, wired, summary, run)
     metric = wired.search.metric.name
     if inner:
         mean = sum(s["inner"] for s in summary["selected"].values()) / len(summary["selected"])
@@ -110,29 +131,32 @@ def _search(
     return float(results["ensemble"].get(metric, {}).get("mean", float("nan")))
 
 
-def _conclude(wired: Wired, folder: Path, progress: Progress) -> tuple[dict[str, Any], dict[str, Any]]:
+def _conclude(wired: Wired, run: RunFolder, progress: Progress) -> tuple[dict[str, Any], dict[str, Any]]:
     """Judge, write and tell what was found; the summary, and each model's metrics."""
     outcome = wired.search.conclude(progress)
     results = outputs.judge(wired, outcome, progress)
     summary = outputs.summarise(wired, outcome, results)
-    _write(folder, wired, outcome, summary, progress)
+    _write(run, wired, outcome, summary, progress)
     wired.search.forget_losers()
-    _close_parent(wired, summary, folder)
+    _close_parent(wired, summary, run)
     return summary, results
 
 
-def _banner(wired: Wired) -> str:
+def _banner(wired: Wired) -> Text:
     search, records = wired.search, wired.cohort.records
     budget = ", ".join(f"{name} {c.n_trials}" for name, c in search.contenders.items())
+    head = f": {search.task}, {search.split.label}, {search.metric.name}"
     lines = [
-        f"[bold]{search.study_name}[/]: {search.task}, {search.split.label}, {search.metric.name}",
-        f"{len(records):,} records of sets {', '.join(wired.cohort.sets)}; trials a study: {budget}",
+        Text.assemble((search.study_name, "bold"), head),
+        Text(f"{len(records):,} records of sets {', '.join(wired.cohort.sets)}; trials a study: {budget}"),
     ]
+    lines += [Text.assemble(("note ", "yellow"), note) for note in wired.cohort.notes]
     if wired.cohort.skipped:
-        lines.append(f"[yellow]Rows skipped: {len(wired.cohort.skipped):,}[/]; skipped.csv will list them")
+        skipped = (f"Rows skipped: {len(wired.cohort.skipped):,}", "yellow")
+        lines.append(Text.assemble(skipped, f"; {SKIPPED} will list them"))
     if wired.cohort.label == "simulated":
-        lines.append("[bold red]SIMULATED COHORT: no figure below says anything about patients[/]")
-    return "\n".join(lines)
+        lines.append(Text("SIMULATED COHORT: no figure below says anything about patients", "bold red"))
+    return Text("\n").join(lines)
 
 
 def _open_parent(wired: Wired) -> None:
@@ -145,69 +169,62 @@ def _open_parent(wired: Wired) -> None:
     tracker.params(search.study_name, params)  # the budget is a tag: MLflow lets no parameter grow
 
 
-def _close_parent(wired: Wired, summary: Mapping[str, Any], folder: Path) -> None:
+def _close_parent(wired: Wired, summary: Mapping[str, Any], run: RunFolder) -> None:
     search, tracker = wired.search, wired.search.backend.tracker
     for model, results in summary["models"].items():
         values = {f"{model}.{name}": r["mean"] for name, r in results.items() if "mean" in r}
         tracker.metrics(search.study_name, values)
-    files = (
-        "summary.json",
-        "predictions.csv",
-        "report.html",
-        "config.yaml",
-        "certificate.json",
-        "explanations.json",
-        "slices.json",
-        "checksums.json",
-    )
-    for name in files:
-        if (folder / name).exists():
-            tracker.artifact(search.study_name, folder / name)
-    tracker.artifact(search.study_name, folder / "figures", "figures")
-    tracker.artifact(search.study_name, folder / "bundle", "bundle")
+    for name in TRACKED:
+        path = run / name
+        if path.exists():
+            tracker.artifact(search.study_name, path, name if path.is_dir() else "")
     tracker.end(search.study_name)
     left = tracker.close()
     if left:
         print(f"{left} tracker calls wait in the spool; the next run sends them")
 
 
-def _write(folder: Path, wired: Wired, outcome: Outcome, summary: dict[str, Any], progress: Progress) -> None:
+def _write(
+    run: RunFolder, wired: Wired, outcome: Conclusion, summary: dict[str, Any], progress: Progress
+) -> None:
     """Everything under the run's folder; certificate, report and seal last, since they speak of the rest."""
-    with replacing(folder / "config.yaml") as path:
-        path.write_text(OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(dict(wired.config))))))
-    tables.write_predictions(folder / "predictions.csv", wired, outcome)
-    tables.write_records(folder / "records.csv", wired)
-    tables.write_skipped(folder / "skipped.csv", wired)
-    tables.write_trials(folder / "trials.csv", wired)
-    files = [name for name in certifying.FILES if name != "summary.json"]
-    summary["files"] = {name: file_digest(folder / name) for name in files}
-    write_json(folder / "summary.json", summary)
-    outputs.write_search_bundle(folder / "bundle", wired, outcome, summary["models"], progress)
+    config = recorded(wired.config, wired.settings)
+    with replacing(run / CONFIG) as path:
+        path.write_text(OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(config)))), encoding="utf-8")
+    tables.write_predictions(run / PREDICTIONS, wired, outcome)
+    tables.write_records(run / RECORDS, wired)
+    tables.write_skipped(run / SKIPPED, wired)
+    tables.write_trials(run / TRIALS, wired)
+    summary["files"] = {name: file_digest(run / name) for name in CERTIFIED if name != SUMMARY}
+    write_json(run / SUMMARY, summary)
+    outputs.write_search_bundle(run.bundle, wired, outcome, summary["models"], progress)
     if wired.settings.report.explained:
         from ehrbench.app.explaining import write_explanations  # half a second that workers need not wait
 
-        write_explanations(folder, wired, outcome.decided, wired.settings.report.explained, progress)
-    write_slices(folder, wired, outcome, progress)
+        write_explanations(run, wired, outcome.decided, wired.settings.report.explained, progress)
+    write_slices(run, wired, outcome, progress)
     options: dict[str, Any] = {"seed": wired.search.seed, "progress": progress}
     options["n_bootstrap"] = min(1000, wired.settings.report.n_bootstrap)
-    write_model_card(folder, **options)
-    write_json(folder / "certificate.json", certifying.certificate(folder, wired.search))
-    write_report(folder, progress=progress)
-    seal(folder, wired.search.backend.ledger)
+    write_model_card(run.path, **options)
+    write_json(run / CERTIFICATE, certifying.certificate(run, wired.search))
+    write_report(run.path, progress=progress)
+    seal(run, wired.search.backend.ledger)
 
 
-def _print(console: Console, wired: Wired, summary: Mapping[str, Any], folder: Path) -> None:
+def _print(console: Console, wired: Wired, summary: Mapping[str, Any], run: RunFolder) -> None:
     order = by_model(summary["models"], wired.search.metric)
     budget = ", ".join(f"{name} {n}" for name, n in summary["budget"].items())
     title = f"{summary['study_name']}: {summary['protocol']}, trials a study: {budget}\n"
     title += "outer test, mean (95 % interval)"
     if summary["cohort"] == "simulated":
         title += "  SIMULATED"
-    shown = outputs.reported_metrics(wired)[:5]
-    leaderboard(console, title, [(name, summary["models"][name]) for name, _ in order], shown)
-    console.print(f"report    {folder / 'report.html'}\nsummary   {folder / 'summary.json'}")
+    columns = outputs.reported_metrics(wired)[:5]
+    leaderboard(console, title, [(name, summary["models"][name]) for name, _ in order], columns)
+    lines = [f"report    {shown(run / REPORT)}", f"summary   {shown(run / SUMMARY)}"]
     if wired.cohort.skipped:
-        console.print(f"skipped   {folder / 'skipped.csv'}")
-    console.print(f"serve     {command('ehrbench')} serve --bundle {folder / 'bundle'}")
-    if wired.settings.tracker.kind == "mlflow":
-        console.print(f"compare   {comparing(wired.settings.tracker.uri)}")
+        lines.append(f"skipped   {shown(run / SKIPPED)}")
+    lines += [f"not made  {p.stem}; why: {shown(p)}; please report it" for p in failures(run.path)]
+    lines.append(f"serve     {command('ehrbench', 'serve', '--bundle', run.bundle)}")
+    if wired.settings.tracker.uri is not None:
+        lines.append(f"compare   {comparing(wired.settings.tracker.uri)}")
+    console.print("\n".join(lines), soft_wrap=True)

@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
 from ehrbench.app.building import build
-from ehrbench.app.files import write_json
 from ehrbench.app.wiring import Wired
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.featurizer import Featurizer
+from ehrbench.core.files import write_json
 from ehrbench.core.progress import Progress
+from ehrbench.core.run_folder import PREDICTIONS, SLICES, RunFolder
 from ehrbench.core.views import Table
-from ehrbench.report.discovery import FILE, Judged, discover
+from ehrbench.report import Attempts
+from ehrbench.report.measured import SCHEMA
 from ehrbench.spine.procedure import ENSEMBLE_NAME
-from ehrbench.spine.search import Outcome
+from ehrbench.spine.search import Conclusion
+from ehrbench.statistics.discovery import Calls, discover
 
 #: The view whose columns describe records; a task that has none gets no slices by measured values.
 VIEW = "table"
 
 
-def write_slices(folder: Path, wired: Wired, outcome: Outcome, progress: Progress) -> None:
-    """Write the slices that the ensemble is most often wrong about, or nothing without a table view."""
+def write_slices(run: RunFolder, wired: Wired, outcome: Conclusion, progress: Progress) -> None:
+    """Write the slices that the ensemble is most often wrong about, or why there are none.
+
+    Nothing without a table view.
+    """
     views = wired.config["task"]["views"]
     if VIEW not in views:
-        (folder / FILE).unlink(missing_ok=True)
+        (run / SLICES).unlink(missing_ok=True)
         return
+    featurizer = build(views[VIEW], f"task.views.{VIEW}")
+    assert isinstance(featurizer, Featurizer)
     with progress.step("slices by measured values"):
-        featurizer = build(views[VIEW], f"task.views.{VIEW}")
-        assert isinstance(featurizer, Featurizer)
-        units = _units(wired, outcome, featurizer)
-        content = discover(units, wired.search.seed)
-    write_json(folder / FILE, content | {"predictions": file_digest(folder / "predictions.csv")})
+        content = Attempts(run.path).part(
+            "slices",
+            lambda: discover(_units(wired, outcome, featurizer), wired.search.seed),
+            lambda why: {"why": why},
+        )
+    digest = file_digest(run / PREDICTIONS)
+    write_json(run / SLICES, {"schema": SCHEMA} | content | {"predictions": digest})
 
 
-def _units(wired: Wired, outcome: Outcome, featurizer: Featurizer) -> Judged:
+def _units(wired: Wired, outcome: Conclusion, featurizer: Featurizer) -> Calls:
     """All outer-test units with a known label, at their fold's threshold; rows unfitted."""
     dataset, parts = wired.search.dataset, []
     for decided, tested in zip(outcome.decided, outcome.tested, strict=True):
@@ -43,10 +51,11 @@ def _units(wired: Wired, outcome: Outcome, featurizer: Featurizer) -> Judged:
         table = records.rows(featurizer.key, featurizer.rows)
         assert isinstance(table, Table)
         y = records.labels
-        called = tested.probabilities[ENSEMBLE_NAME] >= decided.thresholds[ENSEMBLE_NAME]
+        p, calling = tested.probabilities[ENSEMBLE_NAME], decided.calling[ENSEMBLE_NAME]
+        called = calling.levels(p, records.n_units) >= decided.thresholds[ENSEMBLE_NAME]
         wrong = ((y == 1) & ~called) | ((y == 0) & called)
         group = np.repeat(dataset.groups[tested.index], records.n_units)
         wrong, positive, called = (np.asarray(m.any(axis=1)) for m in (wrong, y == 1, called))
-        units = Judged(table, wrong, positive, called, group)
+        units = Calls(table, wrong, positive, called, group)
         parts.append(units.take(np.flatnonzero(~np.isnan(y).all(axis=1))))
-    return Judged.joined(parts)
+    return Calls.joined(parts)

@@ -21,7 +21,9 @@ def code_digest() -> str:
     """Digest of the running code under ``SHAPING``."""
     root = Path(ehrbench.__file__).parent
     files = sorted(path for package in SHAPING for path in (root / package).rglob("*.py"))
-    return digest({path.relative_to(root).as_posix(): bare(path.read_text()) for path in files})
+    return digest(
+        {path.relative_to(root).as_posix(): bare(path.read_text(encoding="utf-8")) for path in files}
+    )
 
 
 def bare(source: str) -> str:

@@ -1,4 +1,4 @@
-"""Tables of a run, as CSV: predictions, records, skipped rows, trials (columns in ``outputs``)."""
+"""Tables of a run, as CSV: predictions, records, skipped rows, trials (columns in ``core.run_folder``)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ehrbench.app.files import replacing
 from ehrbench.app.wiring import Wired
+from ehrbench.core.files import replacing
 from ehrbench.core.ledger import StudyKey, TicketRow
 from ehrbench.core.records import Records
-from ehrbench.spine.search import Outcome
+from ehrbench.spine.search import Conclusion
 
 TRIAL_COLUMNS = (
     *("model", "outer_fold", "ticket", "state", "attempt", "value", "seconds"),
@@ -22,9 +22,9 @@ TRIAL_COLUMNS = (
 )
 
 
-def write_predictions(path: Path, wired: Wired, outcome: Outcome) -> None:
+def write_predictions(path: Path, wired: Wired, outcome: Conclusion) -> None:
     """Outer-test probabilities of every model: record, unit, class, label, fold, model, probability."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["record", "unit", "class", "label", "outer_fold", "model", "probability"])
         for decided, tested in zip(outcome.decided, outcome.tested, strict=True):
@@ -40,7 +40,7 @@ def write_records(path: Path, wired: Wired) -> None:
     columns = {f"outcome.{name}": _outcome(records, c) for c, name in enumerate(wired.search.target.classes)}
     columns |= {f"subgroup.{name}": values for name, values in records.subgroups.items()}
     columns |= {f"flag.{name}": values.astype(int) for name, values in records.flags.items()}
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["record", "group", "set", *columns])
         groups = wired.search.dataset.groups
@@ -57,7 +57,7 @@ def _outcome(records: Records, c: int) -> np.ndarray:
 
 def write_skipped(path: Path, wired: Wired) -> None:
     """Every row or file of the publisher's that was left out, and why."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["file", "record", "field", "problem"])
         writer.writerows((s.file, s.record, s.field, s.problem) for s in wired.cohort.skipped)
@@ -66,7 +66,7 @@ def write_skipped(path: Path, wired: Wired) -> None:
 def write_trials(path: Path, wired: Wired) -> None:
     """One row a ticket of every study; lists and parameters as JSON."""
     search = wired.search
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, TRIAL_COLUMNS)
         writer.writeheader()
         for fold in search.split.all_folds:

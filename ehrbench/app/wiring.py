@@ -8,6 +8,7 @@ import socket
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,22 @@ import numpy as np
 import optuna
 
 from ehrbench import metrics
-from ehrbench.app.building import ModelBuilder, build_task, settings_of
-from ehrbench.app.checking import Data, External, Holdout, Nested, Sampler, Settings
+from ehrbench.app.building import ModelBuilder, build_publisher, build_task, settings_of
+from ehrbench.app.checking import Data, External, Holdout, Nested, Sampler, Settings, Temporal
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.ledger import StudyKey
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress
-from ehrbench.core.task import Cohort, Task
+from ehrbench.core.task import Cohort, Publisher, Task
 from ehrbench.core.tracker import NoTracker, Tracker
+from ehrbench.core.types import IntArray
 from ehrbench.ensemble import Ensemble
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.lease import LeaseKeeper
 from ehrbench.infra.ledger import SqlLedger
-from ehrbench.infra.settings import Settings as Environment
+from ehrbench.infra.settings import Environment
 from ehrbench.infra.study import Dashboard, optuna_storage
 from ehrbench.spine import folds
 from ehrbench.spine.dataset import Dataset
@@ -64,7 +66,9 @@ class Plan:
 
 
 def plan(config: Mapping[str, Any], settings: Settings) -> Plan:
-    """The plan; ConfigError for whatever of it cannot be."""
+    """The plan; ConfigError for whatever of it cannot be, a package that an option needs included."""
+    make_sampler(settings.sampler, settings.seed)
+    open_artifacts(settings)
     task = build_task(config["task"])
     metric = metrics.load(settings.metric)
     contenders = {name: _contender(name, config, task, settings) for name in named_models(config)}
@@ -74,9 +78,10 @@ def plan(config: Mapping[str, Any], settings: Settings) -> Plan:
 
 def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progress: Progress) -> Wired:
     """Plan, read the data, cut the folds, open the storage."""
+    config, publisher = settled(config, settings, progress)
     planned = plan(config, settings)
     task, metric = planned.task, planned.metric
-    cohort, split = read_and_split(task, settings, progress)
+    cohort, split = read_and_split(publisher, settings, progress)
     race = None
     if settings.pruner.name != "none":
         race = Race(
@@ -98,8 +103,26 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
         backend=open_backend(settings),
         settings={"sampler": settings.sampler.model_dump(), "pruner": settings.pruner.model_dump()},
         tags={"cohort": cohort.label, "protocol": split.label, "task": str(config["task"]["name"])},
+        ordered=task.ordered,
     )
     return Wired(search, task, cohort, settings, config)
+
+
+def settled(
+    config: Mapping[str, Any], settings: Settings, progress: Progress
+) -> tuple[Mapping[str, Any], Publisher]:
+    """The configuration with what the data say of the task in it, and the publisher of that task.
+
+    Files that the publisher is given are those of ``data``, whose places are whole.
+    """
+    block = config["task"]
+    files = {key: getattr(settings.data, key) for key in ("file", "test_file") if key in block["publisher"]}
+    block = {**block, "publisher": {**block["publisher"], **files}}
+    config = {**config, "task": block}
+    publisher = build_publisher(block, build_task(block))
+    if more := publisher.settle(Path(settings.data.root), progress).settings():
+        config = {**config, "task": {**block, "build": {**block["build"], **more}}}
+    return config, publisher
 
 
 def named_models(config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -144,27 +167,29 @@ def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Setti
             )
     n_trials = raw.get("n_trials")
     n_trials = settings.n_trials if n_trials is None else n_trials
-    if not isinstance(n_trials, int) or n_trials < 1:
+    if isinstance(n_trials, bool) or not isinstance(n_trials, int) or n_trials < 1:
         raise ConfigError(
             f"model.{name}.n_trials", f"{n_trials!r} is not a number of trials", "give 1 or more"
         )
     return Contender(builder, space, raw.get("space") or {}, n_trials)
 
 
-def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[Cohort, Split]:
+def read_and_split(publisher: Publisher, settings: Settings, progress: Progress) -> tuple[Cohort, Split]:
     """The cohort of the protocol, cut into its folds."""
     protocol, data, seed = settings.protocol, settings.data, settings.seed
     root = Path(data.root)
     match protocol:
         case Nested():
-            cohort = _limited(task.read(root, data.sets, progress), data, seed)
+            cohort = _limited(publisher.cohort(root, data.sets, progress), data, seed)
             label = f"nested{_of(cohort)}"
             return cohort, folds.nested(
                 cohort.records, protocol.outer_folds, protocol.inner_folds, seed, label
             )
         case Holdout():
             _check_holdout(data)
-            cohort = _limited(task.read(root, [*data.train_sets, *data.test_sets], progress), data, seed)
+            cohort = _limited(
+                publisher.cohort(root, [*data.train_sets, *data.test_sets], progress), data, seed
+            )
             train, test = (
                 np.flatnonzero(np.isin(cohort.set_of, names)) for names in (data.train_sets, data.test_sets)
             )
@@ -173,13 +198,20 @@ def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[
                 cohort.records, train, test, protocol.inner_folds, seed, label, protocol.duplicates
             )
             return cohort, split
+        case Temporal():
+            cohort = _limited(publisher.cohort(root, data.sets, progress), data, seed)
+            earlier, later = _by_time(cohort, protocol.before)
+            label = f"temporal, before {protocol.before} -> after{_of(cohort)}"
+            return cohort, folds.holdout(
+                cohort.records, earlier, later, protocol.inner_folds, seed, label, protocol.duplicates
+            )
         case External():
             if data.limit is not None:
                 problem = "a file of splits says itself which records are used"
                 raise ConfigError("data.limit", problem, "leave it out, or say data.limit=null")
             path = Path(protocol.path)
             named = _read_splits(path, need_valid=protocol.inner == "valid")
-            cohort = _named(task.read(root, data.sets, progress), named)
+            cohort = _named(publisher.cohort(root, data.sets, progress), named)
             split = folds.from_file(
                 cohort.records,
                 named,
@@ -190,6 +222,26 @@ def read_and_split(task: Task, settings: Settings, progress: Progress) -> tuple[
                 duplicates=protocol.duplicates,
             )
             return cohort, split
+
+
+def _by_time(cohort: Cohort, before: str) -> tuple[IntArray, IntArray]:
+    """Positions of the records before a day, and of those on it or later; of an unknown day neither."""
+    if not len(cohort.time_of):
+        raise ConfigError(
+            "protocol", "the task's records have no time", "say task.time=COLUMN, where it has one"
+        )
+    try:
+        day = (np.datetime64(before, "s") - np.datetime64("2000-01-01", "s")) / np.timedelta64(1, "D")
+    except ValueError as error:
+        raise ConfigError("protocol.before", f"{before!r} is no day", "write it as 2020-12-31") from error
+    parts = np.flatnonzero(cohort.time_of < day), np.flatnonzero(cohort.time_of >= day)
+    for part, where in zip(parts, ("before", "on or after"), strict=True):
+        if not len(part):
+            known = cohort.time_of[~np.isnan(cohort.time_of)]
+            days = [str(np.datetime64("2000-01-01") + int(d)) for d in (known.min(), known.max())]
+            remedy = f"choose a day between {days[0]} and {days[1]}"
+            raise ConfigError("protocol.before", f"no record is {where} {before}", remedy)
+    return parts
 
 
 def _check_holdout(data: Data) -> None:
@@ -218,7 +270,7 @@ def _limited(cohort: Cohort, data: Data, seed: int) -> Cohort:
     rank = np.argsort(order)[group]  # (N,) position of each record's group in the random order
     chosen = np.sort(np.argsort(rank, kind="stable")[: data.limit])
     flow = {**cohort.flow, LIMITED: data.limit}
-    return replace(cohort, records=cohort.records.take(chosen), set_of=cohort.set_of[chosen], flow=flow)
+    return replace(cohort.take(chosen), flow=flow)
 
 
 def _named(cohort: Cohort, splits: Sequence[Mapping[str, list[object]]]) -> Cohort:
@@ -228,14 +280,14 @@ def _named(cohort: Cohort, splits: Sequence[Mapping[str, list[object]]]) -> Coho
     if len(chosen) in (0, len(cohort.records)):  # none: the fold's first id is told as unknown
         return cohort
     flow = {**cohort.flow, "named in the file of splits": len(chosen)}
-    return replace(cohort, records=cohort.records.take(chosen), set_of=cohort.set_of[chosen], flow=flow)
+    return replace(cohort.take(chosen), flow=flow)
 
 
 def _read_splits(path: Path, *, need_valid: bool) -> list[dict[str, list[object]]]:
     """The folds of a file of splits; DataError names the file and the fold that is not as it must be."""
     remedy = 'write {"folds": [{"train": [...], "valid": [...], "test": [...]}, ...]}'
     try:
-        raw = json.loads(path.read_text())
+        raw = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(
             f"cannot be read ({error.strerror})", file=path, remedy="give protocol.path=FILE"
@@ -260,10 +312,15 @@ def open_ledger(settings: Settings) -> tuple[Database, SqlLedger]:
     storage, environment = settings.storage, Environment.read()
     database = Database.of(storage.kind, Path(storage.path), environment)
     database.check()
-    artifacts = FileArtifacts(
-        storage.artifacts, environment.object_store_options(), folders=storage.checkpoints
+    return database, SqlLedger(
+        database.engine, open_artifacts(settings), storage.lease_s, storage.max_attempts
     )
-    return database, SqlLedger(database.engine, artifacts, storage.lease_s, storage.max_attempts)
+
+
+def open_artifacts(settings: Settings) -> FileArtifacts:
+    """The artifact store of the settings; nothing is made or asked yet."""
+    options = Environment.read().object_store_options()
+    return FileArtifacts(settings.storage.artifacts, options, folders=settings.storage.checkpoints)
 
 
 def open_backend(settings: Settings) -> Backend:
@@ -287,7 +344,7 @@ def open_backend(settings: Settings) -> Backend:
 
 
 def make_sampler(sampler: Sampler, seed: int) -> optuna.samplers.BaseSampler:
-    """A seeded Optuna sampler."""
+    """A seeded Optuna sampler; ConfigError where the package that it needs is not installed."""
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     match sampler.name:
         case "tpe":
@@ -299,9 +356,19 @@ def make_sampler(sampler: Sampler, seed: int) -> optuna.samplers.BaseSampler:
                 constant_liar=sampler.constant_liar,
             )
         case "gp":
-            return optuna.samplers.GPSampler(seed=seed, n_startup_trials=sampler.n_startup_trials)
+            return optuna.samplers.GPSampler(
+                seed=seed, n_startup_trials=sampler.n_startup_trials, warn_independent_sampling=False
+            )
         case "cmaes":
-            return optuna.samplers.CmaEsSampler(seed=seed, n_startup_trials=sampler.n_startup_trials)
+            if (
+                find_spec("cmaes") is None
+            ):  # Optuna looks for it in the midst of the first trial that needs it
+                raise ConfigError(
+                    "sampler", "cmaes needs a package of that name", "pip install cmaes, or tpe"
+                )
+            return optuna.samplers.CmaEsSampler(
+                seed=seed, n_startup_trials=sampler.n_startup_trials, warn_independent_sampling=False
+            )
         case "random":
             return optuna.samplers.RandomSampler(seed=seed)
 
@@ -310,7 +377,7 @@ def make_pruner(settings: Settings) -> optuna.pruners.BasePruner:
     pruner = settings.pruner
     if pruner.name == "none":
         return optuna.pruners.NopPruner()
-    return RacePruner(pruner.least_chance, n_steps=settings.protocol.inner_folds * pruner.blocks)
+    return RacePruner(pruner.least_chance)
 
 
 def make_tracker(settings: Settings) -> Tracker:
@@ -319,4 +386,5 @@ def make_tracker(settings: Settings) -> Tracker:
         return NoTracker()
     from ehrbench.infra.tracking import MlflowTracker
 
+    assert tracker.uri is not None  # check has filled it in
     return MlflowTracker(tracker.uri, tracker.experiment, Path(tracker.spool))

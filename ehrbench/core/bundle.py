@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from ehrbench.core.calling import Calling
 from ehrbench.core.errors import BundleError
 from ehrbench.core.target import Target
 from ehrbench.core.types import IntArray
@@ -41,6 +42,7 @@ class Manifest:
     task: import path of the class under ``ehrbench.tasks``, and its settings.
     models: model name -> folders of its members, relative to the bundle.
     thresholds: (C,) decision thresholds, one a class; threshold_rule says how they were chosen.
+    calling: how calls are mended along a record, before the threshold.
     metrics: metric -> {"mean", "interval", "interval_procedure", ...} as ``summary.json`` has them for the
         ensemble under the search's protocol.
     reference: one raw record's expected probability, a self-test of the installed bundle:
@@ -65,6 +67,7 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     reference: dict[str, Any] = field(default_factory=dict)
+    calling: Calling = field(default_factory=Calling)
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -81,8 +84,9 @@ class Manifest:
                     f"{MANIFEST}: format {raw.get('format')} is not {FORMAT} — export again with this version"
                 )
             raw["target"] = Target(raw["target"]["kind"], tuple(raw["target"]["classes"]))
+            raw["calling"] = Calling(**raw.get("calling", {}))
             return Manifest(**raw)
-        except (json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
+        except (json.JSONDecodeError, TypeError, KeyError, AttributeError, ValueError) as error:
             raise BundleError(f"{MANIFEST}: cannot be read ({error}) — export the bundle again") from error
 
 
@@ -102,13 +106,13 @@ def write_checksums(directory: Path) -> None:
     """List every file of the bundle with its SHA-256; called last."""
     files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name != CHECKSUMS)
     sums = {p.relative_to(directory).as_posix(): file_digest(p) for p in files}
-    (directory / CHECKSUMS).write_text(json.dumps(sums, indent=2))
+    (directory / CHECKSUMS).write_text(json.dumps(sums, indent=2), encoding="utf-8")
 
 
 def check_checksums(directory: Path) -> None:
     """Raise BundleError naming the first missing, altered or unlisted file. No remedy destroys a file."""
     try:
-        sums: Mapping[str, str] = json.loads((directory / CHECKSUMS).read_text())
+        sums: Mapping[str, str] = json.loads((directory / CHECKSUMS).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise BundleError(f"{directory / CHECKSUMS}: cannot be read — is {directory} a bundle?") from error
     for name, expected in sums.items():

@@ -27,7 +27,7 @@ class Featurizer(ABC):
 
     @abstractmethod
     def rows(self, records: Records) -> View:
-        """Unfitted view (U rows): pure, each record by itself, same result in any company."""
+        """Unfitted view: pure, of payloads alone, each record by itself, same result in any company."""
 
     @abstractmethod
     def fit_rows(self, view: View) -> None:
@@ -58,5 +58,5 @@ class Featurizer(ABC):
         return self
 
     def transform(self, records: Records) -> View:
-        """The finished view of any records (U rows), after ``fit`` or ``restore``."""
+        """The finished view of any records, after ``fit`` or ``restore``."""
         return self.apply(records.rows(self.key, self.rows))

@@ -25,7 +25,7 @@ Thread safety: all methods may be called from several threads.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -255,8 +255,8 @@ class Ledger(ABC):
         """All studies, or those of one search."""
 
     @abstractmethod
-    def models_elsewhere(self, study_name: str) -> set[str]:
-        """Digests of the models of all searches but this: equal searches of two names have equal models."""
+    def models_elsewhere(self, study_name: str, among: Collection[str] | None = None) -> set[str]:
+        """Digests of the models (among these) of all searches but this: equal searches have equal models."""
 
     @abstractmethod
     def put_result(self, study_name: str, name: str, content: bytes) -> None:

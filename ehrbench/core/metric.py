@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.target import Target
-from ehrbench.core.types import FloatArray
+from ehrbench.core.types import FloatArray, IntArray
+
+#: ``delong``: DeLong's test, of areas under ROC curves only; ``bootstrap``: a paired group bootstrap.
+PairedTest = Literal["bootstrap", "delong"]
 
 
 class Metric(ABC):
@@ -30,6 +33,15 @@ class Metric(ABC):
     ideal: ClassVar[float | None] = None
     #: Needs the bundle's decision threshold (C,); others ignore it.
     needs_threshold: ClassVar[bool] = False
+    #: Looks at runs of units: ``value`` and ``weighted`` take ``record``, too; others never see it.
+    needs_record: ClassVar[bool] = False
+    #: Its value depends on the share of positives, or on the number of units, and so differs between
+    #: subgroups of different risk or size without any unfairness.
+    depends_on_mix: ClassVar[bool] = False
+    #: How two models' values are compared.
+    paired_test: ClassVar[PairedTest] = "bootstrap"
+    #: A sentence that a reader needs beside its title, or none.
+    note: ClassVar[str] = ""
 
     def __call__(
         self,
@@ -39,11 +51,14 @@ class Metric(ABC):
         target: Target,
         weight: FloatArray | None = None,
         threshold: FloatArray | None = None,
+        record: IntArray | None = None,
     ) -> float:
         """The value, always finite.
 
         weight: (U,) non-negative; an integer weight k counts a unit k times (that is how the bootstrap
             resamples).
+        record: (U,) the record that owns each unit, whose units come one after another, in their order; None:
+            every unit is a record of its own.
         Raises UndefinedMetric saying why it cannot be had (one class only, NaN predictions, no threshold).
         """
         y, p = np.asarray(y, dtype=np.float64), np.asarray(p, dtype=np.float64)
@@ -55,7 +70,8 @@ class Metric(ABC):
             )
         if self.needs_threshold and threshold is None:
             raise UndefinedMetric(f"{self.name}: needs a decision threshold and none was chosen")
-        return self.value(y, p, target=target, weight=weight, threshold=threshold)
+        more = {"record": record} if self.needs_record else {}
+        return self.value(y, p, target=target, weight=weight, threshold=threshold, **more)
 
     def bounds(self, target: Target) -> tuple[float, float]:
         """The least and the greatest value it can take; infinite where there is no bound."""

@@ -17,7 +17,6 @@ Contract
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,30 +86,17 @@ class Model(ABC):
     def export(self, directory: Path) -> Member:
         """Write the run-time form into an existing empty directory and describe it."""
 
-    def fit_many(
-        self,
-        others: Sequence[Model],
-        folds: Sequence[tuple[Records, Records | None]],
-        *,
-        seeds: Sequence[int],
-        watch: Watch = silent,
-    ) -> list[FitResult]:
-        """Fit ``[self, *others]``, one on each fold. Networks may train them all at once on a GPU."""
-        models = [self, *others]
-        return [
-            model.fit(train, valid, seed=seed, watch=watch)
-            for model, (train, valid), seed in zip(models, folds, seeds, strict=True)
-        ]
-
 
 @dataclass(frozen=True)
 class Member:
     """One exported model, as ``member.json`` of a bundle describes it.
 
-    runner: ``onnx`` (``model.onnx``: inputs named as the view's arrays, one output ``scores`` (U, C)),
+    runner: ``onnx`` (``model.onnx``: inputs named as the view's arrays, one output ``scores``, (R, C), or a
+            step, (R, L, C); the view's gathering makes units of them),
         ``lightgbm`` (``model.txt``: LightGBM's own text, raw scores (U,) or (U, C); for a multi-label target
         ``model.0.txt`` … one booster a class, raw scores (U,) each a column), or ``linear`` (``model.npz``:
-        ``coefficient`` (F, C) and ``intercept`` (C,), scores = values @ coefficient + intercept).
+        ``coefficient`` (F, C) and ``intercept`` (C,), scores = values @ coefficient + intercept), or
+        ``bag_linear`` (the same of a ``Bag``'s sparse rows).
     featurizer: import path of the class under ``ehrbench.features``, its settings; state in
         ``featurizer.npz``.
     Scores become probabilities by ``Target.probabilities``.

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import expit, log_softmax, logit, softmax
 
 from ehrbench.core.errors import DataError
-from ehrbench.core.types import FloatArray
+from ehrbench.core.types import FloatArray, StrArray
 
 Kind = Literal["binary", "multilabel", "multiclass"]
 _EPS = 1e-7
@@ -55,14 +55,31 @@ class Target:
             return np.asarray(log_softmax(np.log(p), axis=1))
         return np.asarray(logit(p))
 
-    def check_labels(self, y: FloatArray, where: object = None) -> None:
-        """Raise DataError unless ``y`` is (U, C) of 0, 1 and NaN, one-hot for multi-class."""
+    def check_labels(self, y: FloatArray, where: object = None, unit_ids: StrArray | None = None) -> None:
+        """Raise DataError unless ``y`` is (U, C) of 0, 1 and NaN, one-hot for multi-class.
+
+        unit_ids: (U,) the record of each unit; the message names the first that is wrong.
+        """
         if y.ndim != 2 or y.shape[1] != self.n_classes:
             raise DataError(f"labels have shape {y.shape}, not (units, {self.n_classes})", file=where)
-        known = y[~np.isnan(y)]
-        if not np.isin(known, (0.0, 1.0)).all():
-            raise DataError("labels other than 0 and 1", file=where, remedy="check the outcome file")
+        wrong = ~(np.isnan(y) | np.isin(y, (0.0, 1.0)))
+        if wrong.any():
+            unit, c = np.argwhere(wrong)[0]
+            found = ", ".join(f"{value:g}" for value in np.unique(y[:, c]).tolist()[:5])
+            raise DataError(
+                f"{y[unit, c]:g} is neither 0 nor 1, as of {int(wrong[:, c].sum()):,} of {len(y):,} units "
+                f"(labels found: {found})",
+                file=where,
+                record=None if unit_ids is None else unit_ids[unit],
+                field=self.classes[c],
+                remedy="code the outcome as 1 for those who have it and 0 for those who have not",
+            )
         if self.kind == "multiclass":
-            rows = y[~np.isnan(y).any(axis=1)]
-            if not (rows.sum(axis=1) == 1).all():
-                raise DataError("a unit belongs to no class or to several", file=where)
+            odd = np.flatnonzero(~np.isnan(y).any(axis=1) & (y.sum(axis=1) != 1))
+            if len(odd):
+                raise DataError(
+                    f"belongs to no class or to several, as do {len(odd):,} of {len(y):,} units",
+                    file=where,
+                    record=None if unit_ids is None else unit_ids[odd[0]],
+                    remedy=f"give each unit one of {', '.join(self.classes)}",
+                )

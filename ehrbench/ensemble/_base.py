@@ -38,18 +38,28 @@ class Combiner(ABC):
     target: Target
     models: tuple[str, ...]  # in the order of the weights
 
-    def fit(self, scores: Scores, y: FloatArray, *, target: Target, fold: IntArray, seed: int) -> Self:
+    def fit(
+        self,
+        scores: Scores,
+        y: FloatArray,
+        *,
+        target: Target,
+        fold: IntArray,
+        seed: int,
+        group: IntArray | None = None,
+    ) -> Self:
         """Learn from out-of-fold scores and labels (U, C); ``fold`` (U,) is each unit's inner fold.
 
         What the combiner must choose for itself (a strength, a number of steps) it chooses over those
-        folds.
+        folds. group: (U,) numbers; units of one are not independent (None: all are).
         """
         self.target, self.models = target, tuple(scores)
-        self._fit(self.stacked(scores), np.asarray(y, dtype=np.float64), fold, seed)
+        group = np.arange(len(y)) if group is None else group
+        self._fit(self.stacked(scores), np.asarray(y, dtype=np.float64), fold, group, seed)
         return self
 
     @abstractmethod
-    def _fit(self, z: FloatArray, y: FloatArray, fold: IntArray, seed: int) -> None:
+    def _fit(self, z: FloatArray, y: FloatArray, fold: IntArray, group: IntArray, seed: int) -> None:
         """``fit`` on stacked scores (M, U, C)."""
 
     @abstractmethod

@@ -39,7 +39,14 @@ class CrossFit:
 
 
 def cross_fit(
-    new: Callable[[], Combiner], scores: Scores, y: FloatArray, *, target: Target, fold: IntArray, seed: int
+    new: Callable[[], Combiner],
+    scores: Scores,
+    y: FloatArray,
+    *,
+    target: Target,
+    fold: IntArray,
+    seed: int,
+    group: IntArray | None = None,
 ) -> CrossFit:
     """Cross-fit ``new()`` over two folds or more.
 
@@ -47,10 +54,11 @@ def cross_fit(
     predictions of its own training units, and is still judged on the fold that neither saw.
     """
     folds = np.unique(fold)
+    group = np.arange(len(y)) if group is None else group
 
     def fit(rows: BoolArray) -> Combiner:
         part = {name: z[rows] for name, z in scores.items()}
-        return new().fit(part, y[rows], target=target, fold=fold[rows], seed=seed)
+        return new().fit(part, y[rows], target=target, fold=fold[rows], seed=seed, group=group[rows])
 
     def predict(combiner: Combiner, rows: BoolArray) -> FloatArray:
         return combiner.predict({name: z[rows] for name, z in scores.items()})

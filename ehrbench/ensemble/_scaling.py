@@ -15,7 +15,7 @@ from ehrbench.ensemble._regression import minimise, with_bias
 _LEAST_SLOPE = 0.01
 
 
-class Scaling(Calibrator):
+class ScoreScaling(Calibrator):
     """``slope`` (C,) and ``bias`` (C,); a multi-class target has one slope for all classes.
 
     A Gaussian prior of unit variance around the identity (slope 1, bias 0), worth about one unit's

@@ -22,7 +22,7 @@ class BestMember(Combiner):
     name = "best_member"
     best: str
 
-    def _fit(self, z: FloatArray, y: FloatArray, fold: IntArray, seed: int) -> None:
+    def _fit(self, z: FloatArray, y: FloatArray, fold: IntArray, group: IntArray, seed: int) -> None:
         def loss(scores: FloatArray) -> float:
             p = self.target.probabilities(scores)
             return float(

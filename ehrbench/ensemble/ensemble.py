@@ -3,11 +3,12 @@
 For each inner fold j every candidate combiner is fitted on the other folds and predicts j; the calibrator
 that judges there is fitted on predictions which combiners, fitted with a further fold i left out, made of
 that fold i. So nothing is judged on what it, or anything below it, was fitted on. Combiners are compared
-after Platt scaling (a combiner that is off by a shift is not a worse combiner), then calibrators on the
-chosen combiner. The combiner of least log loss is taken: each is held back already, and preferring a simple
-one within noise was seen to throw the gain of combining away, which is of the size of that noise. Of
-calibrators the simplest within one standard error is taken. Both are then fitted again
-on everything: the combiner on all out-of-fold scores, the calibrator on its cross-fitted predictions.
+each after the calibrator it does best with, identity among them (a combiner that is off by a shift is not a
+worse combiner, and one that a calibrator spoils need not have it). The combiner of least log loss is taken:
+each is held back already, and preferring a simple one within noise was seen to throw the gain of combining
+away, which is of the size of that noise. Of its calibrators the simplest within one standard error is taken,
+over groups: units of one patient or recording are not independent. Both are then fitted again on everything:
+the combiner on all out-of-fold scores, the calibrator on its cross-fitted predictions.
 
 ``out_of_fold`` (U, C) keeps the cross-fitted, calibrated predictions of the chosen pair, for the
 thresholds.
@@ -63,12 +64,22 @@ class Ensemble:
         _check("ensemble.calibrators", calibrators, CALIBRATORS)
         self.combiners, self.calibrators = tuple(combiners), tuple(calibrators)
 
-    def fit(self, scores: Scores, y: FloatArray, *, target: Target, fold: IntArray, seed: int = 0) -> Self:
+    def fit(
+        self,
+        scores: Scores,
+        y: FloatArray,
+        *,
+        target: Target,
+        fold: IntArray,
+        group: np.ndarray[Any, Any] | None = None,
+        seed: int = 0,
+    ) -> Self:
         """Choose and fit on out-of-fold predictions.
 
         scores: model -> (U, C) out-of-fold scores (``Target.scores``); y: (U, C) labels, NaN unknown; fold:
-        (U,) the inner fold whose held-out part each unit was. Where units of one group are many, ``fold``
-        must keep them together, as the inner folds do.
+        (U,) the inner fold whose held-out part each unit was; group: (U,) what each unit belongs to, the
+        patient or recording, whose units are not independent (None: each unit by itself). Where units of one
+        group are many, ``fold`` must keep them together, as the inner folds do.
 
         Raises FitError for scores that are missing, of another shape or not finite, and where no label is
         known.
@@ -77,10 +88,12 @@ class Ensemble:
         scores = {name: np.asarray(z, dtype=np.float64) for name, z in scores.items()}
         _check_scores(scores, y, fold)
         self.target = target
-        arguments: dict[str, Any] = {"target": target, "fold": fold, "seed": seed}
+        group = np.arange(len(y)) if group is None else np.unique(group, return_inverse=True)[1].ravel()
+        arguments: dict[str, Any] = {"target": target, "fold": fold, "group": group, "seed": seed}
         self._facts: dict[str, Any] = {
             "models": list(scores),
             "n_units": len(y),
+            "n_groups": len(np.unique(group)),
             "n_folds": len(np.unique(fold)),
         }
         if len(np.unique(fold)) < 2:
@@ -88,13 +101,19 @@ class Ensemble:
             return self
         candidates = self.combiners if len(scores) > 1 else self.combiners[:1]
         fits = [cross_fit(COMBINERS[c], scores, y, **arguments) for c in candidates]
-        chosen = self._compare("combiner", candidates, [f.calibrated(Platt) for f in fits], y).lowest
-        fitted = fits[chosen]
-        calibrated = [fitted.calibrated(CALIBRATORS[c]) for c in self.calibrators]
-        best = self._compare("calibrator", self.calibrators, calibrated, y).simplest
-        self.out_of_fold = calibrated[best]
+        calibrated = [[fit.calibrated(CALIBRATORS[c]) for c in self.calibrators] for fit in fits]
+        losses = np.array([[unit_loss(y, p, target) for p in each] for each in calibrated])  # (K, L, U)
+        by_combiner = [compare(each, group) for each in losses]
+        best = [choice.lowest for choice in by_combiner]
+        between = compare(losses[np.arange(len(fits)), best], group)
+        chosen, simplest = between.lowest, by_combiner[between.lowest].simplest
+        self._facts |= {
+            "combiners": _table(candidates, between, calibrator=[self.calibrators[at] for at in best]),
+            "calibrators": _table(self.calibrators, by_combiner[chosen]),
+        }
+        self.out_of_fold = calibrated[chosen][simplest]
         self.combiner = COMBINERS[candidates[chosen]]().fit(scores, y, **arguments)
-        self.calibrator = CALIBRATORS[self.calibrators[best]]().fit(fitted.held, y, target=target)
+        self.calibrator = CALIBRATORS[self.calibrators[simplest]]().fit(fits[chosen].held, y, target=target)
         return self
 
     def _take_first(self, scores: Scores, y: FloatArray, arguments: dict[str, Any], reason: str) -> None:
@@ -102,14 +121,6 @@ class Ensemble:
         self.calibrator = Identity().fit(self.combiner.predict(scores), y, target=self.target)
         self.out_of_fold = self.combiner.predict(scores)  # nothing was learned from these labels
         self._facts |= {"reason": reason}
-
-    def _compare(
-        self, part: str, names: Sequence[str], predictions: list[FloatArray], y: FloatArray
-    ) -> Choice:
-        losses = np.stack([unit_loss(y, p, self.target) for p in predictions])  # (K, U)
-        choice = compare(losses)
-        self._facts[f"{part}s"] = _table(names, choice)
-        return choice
 
     def predict(self, scores: Scores) -> FloatArray:
         """(U, C) calibrated probabilities of the members' scores (U, C); BundleError for a member missing."""
@@ -119,7 +130,8 @@ class Ensemble:
         """What was chosen, against what, by how much: JSON-like, for reports.
 
         ``combiners`` and ``calibrators``: name -> cross-fitted log loss, its excess over the best candidate
-        and the standard error of that excess; ``state``: the fitted combiner's own (weights).
+        and the standard error of that excess over groups; of a combiner after the ``calibrator`` named there;
+        ``state``: the fitted combiner's own (weights).
         """
         return self._facts | {
             "combiner": self.combiner.name,
@@ -183,10 +195,7 @@ def _check_scores(scores: Scores, y: FloatArray, fold: IntArray) -> None:
             raise FitError(f"ensemble: {bad} of {len(z)} scores of {name} are not finite")
 
 
-def _table(names: Sequence[str], choice: Choice) -> dict[str, dict[str, float]]:
-    return {
-        name: {"log_loss": float(loss), "excess": float(excess), "standard_error": float(error)}
-        for name, loss, excess, error in zip(
-            names, choice.loss, choice.excess, choice.standard_error, strict=True
-        )
-    }
+def _table(names: Sequence[str], choice: Choice, **more: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    columns = {"log_loss": choice.loss, "excess": choice.excess, "standard_error": choice.standard_error}
+    numbers = {key: column.tolist() for key, column in columns.items()} | more
+    return {name: {key: column[i] for key, column in numbers.items()} for i, name in enumerate(names)}

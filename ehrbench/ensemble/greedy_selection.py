@@ -1,8 +1,9 @@
 """Greedy ensemble selection (Caruana et al. 2004).
 
 Adds, with replacement, the model that helps the mean probability most. Done on several random halves of the
-units (bags) and averaged, since one greedy path over-fits its hill-climbing set. Each bag keeps the best
-prefix of its path. Judged by log loss, or by a metric that is given.
+groups (bags) and averaged, since one greedy path over-fits its hill-climbing set; halves of the units would
+hold much the same, where a group owns many. Each bag keeps the best prefix of its path. Judged by log loss,
+or by a metric that is given.
 """
 
 from __future__ import annotations
@@ -35,14 +36,18 @@ class GreedySelection(Combiner):
             raise ValueError(f"greedy selection cannot climb {metric.name}: it needs a decision threshold")
         self.metric = metric
 
-    def _fit(self, z: FloatArray, y: FloatArray, fold: IntArray, seed: int) -> None:
+    def _fit(self, z: FloatArray, y: FloatArray, fold: IntArray, group: IntArray, seed: int) -> None:
         p = np.stack([self.target.probabilities(scores) for scores in z])  # (M, U, C)
         counted = np.flatnonzero(~np.isnan(y).all(axis=1))
-        rng = np.random.default_rng(seed)
-        size = min(max(len(counted) // 2, 1), _MOST_UNITS)
+        _, first, member = np.unique(group[counted], return_index=True, return_inverse=True)
+        place = np.argsort(np.argsort(first))[member.ravel()]  # groups numbered as they come
+        rng, n_groups = np.random.default_rng(seed), len(first)
+        size = max(min(n_groups // 2, _MOST_UNITS * n_groups // max(len(counted), 1)), 1)
         total = np.zeros(len(z))
         for _ in range(N_BAGS):
-            bag = np.sort(rng.choice(counted, size, replace=False))
+            drawn = np.zeros(n_groups, dtype=bool)
+            drawn[rng.choice(n_groups, size, replace=False)] = True
+            bag = counted[drawn[place]]
             total += self._climb(*self._hill(p[:, bag], y[bag]))
         self.weights = total / total.sum()
 

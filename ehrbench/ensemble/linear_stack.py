@@ -22,7 +22,8 @@ from ehrbench.ensemble._regression import minimise, with_bias
 STRENGTHS = (1.0, 0.1, 0.01, 0.001, 0.0001)  # strongest, so simplest, first
 #: Where the folds are too few to choose: the middle.
 _UNCHOSEN = 0.01
-#: λ is chosen on at most so many units, drawn at random: where there are more it hardly matters.
+#: λ is chosen on at most so many units, drawn at random of all groups (fewer units of each tell more than
+#: fewer groups do): where there are more it hardly matters.
 _MOST_UNITS = 20_000
 #: Prior variance of a bias; only there to keep it finite where a class never occurs.
 _BIAS_VARIANCE = 100.0
@@ -36,16 +37,16 @@ class LinearStack(Combiner):
     bias: FloatArray
     strength: float
 
-    def _fit(self, z: FloatArray, y: FloatArray, fold: IntArray, seed: int) -> None:
+    def _fit(self, z: FloatArray, y: FloatArray, fold: IntArray, group: IntArray, seed: int) -> None:
         everything = np.ones(len(y), dtype=bool)
         some = everything
         if len(y) > _MOST_UNITS:
             some = np.zeros(len(y), dtype=bool)
             some[np.random.default_rng(seed).choice(len(y), _MOST_UNITS, replace=False)] = True
-        self.strength = self._choose_strength(z[:, some], y[some], fold[some])
+        self.strength = self._choose_strength(z[:, some], y[some], fold[some], group[some])
         ((self.weights, self.bias),) = self._path(z, y, everything, (self.strength,))
 
-    def _choose_strength(self, z: FloatArray, y: FloatArray, fold: IntArray) -> float:
+    def _choose_strength(self, z: FloatArray, y: FloatArray, fold: IntArray, group: IntArray) -> float:
         folds = np.unique(fold)
         if len(folds) < 2:
             return _UNCHOSEN
@@ -55,7 +56,7 @@ class LinearStack(Combiner):
             for i, (weights, bias) in enumerate(self._path(z, y, ~held, STRENGTHS)):
                 p = self.target.probabilities(_scores(z[:, held], weights, bias))
                 losses[i, held] = unit_loss(y[held], p, self.target)
-        return STRENGTHS[compare(losses).simplest]
+        return STRENGTHS[compare(losses, group).simplest]
 
     def _path(
         self, z: FloatArray, y: FloatArray, rows: BoolArray, strengths: tuple[float, ...]

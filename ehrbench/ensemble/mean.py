@@ -14,7 +14,7 @@ class Mean(Combiner):
 
     name = "mean"
 
-    def _fit(self, z: FloatArray, y: FloatArray, fold: IntArray, seed: int) -> None:
+    def _fit(self, z: FloatArray, y: FloatArray, fold: IntArray, group: IntArray, seed: int) -> None:
         pass
 
     def predict(self, scores: Scores) -> FloatArray:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ehrbench.ensemble._scaling import Scaling
+from ehrbench.ensemble._scaling import ScoreScaling
 
 
-class Platt(Scaling):
+class Platt(ScoreScaling):
     """``slope`` (C,) and ``bias`` (C,)."""
 
     name = "platt"

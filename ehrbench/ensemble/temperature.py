@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from ehrbench.ensemble._scaling import Scaling
+from ehrbench.ensemble._scaling import ScoreScaling
 
 
-class Temperature(Scaling):
+class Temperature(ScoreScaling):
     """``slope`` is 1/T, ``bias`` stays 0."""
 
     name = "temperature"

@@ -1,5 +1,5 @@
 """Explanations of a finished search: what its outer-test predictions rest on. Changes nothing it explains."""
 
-from ehrbench.explain.explaining import FILE, SCHEMA, explain
+from ehrbench.explain.explaining import SCHEMA, explain
 
-__all__ = ["FILE", "SCHEMA", "explain"]
+__all__ = ["SCHEMA", "explain"]

@@ -22,8 +22,9 @@ import numpy as np
 from ehrbench.core import views
 from ehrbench.core.model import Model, load_arrays
 from ehrbench.core.records import Records
-from ehrbench.core.types import FloatArray
+from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.explain.sources import Source, sources
+from ehrbench.features.pictures import REGIONS, region
 from ehrbench.models.logistic import Logistic
 
 if TYPE_CHECKING:
@@ -53,13 +54,22 @@ class Attribution:
     by_hour: Mapping[Source, FloatArray] = field(default_factory=dict)  # (U, C, H)
 
 
-def attribute(model: Model, records: Records, n_hours: int) -> Attribution:
-    """The attribution of one fitted model. Raises Unexplained."""
+def attribute(model: Model, records: Records, n_hours: int, units: IntArray | None = None) -> Attribution:
+    """The attribution of one fitted model; of these units (positions among all), None: of all.
+
+    Raises Unexplained.
+    """
     if not (isinstance(model, Logistic) or _is_network(model) or _is_trees(model)):
         raise Unexplained(f"there is no attribution for a {type(model).__name__}")
     view = model.featurizer.transform(records)
+    if _is_network(model) and isinstance(view, views.Image):
+        return _image_network(model, view)
     if not (named := sources(view)):
         raise Unexplained(f"its {type(view).__name__} does not name its columns")
+    if view.per == "record":
+        raise Unexplained("it reads records whole, and its units have no rows of their own to be taken apart")
+    if units is not None:
+        view = view.take(units)  # of a view that names its columns an item is a unit
     if _is_network(model):
         return _network(model, view, named, n_hours)
     values = view.arrays()["values"]
@@ -161,6 +171,25 @@ def _network(
     return Attribution(
         f"integrated gradients, {start}", dict(total), float(np.abs(gap).max(initial=0)), dict(hourly)
     )
+
+
+def _image_network(model: NetworkModel, view: views.Image) -> Attribution:
+    """By region of the image; several images of a unit share its score."""
+    from ehrbench.explain.saliency import pixel_saliency
+    from ehrbench.models.session import threads
+
+    with threads(model.threads):
+        pixels, gap = pixel_saliency(model.fitted_network, view.arrays()["pixels"])
+    starts = views.offsets(view.n_images)[:-1]
+    shares = view.n_images[:, None]
+    parts = {}
+    for number, name in enumerate(REGIONS):
+        rows, columns = region(number, *pixels.shape[2:])
+        of_image = pixels[:, :, rows, columns].sum((2, 3))  # (V, C)
+        parts[Source(name, "value")] = np.add.reduceat(of_image, starts, axis=0) / shares
+    left = np.add.reduceat(gap, starts, axis=0) / shares
+    method = "integrated gradients, from an image of its mean grey"
+    return Attribution(method, parts, float(np.abs(left).max(initial=0)))
 
 
 def _coefficient(model: Logistic) -> FloatArray:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -41,17 +41,23 @@ from ehrbench.explain.permutation import metric_drops
 from ehrbench.explain.sources import Source
 from ehrbench.spine.procedure import ENSEMBLE_NAME, Decided
 
-FILE, SCHEMA = "explanations.json", 1
+SCHEMA = 1
 #: Records permuted for each one attributed: a metric needs more records than a mean.
 PERMUTED = 5
 REPEATS = 3
+#: Units of one record that are attributed: neighbours tell the same story, and a recording has thousands.
+MOST_UNITS = 10
 
 
 @dataclass
 class _Fold:
-    """What one outer fold gave. H hours, 0 where records have no times; U units attributed."""
+    """What one outer fold gave. H hours, 0 where records have no times; U units attributed.
+
+    units: (U,) which of the records' units these are.
+    """
 
     records: Records
+    units: IntArray
     p: FloatArray  # (U, C), of the ensemble
     course: FloatArray  # (H, U), of the first class
     measurements: IntArray  # (U, H)
@@ -111,26 +117,29 @@ def _fold(
     setting = decided.chosen[0].study.setting
     rng = np.random.default_rng(derive_seed(seed, "explain", setting.fold.name))
     drawn = rng.permutation(setting.fold.test)[: PERMUTED * each]
-    many = _apart(setting.dataset.open(setting.fold, "test", drawn))
-    few = _apart(many.take(np.arange(min(each, len(many)))))
+    # rows of their own: the cohort's would be computed whole for a few
+    many = setting.dataset.open(setting.fold, "test", drawn).cached()
+    few = many.take(np.arange(min(each, len(many)))).cached()
     fitted, unlabelled = decided.fitted(target, refit), few.without_labels()
     course = np.zeros((hours, few.total_units))
     for h in range(hours):
         course[h] = fitted.predict(until(few, h + 1))[ENSEMBLE_NAME][:, 0]
         bar.advance()
     counts = measured(few.payload, hours) if hours else np.zeros((len(few), 0), dtype=np.int64)
-    found = _Fold(few, fitted.predict(unlabelled)[ENSEMBLE_NAME], course, counts[few.unit_record])
+    units = _some(few, np.random.default_rng(derive_seed(seed, "explain units", setting.fold.name)))
+    p, owner = fitted.predict(unlabelled)[ENSEMBLE_NAME][units], few.unit_record[units]
+    found = _Fold(few, units, p, course[:, units], counts[owner])
     for name, models in fitted.models.items():
         bar.note(name)
         try:
-            found.attributions[name] = mean([attribute(model, unlabelled, hours) for model in models])
+            found.attributions[name] = mean([attribute(model, unlabelled, hours, units) for model in models])
         except Unexplained as error:
             why[name] = str(error)
         bar.advance()
     if parameters(many.payload):
         try:
             found.drops = metric_drops(
-                fitted, many, metric, decided.thresholds, repeats=REPEATS, rng=rng, bar=bar
+                fitted, many, metric, decided.thresholds, decided.calling, repeats=REPEATS, rng=rng, bar=bar
             )
             found.n_permuted = len(many)
         except UndefinedMetric as error:
@@ -138,9 +147,13 @@ def _fold(
     return found
 
 
-def _apart(records: Records) -> Records:
-    """The same records with rows of their own: the cohort's would be computed whole for a few."""
-    return replace(records, _rows=None)
+def _some(records: Records, rng: np.random.Generator) -> IntArray:
+    """Positions among all units of at most ``MOST_UNITS`` of each record, in order."""
+    order = rng.permutation(records.total_units)
+    owner = records.unit_record[order]
+    by_owner = np.argsort(owner, kind="stable")  # each record's units, shuffled
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(records.n_units) - records.n_units, records.n_units)
+    return np.sort(order[by_owner][rank < MOST_UNITS])
 
 
 def _permutation(folds: Sequence[_Fold], metric: Metric, why: Mapping[str, str]) -> dict[str, Any]:
@@ -159,6 +172,7 @@ def _permutation(folds: Sequence[_Fold], metric: Metric, why: Mapping[str, str])
 def _attribution(folds: Sequence[_Fold], model: str, why: Mapping[str, str]) -> dict[str, Any]:
     if model in why:
         return {"why": why[model]}
+    timed = len(folds[0].course) > 0  # a sequence may be of records that have no hours
     found = [f.attributions[model] for f in folds]
     n = sum(f.p.size for f in folds)
 
@@ -177,7 +191,7 @@ def _attribution(folds: Sequence[_Fold], model: str, why: Mapping[str, str]) -> 
         "method": found[0].method,
         "gap": max(a.gap for a in found),
         "parameters": mean_absolute([a.parts for a in found]),
-        "hours": mean_absolute([a.by_hour for a in found]),
+        "hours": mean_absolute([a.by_hour for a in found]) if timed else {},
     }
 
 
@@ -185,20 +199,22 @@ def _course(folds: Sequence[_Fold], target: Target, hours: int) -> dict[str, Any
     if not hours:
         return {"why": "the records of this task have no times"}
     curves = np.concatenate([f.course for f in folds], axis=1)  # (H, U)
-    y = np.concatenate([f.records.labels[:, 0] for f in folds])
+    y = np.concatenate([f.records.labels[f.units, 0] for f in folds])
     outcomes = {}
     for name, label in (("with", 1), ("without", 0)):
         of = curves[:, y == label]
         if of.shape[1]:
             low, high = np.quantile(of, (0.1, 0.9), axis=1)
             outcomes[name] = {"n": of.shape[1], "mean": of.mean(axis=1), "low": low, "high": high}
+    if not outcomes:
+        return {"why": f"of no record drawn it is known whether it had {target.classes[0]}"}
     return {"class": target.classes[0], "hours": list(range(1, hours + 1)), "outcomes": outcomes}
 
 
 def _examples(folds: Sequence[_Fold], models: Sequence[str]) -> list[dict[str, Any]]:
     """Four units whose first label is known: the clearest right and wrong answers, and an ordinary one."""
     p = np.concatenate([f.p[:, 0] for f in folds])
-    y = np.concatenate([f.records.labels[:, 0] for f in folds])
+    y = np.concatenate([f.records.labels[f.units, 0] for f in folds])
     place = [(f, u) for f in folds for u in range(len(f.p))]
     order = [int(i) for i in np.argsort(p, kind="stable") if not np.isnan(y[i])]
     ill, well = [i for i in order if y[i] == 1], [i for i in order if y[i] == 0]
@@ -215,7 +231,7 @@ def _examples(folds: Sequence[_Fold], models: Sequence[str]) -> list[dict[str, A
 
 
 def _example(fold: _Fold, unit: int, models: Sequence[str]) -> dict[str, Any]:
-    records = fold.records
+    records, own = fold.records, fold.units[unit]
     contributions: dict[str, dict[str, dict[str, float]]] = {}
     for name in models:
         if name in fold.attributions:
@@ -224,9 +240,9 @@ def _example(fold: _Fold, unit: int, models: Sequence[str]) -> dict[str, Any]:
                 kinds = signed.setdefault(one.parameter, {"value": 0.0, "missingness": 0.0})
                 kinds[one.kind] = float(parts[unit, 0])
     return {
-        "record": str(records.ids[records.unit_record[unit]]),
-        "unit": int(records.unit_number[unit]),
-        "outcome": bool(records.labels[unit, 0]),
+        "record": str(records.ids[records.unit_record[own]]),
+        "unit": int(records.unit_number[own]),
+        "outcome": bool(records.labels[own, 0]),
         "probability": float(fold.p[unit, 0]),
         "course": fold.course[:, unit],
         "measurements": fold.measurements[unit],

@@ -11,12 +11,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ehrbench.core.calling import Calling
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Step
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.explain.payloads import exchanged, parameters
 from ehrbench.spine.procedure import Fitted
+from ehrbench.statistics.fold_data import FoldData
 
 
 def metric_drops(
@@ -24,6 +26,7 @@ def metric_drops(
     records: Records,
     metric: Metric,
     thresholds: Mapping[str, FloatArray],
+    calling: Mapping[str, Calling],
     *,
     repeats: int,
     rng: np.random.Generator,
@@ -36,9 +39,13 @@ def metric_drops(
     """
     donors = [rng.permutation(len(records)) for _ in range(repeats)]
 
+    def judged(name: str, p: FloatArray) -> FoldData:
+        group, levels = records.unit_record, calling[name].levels(p, records.n_units)
+        return FoldData(records.labels, p, group, thresholds.get(name), record=group, levels=levels)
+
     def gains(probabilities: Mapping[str, FloatArray]) -> dict[str, float]:
         return {
-            name: metric.gain(metric(records.labels, p, target=fitted.target, threshold=thresholds.get(name)))
+            name: metric.gain(judged(name, p).value(metric, fitted.target))
             for name, p in probabilities.items()
         }
 

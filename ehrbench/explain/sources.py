@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-from ehrbench.core.views import Sequence, Table, View
+from ehrbench.core.views import Sequence, Signal, Table, View
 
 #: Statistics that say whether and when, not what.
 TIMINGS = frozenset({"count", "first_hour", "last_hour", "delta"})
@@ -52,6 +52,8 @@ def sources(view: View) -> Mapping[str, tuple[Source, ...]]:
             channels = tuple(map(source, view.channels))
             mask = tuple(Source(one.parameter, "missingness") for one in channels)
             named = {"values": channels, "mask": mask, "static": tuple(map(source, view.descriptors))}
+        case Signal():
+            named = {"values": tuple(map(source, view.channels))}
         case _:
             return {}
     arrays = view.arrays()

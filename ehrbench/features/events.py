@@ -9,13 +9,14 @@ has merged them; this class does not clean.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from typing import Self
 
 import numpy as np
 
-from ehrbench.core.types import FloatArray, IntArray, StrArray
+from ehrbench.core.types import BoolArray, FloatArray, IntArray, StrArray
+from ehrbench.features.rows import alike
 from ehrbench.features.stored import RowStore
 
 
@@ -64,6 +65,73 @@ class Events:
             self.parameters,
             self.descriptor_names,
         )
+
+    def evidence(self) -> tuple[str, ...]:
+        """Parameters and descriptors; a descriptor and a series of one name are one."""
+        return tuple(dict.fromkeys([*self.parameters, *self.descriptor_names]))
+
+    def exchanged(self, name: str, donors: IntArray) -> tuple[IntArray, Self]:
+        """See ``core.records.Exchangeable``; whoever has nothing of it, nor the donor, is left out."""
+        index = np.flatnonzero(self._differs(name, donors))
+        kept, given = self.take(index), self.take(donors[index])
+        if name in self.descriptor_names:
+            place = self.descriptor_names.index(name)
+            kept.descriptors[:, place] = given.descriptors[:, place]
+        if name not in self.parameters:
+            return index, kept
+        code = self.parameters.index(name)
+        parts = kept._kept(kept.parameter != code), given._kept(given.parameter == code)
+        owner = np.concatenate([part.owner for part in parts])
+        minute, codes, value = (
+            np.concatenate([getattr(part, column) for part in parts])
+            for column in ("minute", "parameter", "value")
+        )
+        order = event_order(owner, codes, minute)
+        starts = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=len(kept)))])
+        return index, replace(
+            kept, starts=starts, minute=minute[order], parameter=codes[order], value=value[order]
+        )
+
+    def n_hours(self) -> int:
+        """Whole hours until the last measurement of any patient."""
+        return int(np.ceil(self.minute.max(initial=0) / 60))
+
+    def until(self, hours: float) -> Self:
+        """What was known ``hours`` after admission."""
+        return self._kept(self.minute <= 60 * hours)
+
+    def measured(self, hours: int) -> IntArray:
+        """(N, hours) measurements within each hour; one at a full hour ends that hour."""
+        hour = np.maximum(np.ceil(self.minute / 60).astype(np.int64) - 1, 0)
+        cells = len(self) * hours
+        return np.bincount(self.owner * hours + hour, minlength=cells).reshape(len(self), hours)
+
+    @property
+    def owner(self) -> IntArray:
+        """(E,) the patient of each event."""
+        return np.repeat(np.arange(len(self)), self.n_events)
+
+    def _kept(self, keep: BoolArray) -> Self:
+        starts = np.concatenate([[0], np.cumsum(np.bincount(self.owner[keep], minlength=len(self)))])
+        return replace(
+            self,
+            starts=starts,
+            minute=self.minute[keep],
+            parameter=self.parameter[keep],
+            value=self.value[keep],
+            store=None,
+        )
+
+    def _differs(self, name: str, donors: IntArray) -> BoolArray:
+        """(N,): has the parameter's series, or its donor has; or their descriptors differ."""
+        differs = np.zeros(len(self), dtype=bool)
+        if name in self.parameters:
+            differs[self.owner[self.parameter == self.parameters.index(name)]] = True
+            differs |= differs[donors]
+        if name in self.descriptor_names:
+            described = self.descriptors[:, self.descriptor_names.index(name)]
+            differs |= ~alike(described, described[donors])
+        return differs
 
     def digests(self) -> StrArray:
         """(N,) 32 hex digits over a patient's events and descriptors."""

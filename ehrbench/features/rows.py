@@ -1,34 +1,58 @@
-"""Rows: one table row a record, as questionnaires and registries give them."""
+"""Rows: one table row a record, as questionnaires, registries and people's own tables give them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Self
 
 import numpy as np
 
-from ehrbench.core.types import FloatArray, IntArray, StrArray
+from ehrbench.core.types import BoolArray, FloatArray, IntArray, StrArray
 
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """N rows of F named numbers; NaN is unknown."""
+    """N rows of F named columns; NaN is unknown.
+
+    levels: of each column of categories; a cell there holds the number of its level. Which levels there are
+        is a way of writing texts down, and no model learns from it: levels are told by their text.
+    """
 
     values: FloatArray  # (N, F) float32
     names: tuple[str, ...]  # F
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def take(self, index: IntArray) -> Self:
         """Rows at ``index``, in that order."""
-        return type(self)(self.values[np.asarray(index)], self.names)
+        return type(self)(self.values[np.asarray(index)], self.names, self.levels)
+
+    def evidence(self) -> tuple[str, ...]:
+        """The columns."""
+        return self.names
+
+    def exchanged(self, name: str, donors: IntArray) -> tuple[IntArray, Self]:
+        """See ``core.records.Exchangeable``; rows with the same cell, or both unknown, are left out."""
+        column = self.names.index(name)
+        cells, given = self.values[:, column], self.values[donors, column]
+        index = np.flatnonzero(~alike(cells, given))
+        values = self.values[index]
+        values[:, column] = given[index]
+        return index, type(self)(values, self.names, self.levels)
 
     def digests(self) -> StrArray:
-        """(N,) 32 hex digits of each row's values; -0 counts as 0 and every NaN as the same."""
+        """(N,) 32 hex digits of each row; -0 counts as 0, every NaN as the same, a category by its text."""
         plain = np.ascontiguousarray(self.values, dtype="<f4") + np.float32(0)
         plain[np.isnan(plain)] = np.nan
+        for name, levels in self.levels.items():
+            column = plain[:, self.names.index(name)]
+            known = ~np.isnan(column)
+            marks = np.array([_mark(level) for level in levels], dtype="<u4").view("<f4")
+            column[known] = marks[column[known].astype(np.int64)]
         width = 4 * plain.shape[1]
         data = memoryview(plain.tobytes())
         return np.array(
@@ -38,3 +62,13 @@ class Rows:
             ],
             dtype="U32",
         )
+
+
+def _mark(level: str) -> int:
+    """Four bytes of a text; none are those of a NaN."""
+    return int.from_bytes(blake2b(level.encode(), digest_size=4).digest(), "little") & 0xBFFFFFFF
+
+
+def alike(one: FloatArray, two: FloatArray) -> BoolArray:
+    """Equal, or both unknown."""
+    return np.equal(one, two) | (np.isnan(one) & np.isnan(two))

@@ -50,10 +50,11 @@ class Segments:
             cell, minute, value = cell[inside], minute[inside], value[inside]
         begins = np.ones(len(cell), dtype=bool)
         begins[1:] = cell[1:] != cell[:-1]
-        self.begin = np.flatnonzero(begins)  # (R,)
+        self.begin: IntArray = begins.nonzero()[0]  # (R,)
         self.patient, self.parameter = np.divmod(cell[self.begin], len(events.parameters))  # (R,), (R,)
-        self.count = np.diff(np.append(self.begin, len(cell)))  # (R,)
-        self.end = self.begin + self.count - 1  # (R,)
+        self.end = np.empty_like(self.begin)  # (R,)
+        self.end[:-1], self.end[-1:] = self.begin[1:] - 1, len(cell) - 1
+        self.count = self.end - self.begin + 1  # (R,)
         self.value, self.minute = value, minute  # (E',) float32, int16
         self._known: dict[str, FloatArray] = {}
 
@@ -146,10 +147,10 @@ class Segments:
         return np.asarray((low.astype(np.float64) + high) / 2)
 
     def _q10(self) -> FloatArray:
-        return self._ranked[self.begin + np.rint((self.count - 1) * 0.1).astype(np.int64)]
+        return np.asarray(self._ranked[self.begin + np.rint((self.count - 1) * 0.1).astype(np.int64)])
 
     def _q90(self) -> FloatArray:
-        return self._ranked[self.begin + np.rint((self.count - 1) * 0.9).astype(np.int64)]
+        return np.asarray(self._ranked[self.begin + np.rint((self.count - 1) * 0.9).astype(np.int64)])
 
     @property
     def _ranked(self) -> FloatArray:

@@ -2,8 +2,9 @@
 
 Only what treats each record by itself is ever stored; what is fitted across records is not (a scaler learned
 on all patients and read back in a fold would be a leak). A folder is written beside its place and renamed
-into it, so no reader meets half of one; each array carries a checksum, and a damaged folder is removed and
-made again. A disk that cannot be written costs time, never a result.
+into it, so no reader meets half of one; each array carries a checksum, which is looked at where a file's
+size or time is another than when it was written, and a damaged folder is removed and made again. A disk that
+cannot be written costs time, never a result.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ import numpy as np
 
 from ehrbench.core.digest import digest
 from ehrbench.core.records import Records
-from ehrbench.core.views import Image, Sequence, Table, Tokens, View
+from ehrbench.core.views import Bag, Image, Sequence, Signal, Table, Tokens, View
 
 INDEX = "index.json"
-_VIEWS: dict[str, type] = {view.__name__: view for view in (Table, Sequence, Image, Tokens)}
+_VIEWS: dict[str, type] = {view.__name__: view for view in (Table, Sequence, Signal, Image, Tokens, Bag)}
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,14 @@ class RowStore:
         found = read_folder(place)
         if found is not None:
             arrays, facts = found
-            stored: View = _VIEWS[facts["view"]](**arrays, **{k: tuple(v) for k, v in facts["names"].items()})
+            plain = {k: tuple(v) if isinstance(v, list) else v for k, v in facts["plain"].items()}
+            stored: View = _VIEWS[facts["view"]](**arrays, **plain)
             return stored
         view = compute()
-        names = {f.name: getattr(view, f.name) for f in fields(view)}  # type: ignore[arg-type]
-        arrays = {name: x for name, x in names.items() if isinstance(x, np.ndarray)}
-        tuples = {name: list(x) for name, x in names.items() if name not in arrays}
-        if write_folder(place, arrays, {"view": type(view).__name__, "names": tuples}):
+        parts = {f.name: getattr(view, f.name) for f in fields(view)}  # type: ignore[arg-type]
+        arrays = {name: x for name, x in parts.items() if isinstance(x, np.ndarray)}
+        plain = {name: x for name, x in parts.items() if name not in arrays}
+        if write_folder(place, arrays, {"view": type(view).__name__, "plain": plain}):
             self._forget_oldest()
         return view
 
@@ -66,12 +68,13 @@ def write_folder(folder: Path, arrays: Mapping[str, np.ndarray], facts: Mapping[
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            index: dict[str, Any] = {"facts": dict(facts), "crc32": {}}
+            index: dict[str, Any] = {"facts": dict(facts), "crc32": {}, "written": {}}
             for name, array in arrays.items():
                 plain = np.ascontiguousarray(array)
                 np.save(draft / f"{name}.npy", plain, allow_pickle=False)
                 index["crc32"][name] = _crc32(plain)
-            (draft / INDEX).write_text(json.dumps(index))
+                index["written"][name] = _written(draft / f"{name}.npy")
+            (draft / INDEX).write_text(json.dumps(index), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             draft.rename(folder)
         finally:
@@ -91,17 +94,24 @@ def read_folder(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | 
     if not folder.is_dir():
         return None
     try:
-        index = json.loads((folder / INDEX).read_text())
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         arrays: dict[str, np.ndarray] = {}
         for name, crc32 in index["crc32"].items():
-            array = np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
-            if _crc32(array) != crc32:
+            path = folder / f"{name}.npy"
+            array = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+            if _written(path) != index["written"][name] and _crc32(array) != crc32:
                 raise ValueError(f"{name} was altered")
             arrays[name] = array
         return arrays, index["facts"]
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         shutil.rmtree(folder, ignore_errors=True)
         return None
+
+
+def _written(path: Path) -> list[int]:
+    """Size and time of writing: where both are as they were, the bytes need not be read to be believed."""
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _crc32(array: np.ndarray) -> int:

@@ -23,6 +23,7 @@ import fsspec
 
 from ehrbench.core.errors import ConfigError, StorageError
 from ehrbench.core.ledger import ArtifactStore
+from ehrbench.core.places import is_address
 
 _PARTIAL = "partial"
 
@@ -129,6 +130,8 @@ class FileArtifacts(ArtifactStore):
 
 def _open(key: str, url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     """fsspec's file system and the path in it; ``options`` are S3's and mean nothing elsewhere."""
+    if not is_address(url):  # in which fsspec would take "::" for a chain of file systems
+        return fsspec.filesystem("file"), str(Path(url).absolute())
     remote = url.startswith(("s3://", "s3a://"))
     try:
         files, root = fsspec.core.url_to_fs(url, **(dict(options) if remote else {}))

@@ -25,7 +25,7 @@ from sqlalchemy.exc import DisconnectionError, InternalError
 
 from ehrbench.core.errors import ConfigError, StorageError
 from ehrbench.infra.faults import DATABASE_FAULTS, explain, is_transient
-from ehrbench.infra.settings import Settings
+from ehrbench.infra.settings import Environment
 
 #: How long a write waits for a database that is restarting.
 PATIENCE_S = 300.0
@@ -56,7 +56,7 @@ class Database:
         return Database(URL.create("sqlite", database=str(path.absolute())), {"timeout": _SQLITE_BUSY_S})
 
     @staticmethod
-    def mysql(settings: Settings) -> Database:
+    def mysql(settings: Environment) -> Database:
         """The server named by OPTUNA_HOST and its siblings. Raises ConfigError for what is not usable."""
         settings.require("optuna_host", "optuna_user", "optuna_database")
         try:
@@ -83,7 +83,7 @@ class Database:
         return Database(url, connect_args)
 
     @staticmethod
-    def of(storage: str, sqlite_path: Path, settings: Settings) -> Database:
+    def of(storage: str, sqlite_path: Path, settings: Environment) -> Database:
         """By the configuration key ``storage``: ``sqlite`` or ``mysql``."""
         if storage == "sqlite":
             return Database.sqlite(sqlite_path)

@@ -84,13 +84,15 @@ class LedgerReader(Ledger):
         )
         return read(self.engine, lambda c: c.execute(query).scalar_one())
 
-    def models_elsewhere(self, study_name: str) -> set[str]:
+    def models_elsewhere(self, study_name: str, among: Collection[str] | None = None) -> set[str]:
         query = (
             select(fits.c.model)
             .distinct()
             .join(studies, studies.c.id == fits.c.study_id)
             .where(studies.c.study_name != study_name, fits.c.model.is_not(None))
         )
+        if among is not None:
+            query = query.where(fits.c.model.in_(among))
         return set(read(self.engine, lambda c: c.execute(query).scalars().all()))
 
     def result(self, study_name: str, name: str) -> bytes | None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ehrbench.infra.mlflow_store import artifacts_of, make_store, sqlite_path, tell_place
 from ehrbench.infra.spool import folder_lock
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class MlflowReplay:
 
     def __init__(self, uri: str, experiment: str, folder: Path) -> None:
         self._uri, self._experiment, self._folder = uri, experiment, folder
+        self._store = sqlite_path(uri)
         self._client: Any = None
         self._experiment_id = ""
         self._runs: dict[str, str] = {}
@@ -88,6 +90,7 @@ class MlflowReplay:
         if self._client is None:
             for name, value in _QUIET.items():
                 os.environ.setdefault(name, value)
+            _find_home()
             from mlflow import MlflowClient  # sets its loggers' levels when imported: ours come after
 
             logging.getLogger("mlflow").setLevel(logging.ERROR)
@@ -98,35 +101,23 @@ class MlflowReplay:
             logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of each attempt
 
             with folder_lock(self._folder, "setup"):  # a fresh SQLite store is made by one process
-                self._make_store()
+                if self._store is not None and not self._store.exists():
+                    make_store(self._store)
                 client = MlflowClient(tracking_uri=self._uri)
                 client.search_experiments(max_results=1)
+                if self._store is not None:
+                    tell_place(self._store)
             self._client = client
         if not self._experiment_id:
             with folder_lock(self._folder, "setup"):
                 self._experiment_id = self._open_experiment()
 
-    def _make_store(self) -> None:
-        """A fresh SQLite store stands whole or not at all.
-
-        Where MLflow is stopped while it makes one (a full disk, a kill), it leaves tables over which every
-        later start of it stumbles.
-        """
-        store = Path(self._uri.removeprefix("sqlite:///"))
-        if not self._uri.startswith("sqlite:///") or "?" in self._uri or store.exists():
-            return
-        from mlflow import MlflowClient
-
-        draft = store.with_name(f"{store.name}.draft")
-        draft.unlink(missing_ok=True)
-        MlflowClient(tracking_uri=f"sqlite:///{draft}").search_experiments(max_results=1)
-        draft.replace(store)
-
     def _open_experiment(self) -> str:
         found = self._client.get_experiment_by_name(self._experiment)
         if found is None:
             try:
-                return str(self._client.create_experiment(self._experiment, self._artifact_location()))
+                beside = artifacts_of(self._store) if self._store is not None else None
+                return str(self._client.create_experiment(self._experiment, beside))
             except Exception:
                 found = self._client.get_experiment_by_name(self._experiment)  # made elsewhere meanwhile?
                 if found is None:
@@ -134,13 +125,6 @@ class MlflowReplay:
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
-
-    def _artifact_location(self) -> str | None:
-        """Beside the file of an SQLite store; MLflow's own default is the current directory."""
-        if not self._uri.startswith("sqlite:///"):
-            return None
-        folder = Path(self._uri.removeprefix("sqlite:///")).absolute().parent / "mlartifacts"
-        return folder.as_uri()
 
     # --- runs --------------------------------------------------------------------------------------------
 
@@ -244,7 +228,7 @@ class MlflowReplay:
             if not _is_permanent(error):
                 raise
             place = self._folder / "refused.txt"
-            with place.open("a") as file:
+            with place.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"error": str(error), **event}) + "\n")
             logger.warning("MLflow refused a call of run %s, kept in %s: %s", event["key"], place, error)
 
@@ -257,6 +241,14 @@ _QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+
+
+def _find_home() -> None:
+    """MLflow asks for the user's home while it is imported, which a container's numeric user may lack."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/nonexistent"  # as Debian gives to users without one
 
 
 def _is_permanent(error: Exception) -> bool:

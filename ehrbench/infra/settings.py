@@ -6,8 +6,10 @@ values that do not print, so they reach no log, traceback, MLflow run or bundle 
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import sys
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -15,7 +17,10 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from ehrbench.core.errors import ConfigError
+from ehrbench.core.places import home, is_address
 
+#: Settings that are places, or may be.
+PLACES = ("optuna_tls_ca", "artifacts_url", "checkpoints_dir", "logs_dir", "ehrbench_data")
 #: Settings that are addresses, and where the password belongs that must not stand in them.
 ADDRESSES = {
     "artifacts_url": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -47,7 +52,7 @@ class Secret:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Environment:
     """One field a variable, named by it in lower case; ``docs/storage.md`` says what each is for.
 
     An empty variable counts as unset.
@@ -70,41 +75,44 @@ class Settings:
     ehrbench_data: str = ""
 
     @staticmethod
-    def read(env_file: Path | None = Path(".env"), environ: Mapping[str, str] | None = None) -> Settings:
+    def read(env_file: Path | None = Path(".env"), environ: Mapping[str, str] | None = None) -> Environment:
         """Settings of the process's environment (or ``environ``) over those of ``env_file``, if it exists.
 
         Raises ConfigError naming the variable that cannot be used.
         """
-        file = dotenv_values(env_file, interpolate=False) if env_file and env_file.is_file() else {}
+        file = _variables(env_file) if env_file and env_file.is_file() else {}
         found: dict[str, object] = {}
-        for field in fields(Settings):
+        for field in fields(Environment):
             name = field.name.upper()
             text = (environ if environ is not None else os.environ).get(name) or file.get(name) or ""
             if not text:
                 continue
+            refuse_bytes(name, text)
             if field.name == "optuna_port":
                 found[field.name] = _port(name, text)
             elif isinstance(field.default, Secret):
                 found[field.name] = Secret(text)
+            elif field.name in PLACES and not is_address(text):
+                found[field.name] = str(home(text, name))
             else:
                 found[field.name] = text
             if field.name in ADDRESSES:
                 refuse_password(name, text, ADDRESSES[field.name])
-        return Settings(**found)  # type: ignore[arg-type]
+        return Environment(**found)  # type: ignore[arg-type]
 
     @staticmethod
-    def load(env_file: Path, environ: MutableMapping[str, str]) -> Settings:
+    def load(env_file: Path, environ: MutableMapping[str, str]) -> Environment:
         """Put what ``env_file`` says into ``environ``, where that says nothing, for all that reads it later.
 
         Empty variables are taken out, so that a configuration's ``oc.env`` finds its default. Raises
         ConfigError naming the variable that cannot be used.
         """
-        file = dotenv_values(env_file, interpolate=False) if env_file.is_file() else {}
+        file = _variables(env_file) if env_file.is_file() else {}
         environ.update({name: text for name, text in file.items() if text and not environ.get(name)})
-        for field in fields(Settings):
+        for field in fields(Environment):
             if environ.get(field.name.upper()) == "":
                 del environ[field.name.upper()]
-        return Settings.read(None, environ)
+        return Environment.read(None, environ)
 
     def require(self, *names: str) -> None:
         """Raise ConfigError naming the first of these fields that is not set."""
@@ -132,6 +140,30 @@ def refuse_password(key: str, address: str, place: str) -> None:
             "holds a user or password, and addresses are shown",
             f"use {place} in the environment or .env",
         )
+
+
+def refuse_bytes(key: str, text: str) -> None:
+    """Raise ConfigError for what reached Python as bytes of no text, in the locale's encoding."""
+    if not text.isascii() and re.search("[\ud800-\udfff]", text):
+        problem = f"is no text in {sys.getfilesystemencoding()}, the encoding of this locale"
+        raise ConfigError(key, problem, "name it in UTF-8, under a locale such as LC_ALL=C.UTF-8")
+
+
+def _variables(env_file: Path) -> dict[str, str | None]:
+    """What the file sets; ConfigError for one that is not UTF-8. No value is shown: it may be a password."""
+    remedy = "save it as UTF-8 text"
+    try:
+        content = env_file.read_bytes()
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+        raise ConfigError(str(env_file), problem, "mend its rights, or move it away") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(str(env_file), f"line {line} is not UTF-8", remedy) from None
+    if "\0" in text:
+        raise ConfigError(str(env_file), "is not UTF-8 (it holds NUL, as UTF-16 does)", remedy)
+    return dotenv_values(stream=io.StringIO(text), interpolate=False)
 
 
 def _port(name: str, text: str) -> int:

@@ -95,7 +95,10 @@ class Spool:
             end = self.offset
             while len(events) < limit and (line := file.readline()).endswith(b"\n"):
                 end += len(line)
-                events.append(json.loads(line))
+                event = json.loads(line)
+                if "kept" in event:  # in earlier versions with the folder, which may have been moved
+                    event["kept"] = str(self.files / Path(event["kept"]).name)
+                events.append(event)
         return events, end
 
     def done(self, offset: int) -> None:
@@ -103,7 +106,7 @@ class Spool:
         self.offset = offset
         place = self.path.with_suffix(".offset")
         partial = place.with_suffix(".partial")
-        partial.write_text(str(offset))
+        partial.write_text(str(offset), encoding="utf-8")
         partial.replace(place)
 
     def waiting(self) -> int:
@@ -122,7 +125,7 @@ class Spool:
 
     def _read_offset(self) -> int:
         try:
-            return int(self.path.with_suffix(".offset").read_text())
+            return int(self.path.with_suffix(".offset").read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError):
             return 0
 
@@ -131,6 +134,6 @@ class Spool:
 def folder_lock(folder: Path, name: str) -> Iterator[None]:
     """One process of this machine at a time."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.lock").open("w") as file:
+    with (folder / f"{name}.lock").open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -61,7 +61,7 @@ class MlflowTracker:
         except OSError as error:
             logger.warning("%s is not copied to MLflow: %s", path, error)
             return
-        self._append("artifact", key, kept=str(self._spool.files / kept), folder=folder)
+        self._append("artifact", key, kept=kept, folder=folder)
 
     def end(self, key: str, state: str = "FINISHED") -> None:
         self._append("end", key, state=state)

@@ -6,6 +6,8 @@ No interpolation (that is too optimistic; Davis & Goadrich 2006); the same numbe
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from ehrbench.core.target import Target
@@ -19,6 +21,7 @@ class AUPRC(ColumnMetric):
 
     name = "auprc"
     title = "AUPRC"
+    depends_on_mix: ClassVar[bool] = True
 
     def bounds(self, target: Target) -> tuple[float, float]:
         return 0.0, 1.0

@@ -5,8 +5,11 @@ The Mann–Whitney form (Hanley & McNeil 1982, Radiology 143:29). Several classe
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
+from ehrbench.core.metric import PairedTest
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.metrics._column import ColumnMetric, Weighted, one_class, ratio
@@ -18,6 +21,7 @@ class AUROC(ColumnMetric):
 
     name = "auroc"
     title = "AUROC"
+    paired_test: ClassVar[PairedTest] = "delong"
 
     def bounds(self, target: Target) -> tuple[float, float]:
         return 0.0, 1.0

@@ -6,6 +6,8 @@ in [0, 2]; the same numbers as scikit-learn's ``brier_score_loss``.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.metrics._column import UnitMean
@@ -16,6 +18,7 @@ class Brier(UnitMean):
 
     name = "brier"
     title = "Brier score"
+    depends_on_mix: ClassVar[bool] = True
 
     def bounds(self, target: Target) -> tuple[float, float]:
         return 0.0, 2.0 if target.kind == "multiclass" else 1.0

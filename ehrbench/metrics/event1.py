@@ -5,6 +5,8 @@ At the submitted decision threshold (Silva et al. 2012, Computing in Cardiology 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from ehrbench.core.types import FloatArray
@@ -17,6 +19,7 @@ class Event1(ConfusionMetric):
 
     name = "event1"
     title = "Event 1"
+    depends_on_mix: ClassVar[bool] = True
 
     def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
         # min of two fractions with one numerator: the one with the greater denominator

@@ -29,6 +29,7 @@ class Event2(ColumnMetric):
 
     name = "event2"
     title = "Event 2"
+    depends_on_mix: ClassVar[bool] = True
     greater_is_better: ClassVar[bool] = False
 
     def bounds(self, target: Target) -> tuple[float, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ehrbench.core.types import FloatArray
 from ehrbench.metrics._column import ratio
 from ehrbench.metrics._confusion import ConfusionMetric
@@ -12,6 +14,7 @@ class F1(ConfusionMetric):
 
     name = "f1"
     title = "F1"
+    depends_on_mix: ClassVar[bool] = True
 
     def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
         return ratio(2 * tp, 2 * tp + fp + fn)

@@ -7,6 +7,8 @@ wrong prediction costs 36 nats and not everything.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from ehrbench.core.target import Target
@@ -21,6 +23,7 @@ class LogLoss(UnitMean):
 
     name = "log_loss"
     title = "Log loss"
+    depends_on_mix: ClassVar[bool] = True
 
     def loss(self, y: FloatArray, p: FloatArray, target: Target) -> FloatArray:
         p = np.clip(p, _EPS, 1 - _EPS)

@@ -7,6 +7,7 @@ range of thresholds it is the decision curve.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,6 +22,11 @@ class NetBenefit(DecisionMetric):
 
     name = "net_benefit"
     title = "Net benefit"
+    depends_on_mix: ClassVar[bool] = True
+    note: ClassVar[str] = (
+        "Net benefit weighs a false alarm by the odds of that threshold: it compares models only where their "
+        "thresholds agree, so read the decision curve for other ones."
+    )
 
     def bounds(self, target: Target) -> tuple[float, float]:
         return -math.inf, 1.0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ehrbench.core.types import FloatArray
 from ehrbench.metrics._column import ratio
 from ehrbench.metrics._confusion import ConfusionMetric
@@ -12,6 +14,7 @@ class PPV(ConfusionMetric):
 
     name = "ppv"
     title = "PPV"
+    depends_on_mix: ClassVar[bool] = True
 
     def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
         return ratio(tp, tp + fp)

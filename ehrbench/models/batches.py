@@ -1,32 +1,129 @@
-"""Batches sliced from tensors that already lie on the device: no loader, no workers, no copies."""
+"""Batches of a view on the device that trains: no loader, no workers.
+
+A view whose items are alike and fit (``RESIDENT`` bytes) is prepared once and lies on the device; batches are
+slices of it. Any other (recordings and texts of every length, images from a memory map) is taken, padded and
+prepared batch by batch. Either way a batch holds the same numbers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.core.views import View, offsets, ragged
+from ehrbench.nets.gathering import gathered
+from ehrbench.nets.network import Network
+
+#: Items, and cells with their padding, of one pass without gradients.
+PASS_ITEMS, PASS_CELLS = 1024, 1 << 16
+#: Largest view that is prepared whole.
+RESIDENT = 1 << 29
+
+
+class Batch(NamedTuple):
+    """inputs: what ``Network.prepare`` gave (R, …); y: labels (U, C); the rest: ``core.views.Gathering``."""
+
+    inputs: tuple[Tensor, ...]
+    y: Tensor
+    position: Tensor | None = None
+    unit: Tensor | None = None
+
+    def scores(self, net: Network) -> Tensor:
+        """(U, C)."""
+        scores = net.score(*self.inputs)
+        if self.position is None:
+            return scores
+        return gathered(scores, self.position, self.unit, len(self.y))
 
 
 class Batches:
     """Iterates over a fold; each pass is another shuffle from ``seed``, or in order where seed is None.
 
-    inputs, y: what ``Network.prepare`` gave, and labels (U, C), all with first axis U.
+    y: labels (U, C) of the view's units. items: of a training batch.
     """
 
-    def __init__(self, inputs: tuple[Tensor, ...], y: Tensor, size: int, seed: int | None = None) -> None:
-        self.inputs, self.y, self.size = inputs, y, size
+    def __init__(
+        self,
+        net: Network,
+        view: View,
+        y: FloatArray,
+        items: int,
+        device: torch.device,
+        seed: int | None = None,
+    ) -> None:
+        self.net, self.view, self.items, self.device = net, view, items, device
+        self.y = torch.from_numpy(np.asarray(y, dtype=np.float32)).to(device)
+        counts = view.unit_counts()
+        self.starts = None if counts is None else offsets(counts)
         self.generator = None if seed is None else torch.Generator().manual_seed(seed)
+        self.inputs = prepared(net, view, device) if resident(view) else None
 
     def __len__(self) -> int:
-        return -(-len(self.y) // self.size)
+        """Batches of a training pass."""
+        return -(-len(self.view) // self.items)
 
-    def __iter__(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
-        if self.generator is None:
-            for start in range(0, len(self.y), self.size):
-                rows = slice(start, start + self.size)
-                yield tuple(x[rows] for x in self.inputs), self.y[rows]
-            return
-        order = torch.randperm(len(self.y), generator=self.generator).to(self.y.device)
-        for index in torch.split(order, self.size):
-            yield tuple(x[index] for x in self.inputs), self.y[index]
+    def __iter__(self) -> Iterator[Batch]:
+        if self.generator is not None:
+            order = torch.randperm(len(self.view), generator=self.generator)
+            for index in torch.split(order.to(self.device) if self.inputs else order, self.items):
+                yield self._at(index)
+        elif self.inputs:
+            for start in range(0, len(self.view), PASS_ITEMS):
+                rows = slice(start, start + PASS_ITEMS)
+                yield Batch(tuple(x[rows] for x in self.inputs), self.y[rows])
+        else:
+            first = 0
+            for part in self.view.batches(PASS_ITEMS, PASS_CELLS):
+                yield self._lazy(part, np.arange(first, first + len(part)))
+                first += len(part)
+
+    def _at(self, index: Tensor) -> Batch:
+        if self.inputs:
+            return Batch(tuple(x[index] for x in self.inputs), self.y[index])
+        items = index.numpy()
+        return self._lazy(self.view.take(items), items)
+
+    def _lazy(self, part: View, items: IntArray) -> Batch:
+        units = items if self.starts is None else ragged(self.starts, items)[0]
+        return batch(self.net, part, self.y[torch.from_numpy(units).to(self.device)], self.device)
+
+
+def batch(net: Network, view: View, y: Tensor, device: torch.device) -> Batch:
+    """All of a small view as one batch."""
+    with torch.no_grad():
+        inputs = net.prepare(**{name: tensor(a).to(device) for name, a in view.arrays().items()})
+    gathering = view.gathering()
+    if gathering is None:
+        return Batch(inputs, y)
+    unit = None if gathering.unit is None else torch.from_numpy(gathering.unit).to(device)
+    return Batch(inputs, y, torch.from_numpy(gathering.position).to(device), unit)
+
+
+def resident(view: View) -> bool:
+    """Whether the view may lie on the device whole."""
+    if view.extents() is not None or view.gathering() is not None:
+        return False
+    cells = sum(
+        np.dtype(port.dtype).itemsize * int(np.prod([int(n) for n in port.shape]))
+        for port in view.ports().values()
+    )
+    return len(view) * cells <= RESIDENT
+
+
+@torch.no_grad()
+def prepared(net: Network, view: View, device: torch.device) -> tuple[Tensor, ...]:
+    """What ``Network.prepare`` gives for the whole view."""
+    parts = []
+    for part in view.batches(PASS_ITEMS, PASS_CELLS):
+        parts.append(net.prepare(**{name: tensor(a).to(device) for name, a in part.arrays().items()}))
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def tensor(array: np.ndarray) -> Tensor:
+    """Shares memory where it may be written to; a read-only array (a memory map, a broadcast) is copied."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ehrbench.models.network import Shapes
 from ehrbench.models.sequence import SequenceModel
 from ehrbench.models.settings import check_flag, check_integer, check_multiple
-from ehrbench.nets.dssm import DSSMNetwork
+from ehrbench.nets.dssm import DSSMEncoder
 
 
 @dataclass(kw_only=True, eq=False)
@@ -28,7 +27,14 @@ class DSSM(SequenceModel):
         check_multiple("width", self.width, "the number of directions", 1 + self.bidirectional)
         check_multiple("width", self.width, "attention_heads", self.attention_heads)
 
-    def network(self, shapes: Shapes, n_scores: int) -> DSSMNetwork:
-        return DSSMNetwork(
-            **self.common(shapes, n_scores), n_pairs=self.n_pairs, bidirectional=self.bidirectional
+    def encoder(self, n_inputs: int, any_length: bool) -> DSSMEncoder:
+        return DSSMEncoder(
+            n_inputs,
+            self.width,
+            n_layers=self.n_layers,
+            bidirectional=self.bidirectional,
+            n_pairs=self.n_pairs,
+            n_heads=self.attention_heads,
+            dropout=self.dropout,
+            any_length=any_length,
         )

@@ -1,4 +1,4 @@
-"""LightGBM: gradient-boosted trees (Ke et al. 2017) on a table of statistics.
+"""LightGBM: gradient-boosted trees (Ke et al. 2017) on a table of statistics, or on the sparse rows of texts.
 
 Binary and multi-class targets are one booster; a multi-label target is one a class. Auxiliary labels of a
 binary target are learned by trees of their own, whose scores are mixed with the target's (``folding``) and
@@ -12,6 +12,7 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
+from scipy import sparse
 
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError
@@ -20,11 +21,12 @@ from ehrbench.core.model import FitResult, Member, Model, Watch, load_arrays, sa
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
-from ehrbench.core.views import View
+from ehrbench.core.views import Bag, Table, View
 from ehrbench.models.export import member_of
 from ehrbench.models.folding import folded
 from ehrbench.models.labels import check_learnable
 from ehrbench.models.settings import check_flag, check_integer, check_range
+from ehrbench.models.sparse_rows import csr
 
 #: Share of the target's positives that have a wider outcome.
 IMPLIED = 0.9
@@ -113,6 +115,7 @@ class LightGBM(Model):
             "verbosity": -1,
         }
         self._boosters: list[lgb.Booster] = []
+        self._categorical: list[int] = []
 
     def fit(
         self,
@@ -125,7 +128,8 @@ class LightGBM(Model):
     ) -> FitResult:
         check_learnable(train.labels, self.target)
         self.featurizer.fit(train)
-        x, y = _table(self.featurizer.transform(train)), train.labels
+        view, y = self.featurizer.transform(train), train.labels
+        x, self._categorical = _table(view), view.categorical if isinstance(view, Table) else []
         checks = None if valid is None else (_table(self.featurizer.transform(valid)), valid.labels)
         rounds = self.n_estimators if checks is not None or steps is None else steps
         columns = _label_columns(y, self.target)
@@ -168,9 +172,9 @@ class LightGBM(Model):
 
     def _grow(
         self,
-        x: FloatArray,
+        x: FloatArray | sparse.csr_matrix,
         y: FloatArray,
-        check: tuple[FloatArray, FloatArray] | None,
+        check: tuple[FloatArray | sparse.csr_matrix, FloatArray] | None,
         rounds: int,
         seed: int,
         progress: _Progress,
@@ -183,7 +187,9 @@ class LightGBM(Model):
         if multiclass:
             params["num_class"] = self.target.n_classes
         known = ~np.isnan(y)
-        data = lgb.Dataset(x[known], y[known], free_raw_data=True)
+        data = lgb.Dataset(
+            x[known], y[known], free_raw_data=True, categorical_feature=self._categorical or "auto"
+        )
         callbacks: list[Any] = [progress]
         sets = []
         if check is not None and (rows := ~np.isnan(check[1])).any():
@@ -241,18 +247,22 @@ class _Progress:
         self.watch(self.offset + step, self.total, values)
 
 
-def raw_scores(boosters: list[lgb.Booster], x: FloatArray, threads: int) -> FloatArray:
+def raw_scores(boosters: list[lgb.Booster], x: FloatArray | sparse.csr_matrix, threads: int) -> FloatArray:
     """(U, C) raw scores: of one booster, or one column of each."""
     columns = [np.asarray(b.predict(x, raw_score=True, num_threads=threads)) for b in boosters]
     scores = [column[:, None] if column.ndim == 1 else column for column in columns]
     return np.concatenate(scores, axis=1)
 
 
-def _table(view: View) -> FloatArray:
-    arrays = view.arrays()
-    if set(arrays) != {"values"} or arrays["values"].ndim != 2:
-        raise ConfigError("view", f"LightGBM takes a Table, not a {type(view).__name__}", "use view: table")
-    return arrays["values"]
+def _table(view: View) -> FloatArray | sparse.csr_matrix:
+    """Values (U, F) of a ``Table``, or rows of a ``Bag``: what is not there is 0 in these, not missing."""
+    if isinstance(view, Bag):
+        return csr(view)
+    if not isinstance(view, Table):
+        raise ConfigError(
+            "view", f"LightGBM takes a Table or a Bag, not a {type(view).__name__}", "use view: table"
+        )
+    return view.values
 
 
 def _label_columns(y: FloatArray, target: Target) -> list[FloatArray]:

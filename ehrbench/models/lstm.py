@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ehrbench.models.network import Shapes
 from ehrbench.models.sequence import SequenceModel
 from ehrbench.models.settings import check_flag, check_multiple
-from ehrbench.nets.lstm import LSTMNetwork
+from ehrbench.nets.lstm import LSTMEncoder
 
 
 @dataclass(kw_only=True, eq=False)
@@ -21,5 +20,11 @@ class LSTM(SequenceModel):
         check_flag("bidirectional", self.bidirectional)
         check_multiple("width", self.width, "the number of directions", 1 + self.bidirectional)
 
-    def network(self, shapes: Shapes, n_scores: int) -> LSTMNetwork:
-        return LSTMNetwork(**self.common(shapes, n_scores), bidirectional=self.bidirectional)
+    def encoder(self, n_inputs: int, any_length: bool) -> LSTMEncoder:
+        return LSTMEncoder(
+            n_inputs,
+            self.width,
+            n_layers=self.n_layers,
+            bidirectional=self.bidirectional,
+            dropout=self.dropout,
+        )

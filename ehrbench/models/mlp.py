@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ehrbench.core.errors import ConfigError
-from ehrbench.models.network import NetworkModel, Shapes
+from ehrbench.models.network import NetworkModel, Ports
 from ehrbench.models.settings import check_choice, check_integer, check_range
 from ehrbench.nets.mlp import BLOCKS, EMBEDDINGS, MLPNetwork
 
@@ -37,13 +37,13 @@ class MLP(NetworkModel):
         check_range("dropout", self.dropout, 0.0, 0.9)
         check_range("input_dropout", self.input_dropout, 0.0, 0.9)
 
-    def network(self, shapes: Shapes, n_scores: int) -> MLPNetwork:
-        if set(shapes) != {"values"} or len(shapes["values"]) != 1:
+    def network(self, ports: Ports, n_scores: int) -> MLPNetwork:
+        if set(ports) != {"values"} or len(ports["values"].shape) != 1:
             raise ConfigError(
-                "view", f"MLP takes a Table, and this view has {', '.join(shapes)}", "use view: scaled_table"
+                "view", f"MLP takes a Table, and this view has {', '.join(ports)}", "use view: scaled_table"
             )
         return MLPNetwork(
-            shapes["values"][0],
+            int(ports["values"].shape[0]),
             n_scores,
             width=self.width,
             n_layers=self.n_layers,

@@ -1,13 +1,13 @@
 """NetworkModel: a network of ``ehrbench.nets`` as a Model. Featurizes, trains, predicts, saves, exports.
 
 A concrete model names its network and checks its own settings; everything else is here and in ``training``.
-The pieces of a fit (``_tensors``, ``_start``, ``_train``) are apart so that all folds can be trained at once.
 """
 
 from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,20 +22,17 @@ from ehrbench.core.model import FitResult, Member, Model, Watch, load_arrays, sa
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
-from ehrbench.core.views import View
-from ehrbench.models.batches import Batches
+from ehrbench.core.views import Port, View, offsets, ragged
+from ehrbench.models.batches import PASS_CELLS, PASS_ITEMS, Batches, batch
 from ehrbench.models.export import member_of, write_onnx
 from ehrbench.models.labels import check_learnable, class_weights, known_rows
 from ehrbench.models.loss import JointLoss, TargetLoss
 from ehrbench.models.schedule import TrainingSettings
-from ehrbench.models.session import gpu_memory, quiet, seeded, threads
+from ehrbench.models.session import gpu_memory, quiet, seeded, single_precision, threads
 from ehrbench.models.training import Keeper, Training
 from ehrbench.nets.network import Network
 
-#: Rows of one forward pass without gradients.
-PREDICT_ROWS = 1024
-
-Shapes = dict[str, tuple[int, ...]]
+Ports = Mapping[str, Port]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -48,11 +45,11 @@ class NetworkModel(TrainingSettings, Model):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._net: Network | None = None
-        self._shapes: Shapes = {}
+        self._ports: Ports = {}
 
     @abstractmethod
-    def network(self, shapes: Shapes, n_scores: int) -> Network:
-        """The untrained network for a view's arrays of these shapes, without their first axis.
+    def network(self, ports: Ports, n_scores: int) -> Network:
+        """The untrained network for a view of these ports.
 
         n_scores: of its last layer, whose rows are the scores; more than classes while auxiliary labels help.
         """
@@ -72,7 +69,13 @@ class NetworkModel(TrainingSettings, Model):
         self.featurizer.fit(train)
         view = self.featurizer.transform(train)
         on_gpu = self._device.type == "cuda"
-        with threads(self.threads), quiet(), seeded(seed, on_gpu), gpu_memory(on_gpu):
+        with (
+            threads(self.threads),
+            quiet(),
+            seeded(seed, on_gpu),
+            single_precision(on_gpu),
+            gpu_memory(on_gpu),
+        ):
             labels = train.labels
             if self.auxiliary_weight:
                 labels = np.concatenate([labels, train.auxiliary_labels], axis=1)  # (U, C + A)
@@ -85,23 +88,21 @@ class NetworkModel(TrainingSettings, Model):
             return self._train(net, batches, checks, labels, epochs, watch)
 
     def _start(self, view: View, n_scores: int) -> Network:
-        self._shapes = {name: array.shape[1:] for name, array in view.arrays().items()}
-        return self.network(self._shapes, n_scores).to(self._device)
+        self._ports = view.ports()
+        return self.network(self._ports, n_scores).to(self._device)
 
     def _batches(self, net: Network, view: View, y: FloatArray, seed: int | None) -> Batches:
+        """Of the items with a known label of the target."""
         keep = known_rows(y[:, : self.target.n_classes])
-        inputs = self._prepare(net, view.take(np.flatnonzero(keep)) if not keep.all() else view)
-        labels = torch.from_numpy(np.asarray(y[keep], dtype=np.float32)).to(self._device)
-        return Batches(inputs, labels, self.batch_size if seed is not None else PREDICT_ROWS, seed)
-
-    @torch.no_grad()
-    def _prepare(self, net: Network, view: View) -> tuple[Tensor, ...]:
-        arrays = {name: _tensor(a) for name, a in view.arrays().items()}
-        parts = []
-        for start in range(0, max(1, len(view)), PREDICT_ROWS):
-            rows = slice(start, start + PREDICT_ROWS)
-            parts.append(net.prepare(**{name: a[rows].to(self._device) for name, a in arrays.items()}))
-        return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+        if not keep.all():
+            counts = view.unit_counts()
+            if counts is None:
+                view, y = view.take(np.flatnonzero(keep)), y[keep]
+            else:
+                owner = np.repeat(np.arange(len(view)), counts)
+                items = np.unique(owner[keep])
+                view, y = view.take(items), y[ragged(offsets(counts), items)[0]]
+        return Batches(net, view, y, self.batch_size, self._device, seed)
 
     def _train(
         self, net: Network, batches: Batches, checks: Batches | None, y: FloatArray, epochs: int, watch: Watch
@@ -127,7 +128,7 @@ class NetworkModel(TrainingSettings, Model):
             num_sanity_val_steps=0,
         )
         trainer.fit(module, batches, checks)
-        wanted = self.network(self._shapes, n_classes).state_dict()  # without scores of auxiliary labels
+        wanted = self.network(self._ports, n_classes).state_dict()  # without scores of auxiliary labels
         kept = {
             name: value[: len(wanted[name])] if value.dim() else value for name, value in keeper.state.items()
         }
@@ -136,28 +137,33 @@ class NetworkModel(TrainingSettings, Model):
 
     def _finished(self, state: dict[str, Tensor]) -> Network:
         """The network of a trained state, ready to predict."""
-        net = self.network(self._shapes, self.target.n_classes)
+        net = self.network(self._ports, self.target.n_classes)
         net.load_state_dict(state)
         return net.to(self._device).eval()
 
     def predict(self, records: Records) -> FloatArray:
-        net = self.fitted_network
+        net, device = self.fitted_network, self._device
         view = self.featurizer.transform(records.without_labels())
-        with threads(self.threads), torch.inference_mode():
-            scores = [
-                net(**{n: _tensor(a).to(self._device) for n, a in arrays.items()}) for arrays in _chunks(view)
-            ]
-            return self.target.probabilities(torch.cat(scores).double().cpu().numpy())
+        found = [torch.zeros(0, self.target.n_classes)]
+        with threads(self.threads), single_precision(device.type == "cuda"), torch.inference_mode():
+            for part in view.batches(PASS_ITEMS, PASS_CELLS):
+                counts = part.unit_counts()
+                nobody = torch.zeros(len(part) if counts is None else int(counts.sum()), 0)
+                found.append(batch(net, part, nobody, device).scores(net).cpu())
+            return self.target.probabilities(torch.cat(found).double().numpy())
 
     def save(self, directory: Path) -> None:
         state = self.fitted_network.state_dict()
         save_arrays(directory / "network.npz", {name: value.cpu().numpy() for name, value in state.items()})
         save_arrays(directory / "featurizer.npz", self.featurizer.state())
-        (directory / "shapes.json").write_text(json.dumps(self._shapes))
+        ports = {name: [port.dtype, port.below, *port.shape] for name, port in self._ports.items()}
+        (directory / "inputs.json").write_text(json.dumps(ports), encoding="utf-8")
 
     def restore(self, directory: Path) -> None:
-        shapes = json.loads((directory / "shapes.json").read_text())
-        self._shapes = {name: tuple(shape) for name, shape in shapes.items()}
+        ports = json.loads((directory / "inputs.json").read_text(encoding="utf-8"))
+        self._ports = {
+            name: Port(dtype, tuple(shape), below) for name, (dtype, below, *shape) in ports.items()
+        }
         self.featurizer.restore(load_arrays(directory / "featurizer.npz"))
         state = load_arrays(directory / "network.npz")
         self._net = self._finished({name: torch.from_numpy(value) for name, value in state.items()})
@@ -165,7 +171,7 @@ class NetworkModel(TrainingSettings, Model):
     def export(self, directory: Path) -> Member:
         net = self.fitted_network
         try:
-            write_onnx(net.cpu(), self._shapes, directory / "model.onnx")
+            write_onnx(net.cpu(), self._ports, directory / "model.onnx")
         finally:
             net.to(self._device)
         save_arrays(directory / "featurizer.npz", self.featurizer.state())
@@ -190,13 +196,3 @@ class NetworkModel(TrainingSettings, Model):
         bf16 = self._device.type == "cuda" and torch.cuda.is_bf16_supported()
         wanted = {"auto": bf16, "bf16": True, "32": False}[str(self.precision)]
         return "bf16-mixed" if wanted else "32-true"
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    """Shares memory where it may be written to; a read-only array (a memory map, a broadcast) is copied."""
-    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
-
-
-def _chunks(view: View) -> list[dict[str, np.ndarray]]:
-    starts = range(0, max(1, len(view)), PREDICT_ROWS)
-    return [{n: a[s : s + PREDICT_ROWS] for n, a in view.arrays().items()} for s in starts]

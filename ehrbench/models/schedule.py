@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from ehrbench.models.settings import check_choice, check_integer, check_range
 
@@ -59,6 +62,10 @@ class TrainingSettings:
         check_choice("accelerator", self.accelerator, ACCELERATORS)
         check_choice("precision", str(self.precision), PRECISIONS)
         check_integer("threads", self.threads, 1, 1024)
+
+    def optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+        """Of parameter groups that say their own weight decay."""
+        return torch.optim.AdamW(groups, lr=self.learning_rate)
 
     def rate_at(self, step: int, steps_per_epoch: int) -> float:
         """Factor of the learning rate at an optimiser step."""

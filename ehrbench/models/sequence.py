@@ -1,13 +1,17 @@
-"""What the models of a ``Sequence`` view share: which inputs are fed, and the settings all of them have."""
+"""What the models of sequences share: which inputs are fed, how scores are read off, and their settings."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+
+from torch import nn
 
 from ehrbench.core.errors import ConfigError
-from ehrbench.models.network import NetworkModel, Shapes
+from ehrbench.models.network import NetworkModel, Ports
 from ehrbench.models.settings import check_choice, check_flag, check_integer, check_multiple, check_range
+from ehrbench.nets.inputs import SequenceInput, SignalInput, TokenInput
+from ehrbench.nets.sequence import SequenceNetwork
 
 #: As ``ehrbench.nets.pooling.POOLINGS``.
 POOLINGS = ("last", "mean", "attention")
@@ -18,9 +22,9 @@ class SequenceModel(NetworkModel):
     """width: hidden units of each layer; n_layers; dropout: before layers and in the head.
 
     pooling: how steps become one vector; attention_heads: of attention pooling, each takes its share of
-        ``width``.
+        ``width``. A ``Signal`` view is not pooled: each of its steps has scores.
     use_mask, use_delta, use_statistics: feed missingness, hours since the last measurement, and statistics of
-        each channel to the head.
+        each channel to the head; a ``Signal`` or ``Tokens`` view has none of these.
     """
 
     width: int = 64
@@ -44,26 +48,41 @@ class SequenceModel(NetworkModel):
         for key in ("use_mask", "use_delta", "use_statistics"):
             check_flag(key, getattr(self, key))
 
-    def common(self, shapes: Shapes, n_scores: int) -> dict[str, Any]:
-        """Arguments that every sequence network takes."""
-        if missing := {"values", "mask", "time_hours", "static"} - set(shapes):
+    @abstractmethod
+    def encoder(self, n_inputs: int, any_length: bool) -> nn.Module:
+        """The untrained encoder of ``n_inputs`` numbers a step; see ``SequenceNetwork``.
+
+        any_length: batches differ in their number of steps.
+        """
+
+    def network(self, ports: Ports, n_scores: int) -> SequenceNetwork:
+        inputs = self._inputs(ports)
+        return SequenceNetwork(
+            inputs,
+            self.encoder(inputs.width, not isinstance(inputs, SequenceInput)),
+            self.width,
+            n_scores,
+            dropout=self.dropout,
+            pooling=self.pooling,
+            n_heads=self.attention_heads,
+        )
+
+    def _inputs(self, ports: Ports) -> SequenceInput | SignalInput | TokenInput:
+        if set(ports) == {"ids", "mask"}:
+            return TokenInput(ports["ids"].below, self.width)
+        if set(ports) == {"values", "valid"}:
+            return SignalInput(int(ports["values"].shape[-1]))
+        if missing := {"values", "mask", "time_hours", "static"} - set(ports):
             raise ConfigError(
                 "view",
-                f"{type(self).__name__} takes a Sequence, and this view lacks {', '.join(sorted(missing))}",
+                f"{type(self).__name__} takes a Sequence, a Signal or Tokens, and this view lacks "
+                f"{', '.join(sorted(missing))}",
                 "use view: sequence, or another model",
             )
-        return {
-            "n_channels": shapes["values"][-1],
-            "n_static": shapes["static"][-1],
-            "n_classes": n_scores,
-            "width": self.width,
-            "n_layers": self.n_layers,
-            "dropout": self.dropout,
-            "pooling": self.pooling,
-            "n_heads": self.attention_heads,
-            "inputs": {
-                "use_mask": self.use_mask,
-                "use_delta": self.use_delta,
-                "use_statistics": self.use_statistics,
-            },
-        }
+        return SequenceInput(
+            int(ports["values"].shape[-1]),
+            int(ports["static"].shape[-1]),
+            use_mask=self.use_mask,
+            use_delta=self.use_delta,
+            use_statistics=self.use_statistics,
+        )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ehrbench.core.errors import ConfigError
-from ehrbench.models.network import Shapes
+from ehrbench.models.network import Ports
 from ehrbench.models.sequence import SequenceModel
 from ehrbench.models.settings import check_choice, check_flag, check_integer, check_range
 from ehrbench.nets.diagonal import DISCRETISATIONS, INITIALISATIONS
-from ehrbench.nets.ssm import SSMNetwork
+from ehrbench.nets.sequence import SequenceNetwork
+from ehrbench.nets.ssm import SSMEncoder
 
 
 @dataclass(kw_only=True, eq=False)
@@ -40,10 +41,19 @@ class SSM(SequenceModel):
         check_flag("bidirectional", self.bidirectional)
         check_flag("irregular", self.irregular)
 
-    def network(self, shapes: Shapes, n_scores: int) -> SSMNetwork:
-        return SSMNetwork(
-            **self.common(shapes, n_scores),
+    def network(self, ports: Ports, n_scores: int) -> SequenceNetwork:
+        if self.irregular and "time_hours" not in ports:
+            raise ConfigError("irregular", "the view has no times of its own", "say irregular: false")
+        return super().network(ports, n_scores)
+
+    def encoder(self, n_inputs: int, any_length: bool) -> SSMEncoder:
+        return SSMEncoder(
+            n_inputs,
+            self.width,
+            n_layers=self.n_layers,
             n_pairs=self.n_pairs,
+            dropout=self.dropout,
+            any_length=any_length,
             irregular=self.irregular,
             initialisation=self.initialisation,
             discretisation=self.discretisation,

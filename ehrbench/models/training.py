@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ehrbench.core.errors import FitError
 from ehrbench.core.model import Watch
+from ehrbench.models.batches import Batch
 from ehrbench.models.loss import JointLoss, TargetLoss
 from ehrbench.models.schedule import TrainingSettings
 from ehrbench.nets.network import Network
@@ -32,7 +33,7 @@ class Training(pl.LightningModule):
         target = loss if isinstance(loss, TargetLoss) else loss.target
         self.log_loss = TargetLoss(target.kind, torch.ones_like(target.weights))
         self.average = (
-            AveragedModel(net, multi_avg_fn=_ramped_average(settings.ema_decay))
+            AveragedModel(net, multi_avg_fn=_ramped_average(settings.ema_decay), use_buffers=True)
             if settings.ema_decay
             else None
         )
@@ -43,20 +44,19 @@ class Training(pl.LightningModule):
         """The network whose state is validated and kept."""
         return self.net if self.average is None else self.average.module  # type: ignore[return-value]
 
-    def training_step(self, batch: tuple[tuple[Tensor, ...], Tensor], batch_index: int) -> Tensor:
-        inputs, y = batch
-        loss: Tensor = self.loss(self.net.score(*inputs), y)
-        self.train_sum.add(loss.detach(), len(y))
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        loss: Tensor = self.loss(batch.scores(self.net), batch.y)
+        self.train_sum.add(loss.detach(), len(batch.y))
         return loss
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self.average is not None:
             self.average.update_parameters(self.net)
 
-    def validation_step(self, batch: tuple[tuple[Tensor, ...], Tensor], batch_index: int) -> None:
-        inputs, y = batch
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        y = batch.y
         known = (~y.isnan()).sum() / y.shape[1]
-        scores = self.kept.score(*inputs)[:, : y.shape[1]]  # without those of auxiliary labels
+        scores = batch.scores(self.kept)[:, : y.shape[1]]  # without those of auxiliary labels
         self.valid_sum.add(self.log_loss(scores, y), known)
 
     def configure_optimizers(self) -> Any:
@@ -66,7 +66,7 @@ class Training(pl.LightningModule):
             {"params": decayed, "weight_decay": self.settings.weight_decay},
             {"params": spared, "weight_decay": 0.0},
         ]
-        optimiser = torch.optim.AdamW(groups, lr=self.settings.learning_rate)
+        optimiser = self.settings.optimiser(groups)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimiser, lambda step: self.settings.rate_at(step, self.steps_per_epoch)
         )
@@ -74,12 +74,18 @@ class Training(pl.LightningModule):
 
 
 def _ramped_average(decay: float) -> Any:
-    """Exponential average whose decay grows from 0, so that the random start is soon forgotten."""
+    """Exponential average whose decay grows from 0, so that the random start is soon forgotten.
+
+    Of buffers, too: running means and variances belong to the weights that gave them. Counters are copied.
+    """
 
     @torch.no_grad()
     def update(averaged: Any, current: Any, n_averaged: Tensor | int) -> None:
-        n = float(n_averaged)
-        torch._foreach_lerp_(list(averaged), list(current), 1 - min(decay, (1 + n) / (10 + n)))
+        averaged, current, n = list(averaged), list(current), float(n_averaged)
+        if not averaged[0].is_floating_point():  # tensors come grouped by type
+            torch._foreach_copy_(averaged, current)
+            return
+        torch._foreach_lerp_(averaged, current, 1 - min(decay, (1 + n) / (10 + n)))
 
     return update
 

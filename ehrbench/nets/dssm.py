@@ -13,11 +13,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from ehrbench.nets.attention import SelfAttention
-from ehrbench.nets.head import Head
-from ehrbench.nets.inputs import SequenceInput
-from ehrbench.nets.lstm import lstm_encoder
-from ehrbench.nets.network import Network
-from ehrbench.nets.pooling import Pooling
+from ehrbench.nets.lstm import LSTMEncoder
 from ehrbench.nets.ssm import DiagonalSSM
 
 
@@ -28,10 +24,10 @@ class LatentTransition(nn.Module):
     emission, added to h.
     """
 
-    def __init__(self, width: int, n_pairs: int, dropout: float) -> None:
+    def __init__(self, width: int, n_pairs: int, dropout: float, any_length: bool = False) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.transition = DiagonalSSM(width, n_pairs)
+        self.transition = DiagonalSSM(width, n_pairs, any_length=any_length)
         self.emission = nn.Sequential(nn.Linear(width, width), nn.Tanh(), nn.Dropout(dropout))
 
     def forward(self, h: Tensor) -> Tensor:
@@ -39,42 +35,28 @@ class LatentTransition(nn.Module):
         return out
 
 
-class DSSMNetwork(Network):
-    """F channels and S descriptors -> C scores; ``n_pairs`` conjugate pairs of latent states."""
+class DSSMEncoder(nn.Module):
+    """(B, L, n_inputs) -> (B, L, width); ``n_pairs`` conjugate pairs of latent states."""
 
     def __init__(
         self,
-        n_channels: int,
-        n_static: int,
-        n_classes: int,
+        n_inputs: int,
+        width: int,
         *,
-        width: int = 64,
-        n_layers: int = 1,
-        bidirectional: bool = False,
-        n_pairs: int = 16,
-        dropout: float = 0.2,
-        pooling: str = "last",
-        n_heads: int = 4,
-        inputs: dict[str, bool] | None = None,
+        n_layers: int,
+        bidirectional: bool,
+        n_pairs: int,
+        n_heads: int,
+        dropout: float,
+        any_length: bool = False,
     ) -> None:
         super().__init__()
-        self.inputs = SequenceInput(n_channels, n_static, **(inputs or {}))
-        self.dropout = nn.Dropout(dropout)
-        self.encoder = lstm_encoder(
-            self.inputs.width, width, n_layers=n_layers, bidirectional=bidirectional, dropout=dropout
+        self.lstm = LSTMEncoder(
+            n_inputs, width, n_layers=n_layers, bidirectional=bidirectional, dropout=dropout
         )
         self.attention = SelfAttention(width, n_heads, dropout)
-        self.transition = LatentTransition(width, n_pairs, dropout)
-        self.pooling = Pooling(width, pooling, n_heads)
-        self.head = Head(width, self.inputs.n_wide, width, n_classes, dropout)
+        self.transition = LatentTransition(width, n_pairs, dropout, any_length)
 
-    def prepare(self, **arrays: Tensor) -> tuple[Tensor, ...]:
-        steps, _, valid, wide = self.inputs(**arrays)
-        return steps, valid, wide
-
-    def score(self, *prepared: Tensor) -> Tensor:
-        steps, valid, wide = prepared
-        h, _ = self.encoder(self.dropout(steps))  # (B, L, H)
-        h = self.transition(self.attention(h, valid))
-        scores: Tensor = self.head(self.pooling(h, valid), wide)
-        return scores
+    def forward(self, steps: Tensor, dt_hours: Tensor, valid: Tensor) -> Tensor:
+        h: Tensor = self.transition(self.attention(self.lstm(steps, dt_hours, valid), valid))
+        return h

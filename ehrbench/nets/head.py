@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 
 class Head(nn.Module):
-    """pooled (B, H), wide (B, W) -> scores (B, C). ``width``: hidden units of the wide branch."""
+    """pooled (…, H) -> scores (…, C), with wide (B, W) beside pooled (B, H) where there is any.
+
+    width: hidden units of the wide branch.
+    """
 
     def __init__(self, n_pooled: int, n_wide: int, width: int, n_classes: int, dropout: float) -> None:
         super().__init__()
@@ -30,9 +33,9 @@ class Head(nn.Module):
         self.pooled = nn.Sequential(nn.LayerNorm(n_pooled), nn.Dropout(dropout))
         self.out = nn.Linear(n_pooled + width * (n_wide > 0), n_classes)
 
-    def forward(self, pooled: Tensor, wide: Tensor) -> Tensor:
+    def forward(self, pooled: Tensor, wide: Tensor | None = None) -> Tensor:
         h = self.pooled(pooled)
-        if self.wide is not None:
+        if self.wide is not None and wide is not None:
             h = torch.cat([h, self.wide(wide)], dim=1)
         scores: Tensor = self.out(h)
         return scores

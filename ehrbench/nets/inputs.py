@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ehrbench.nets.recurrence import take_steps
+
 #: A day: times since the last measurement enter as log(1 + hours) / log(1 + 24).
 _LOG_DAY = math.log1p(24.0)
 
@@ -113,7 +115,7 @@ class SequenceInput(nn.Module):
         """values, mask (B, L, F), time_hours (B, L), static (B, S).
 
         Returns steps (B, L, D), dt_hours and valid (B, L) as ``step_hours`` gives them, and wide (B, W):
-        descriptors and statistics.
+        descriptors and statistics. Padding in front is moved behind the valid steps.
         """
         values = values * mask
         dt_hours, valid = step_hours(time_hours, mask)
@@ -126,4 +128,43 @@ class SequenceInput(nn.Module):
             parts.append((elapsed - seen * have).clamp(min=0).log1p() / _LOG_DAY)
         steps = torch.cat(parts, dim=2) * valid[..., None]  # (B, L, D)
         wide = [static, statistics(values, mask, filled, valid)] if self.use_statistics else [static]
-        return steps, dt_hours, valid, torch.cat(wide, dim=1)
+        return *left_aligned(valid, steps, dt_hours), torch.cat(wide, dim=1)
+
+
+class SignalInput(nn.Module):
+    """The arrays of a ``Signal`` view to a network's inputs: its steps, with nothing beside them."""
+
+    n_wide = 0
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.width = n_channels
+
+    def forward(self, values: Tensor, valid: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """values (B, L, F), valid (B, L) -> steps (B, L, F), dt_hours (a step is a step) and valid (B, L)."""
+        return values * valid[..., None], valid, valid
+
+
+class TokenInput(nn.Module):
+    """The arrays of a ``Tokens`` view to a network's inputs; embedding them is learned, and the network's."""
+
+    n_wide = 0
+
+    def __init__(self, n_tokens: int, width: int) -> None:
+        super().__init__()
+        self.n_tokens, self.width = n_tokens, width
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """ids, mask (B, L) -> ids, dt_hours (a token is a step) and valid (B, L)."""
+        return ids, mask, mask
+
+
+def left_aligned(valid: Tensor, steps: Tensor, dt_hours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """steps (B, L, D), dt_hours and valid (B, L), each row moved so that its first valid step comes first."""
+    length = valid.shape[1]
+    in_front = (valid.cumsum(1) == 0).sum(1, keepdim=True)  # (B, 1)
+    at = torch.arange(length, device=valid.device) + in_front
+    inside = (at < length).to(valid)
+    at = at.clamp(max=length - 1)
+    dt_hours, valid = (x.gather(1, at) * inside for x in (dt_hours, valid))
+    return take_steps(steps, at) * inside[..., None], dt_hours, valid

@@ -4,6 +4,8 @@
 with one lower-triangular Toeplitz matrix of powers of Λ̄ a state, batched over the states: for L of some tens
 this is dense, cache-friendly work, where an FFT or a log-depth scan moves mostly memory. Chunks pass on one
 state.
+``convolve_any``: the same for any number of steps, which a traced graph leaves open: chunks, and chunks of
+chunks, so that nothing is a loop.
 ``scan``: Λ̄ varies with step and row (irregular Δ): the associative scan of S5 (Smith et al. 2023, section
 2.2 and appendix H; Blelloch 1990) by doubling, log2(L) steps.
 Both take and give pairs of real tensors and hold x_0 = 0 before the first step.
@@ -11,14 +13,19 @@ Both take and give pairs of real tensors and hold x_0 = 0 before the first step.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ehrbench.nets.diagonal import Discrete
 from ehrbench.nets.inputs import shift
 
 #: Steps of one Toeplitz product; longer sequences go chunk by chunk.
 CHUNK = 64
+#: Chunks of chunks in ``convolve_any``: CHUNK^2 steps a unit of the last, dense product.
+LEVELS = 2
 
 
 def _powers(system: Discrete, exponent: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,8 +60,7 @@ def convolve(system: Discrete, v_re: Tensor, v_im: Tensor) -> tuple[Tensor, Tens
         n = min(chunk, length - start)
         a_re, a_im = t_re[:, :n, :n], t_im[:, :n, :n]
         b_re, b_im = v_re[:, start : start + n], v_im[:, start : start + n]
-        re = torch.baddbmm(torch.bmm(a_re, b_re), a_im, b_im, alpha=-1)  # (P, n, B)
-        im = torch.baddbmm(torch.bmm(a_re, b_im), a_im, b_re)
+        re, im = _product(a_re, a_im, b_re, b_im)  # (P, n, B)
         if start:
             last_re, last_im = x_re[-1][:, -1:], x_im[-1][:, -1:]  # (P, 1, B)
             re = re + carry_re[:, :n] * last_re - carry_im[:, :n] * last_im
@@ -62,6 +68,45 @@ def convolve(system: Discrete, v_re: Tensor, v_im: Tensor) -> tuple[Tensor, Tens
         x_re.append(re)
         x_im.append(im)
     return torch.cat(x_re, dim=1), torch.cat(x_im, dim=1)
+
+
+def convolve_any(system: Discrete, v_re: Tensor, v_im: Tensor, levels: int = LEVELS) -> tuple[Tensor, Tensor]:
+    """As ``convolve``: inputs v (P, L, B) -> states x (P, L, B), L of any size and not known to the graph.
+
+    The states at the ends of chunks follow a recurrence of their own, with Λ̄^CHUNK.
+    """
+    length = v_re.shape[1]
+    if levels == 0:
+        steps = torch.arange(length, dtype=system.angle.dtype, device=v_re.device)
+        apart = steps[:, None] - steps  # (L, L)
+        n, below = apart.clamp(min=0).flatten(), (apart >= 0).to(v_re)
+        t_re, t_im = (p.view(-1, *apart.shape) * below for p in _powers(system, n))  # (P, L, L)
+        return _product(t_re, t_im, v_re, v_im)
+    steps = torch.arange(CHUNK + 1, dtype=system.angle.dtype, device=v_re.device)
+    p_re, p_im = _powers(system, steps)  # (P, CHUNK + 1)
+    t_re, t_im = _toeplitz(p_re[:, :-1]), _toeplitz(p_im[:, :-1])  # (P, CHUNK, CHUNK)
+    n_pairs, _, batch = v_re.shape
+    v_re, v_im = (F.pad(v, (0, 0, 0, -length % CHUNK)) for v in (v_re, v_im))
+    chunked = [v.view(n_pairs, -1, CHUNK, batch).transpose(1, 2).flatten(2) for v in (v_re, v_im)]
+    x_re, x_im = (
+        x.view(n_pairs, CHUNK, -1, batch) for x in _product(t_re, t_im, *chunked)
+    )  # (P, CHUNK, N, B)
+    far = replace(system, log_modulus=system.log_modulus * CHUNK, angle=system.angle * CHUNK)
+    ends = convolve_any(far, x_re[:, -1], x_im[:, -1], levels - 1)  # (P, N, B), each
+    last_re, last_im = (shift(end, 1)[:, None] for end in ends)  # (P, 1, N, B)
+    carry_re, carry_im = p_re[:, 1:, None, None], p_im[:, 1:, None, None]  # (P, CHUNK, 1, 1)
+    x_re, x_im = (
+        x_re + carry_re * last_re - carry_im * last_im,
+        x_im + carry_re * last_im + carry_im * last_re,
+    )
+    re, im = (x.transpose(1, 2).flatten(1, 2)[:, :length] for x in (x_re, x_im))
+    return re, im
+
+
+def _product(t_re: Tensor, t_im: Tensor, v_re: Tensor, v_im: Tensor) -> tuple[Tensor, Tensor]:
+    """(P, N, N) @ (P, N, B), complex."""
+    re = torch.baddbmm(torch.bmm(t_re, v_re), t_im, v_im, alpha=-1)
+    return re, torch.baddbmm(torch.bmm(t_re, v_im), t_im, v_re)
 
 
 def scan(a_re: Tensor, a_im: Tensor, v_re: Tensor, v_im: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""State-space network: a stack of diagonal state-space layers (S4D, S5) between a linear encoder and a head.
+"""State-space encoder: a stack of diagonal state-space layers (S4D, S5) behind a linear map.
 
 Layer and symbols after Smith et al. 2023 (S5): one multi-input multi-output system a layer, Λ (P,), B (P, H),
 C (H, P), D (H,), with a learned time step a state. Gu et al. 2022 (S4D) for the initialisation S4D-Lin and
@@ -15,11 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ehrbench.nets.diagonal import INITIALISATIONS, discretise, hippo_n, s4d_lin
-from ehrbench.nets.head import Head
-from ehrbench.nets.inputs import SequenceInput
-from ehrbench.nets.network import Network
-from ehrbench.nets.pooling import Pooling
-from ehrbench.nets.scan import convolve, scan
+from ehrbench.nets.scan import convolve, convolve_any, scan
 
 
 def _pair(z: np.ndarray) -> Tensor:
@@ -34,6 +30,7 @@ class DiagonalSSM(nn.Module):
     bidirectional, D (H,), log_step (P,).
     dt_min, dt_max: the learned steps start log-uniform between them (S4D section 4.1), in units of one grid
         step, or of one hour where Δ is given.
+    any_length: sequences are of any number of steps, also those given to an exported network.
     """
 
     def __init__(
@@ -46,11 +43,13 @@ class DiagonalSSM(nn.Module):
         dt_min: float = 0.01,
         dt_max: float = 0.5,
         bidirectional: bool = False,
+        any_length: bool = False,
     ) -> None:
         super().__init__()
         if initialisation not in INITIALISATIONS:
             raise ValueError(f"initialisation {initialisation!r} is none of {', '.join(INITIALISATIONS)}")
         self.discretisation, self.bidirectional = discretisation, bidirectional
+        self.convolve = convolve_any if any_length else convolve
         if initialisation == "hippo-n":
             lam, v = hippo_n(n_pairs)
             b = v.conj().T @ (torch.randn(2 * n_pairs, width).double().numpy() / math.sqrt(width))
@@ -77,16 +76,18 @@ class DiagonalSSM(nn.Module):
 
     def _on_grid(self, u: Tensor) -> Tensor:
         """Kernel path, states first, (2P, H) (H, B L) and back: no product needs a copy of its input."""
-        batch, length, width = u.shape[0], int(u.shape[1]), int(u.shape[2])
+        batch, length, width = u.shape
+        if self.convolve is convolve:  # a constant in an exported network, where it may be one
+            length = int(length)
         system = discretise(-self.log_decay.exp(), self.frequency, self.log_step.exp(), self.discretisation)
         b_re, b_im = self.B.unbind(2)
         g_re, g_im = system.gain_re[:, None], system.gain_im[:, None]
         b_bar = torch.cat([g_re * b_re - g_im * b_im, g_re * b_im + g_im * b_re])  # B̄ (2P, H)
         v = (b_bar @ u.reshape(-1, width).T).view(2, -1, batch, length).transpose(2, 3)  # (2, P, L, B)
         v_re, v_im = v.unbind(0)
-        ahead_re, ahead_im = convolve(system, v_re, v_im)  # (P, L, B)
+        ahead_re, ahead_im = self.convolve(system, v_re, v_im)  # (P, L, B)
         if self.bidirectional:
-            back_re, back_im = convolve(system, v_re.flip(1), v_im.flip(1))
+            back_re, back_im = self.convolve(system, v_re.flip(1), v_im.flip(1))
             x = torch.cat([ahead_re, back_re.flip(1), ahead_im, back_im.flip(1)])
         else:
             x = torch.cat([ahead_re, ahead_im])  # (2P', L, B)
@@ -125,46 +126,35 @@ class SSMBlock(nn.Module):
         self.gate = nn.Sequential(nn.GELU(), nn.Linear(width, 2 * width), nn.GLU())
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, h: Tensor, dt_hours: Tensor | None) -> Tensor:
-        out: Tensor = h + self.dropout(self.gate(self.ssm(self.norm(h), dt_hours)))
+    def forward(self, h: Tensor, dt_hours: Tensor | None, valid: Tensor) -> Tensor:
+        u = self.norm(h)
+        if self.ssm.bidirectional:  # read backwards, padding comes first: it must feed nothing
+            u = u * valid[..., None]
+        out: Tensor = h + self.dropout(self.gate(self.ssm(u, dt_hours)))
         return out
 
 
-class SSMNetwork(Network):
-    """F channels and S descriptors -> C scores. ``irregular``: take Δ from the times, not a grid step."""
+class SSMEncoder(nn.Module):
+    """(B, L, n_inputs) -> (B, L, width). ``irregular``: take Δ from the times, not a grid step."""
 
     def __init__(
         self,
-        n_channels: int,
-        n_static: int,
-        n_classes: int,
+        n_inputs: int,
+        width: int,
         *,
-        width: int = 64,
-        n_pairs: int = 32,
-        n_layers: int = 2,
-        dropout: float = 0.2,
-        pooling: str = "last",
-        n_heads: int = 4,
+        n_layers: int,
+        n_pairs: int,
+        dropout: float,
         irregular: bool = False,
-        inputs: dict[str, bool] | None = None,
         **ssm: object,
     ) -> None:
         super().__init__()
         self.irregular = irregular
-        self.inputs = SequenceInput(n_channels, n_static, **(inputs or {}))
-        self.encoder = nn.Sequential(nn.Linear(self.inputs.width, width), nn.Dropout(dropout))
+        self.encoder = nn.Sequential(nn.Linear(n_inputs, width), nn.Dropout(dropout))
         self.blocks = nn.ModuleList(SSMBlock(width, n_pairs, dropout, **ssm) for _ in range(n_layers))
-        self.pooling = Pooling(width, pooling, n_heads)
-        self.head = Head(width, self.inputs.n_wide, width, n_classes, dropout)
 
-    def prepare(self, **arrays: Tensor) -> tuple[Tensor, ...]:
-        prepared: tuple[Tensor, ...] = self.inputs(**arrays)
-        return prepared
-
-    def score(self, *prepared: Tensor) -> Tensor:
-        steps, dt_hours, valid, wide = prepared
-        h = self.encoder(steps)  # (B, L, H)
+    def forward(self, steps: Tensor, dt_hours: Tensor, valid: Tensor) -> Tensor:
+        h: Tensor = self.encoder(steps)
         for block in self.blocks:
-            h = block(h, dt_hours if self.irregular else None)
-        scores: Tensor = self.head(self.pooling(h, valid), wide)
-        return scores
+            h = block(h, dt_hours if self.irregular else None, valid)
+        return h

@@ -13,9 +13,11 @@ from typing import Any
 from ehrbench import metrics
 from ehrbench.core.bundle import Manifest, check_checksums, write_checksums
 from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.run_folder import BUNDLE
+from ehrbench.report.attempts import Attempts
 from ehrbench.report.rendering import how_chosen, interval, write_page
 from ehrbench.report.run import read_run
-from ehrbench.report.subgroups import MINIMUM, MINIMUM_EACH, Subgroup, by_subgroup
+from ehrbench.statistics.subgroups import MINIMUM, MINIMUM_EACH, Subgroup, by_subgroup
 
 CARD = "MODEL_CARD.md"
 N_BOOTSTRAP = 1000
@@ -29,12 +31,18 @@ def write_model_card(
     The bundle is checked first, so that an altered one is never given fresh checksums. Raises BundleError
     naming the file that is missing or altered; StorageError when the card cannot be written.
     """
-    bundle = Path(folder) / "bundle"
+    bundle = Path(folder) / BUNDLE
     check_checksums(bundle)
-    with progress.step("model card"):
+
+    def made() -> str:
         run = read_run(folder)
-        groups = by_subgroup(run, run.leader, [run.metric], seed=seed, n_bootstrap=n_bootstrap)
-        path = write_page(bundle / CARD, model_card(run.summary, run.manifest, groups))
+        of_all = (run.folds, run.families, run.leader, [run.metric], run.target)
+        groups = by_subgroup(*of_all, seed=seed, n_bootstrap=n_bootstrap)
+        return model_card(run.summary, run.manifest, groups)
+
+    with progress.step("model card"):
+        text = Attempts(folder).part("card", made, lambda why: f"# Model card\n\nThere is none: {why}.\n")
+        path = write_page(bundle / CARD, text)
         write_checksums(bundle)
     return path
 

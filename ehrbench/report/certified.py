@@ -14,10 +14,10 @@ from typing import Any, get_args
 
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.errors import BundleError
+from ehrbench.core.run_folder import CERTIFICATE
 from ehrbench.report.run import AGAIN, Run
 from ehrbench.spine.dataset import Purpose
 
-CERTIFICATE = "certificate.json"
 #: The one purpose that outer-test records may be handed out for.
 TEST = "test"
 
@@ -63,7 +63,7 @@ def certified(run: Run) -> Certified:
     """The certificate of a run folder. Raises BundleError when it is missing or malformed."""
     path = run.folder / CERTIFICATE
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         folds = tuple(_fold(fold, run) for fold in content["folds"])
         return Certified(folds, dict(content["files"]), tuple(_problems(content, run)))
     except OSError as error:

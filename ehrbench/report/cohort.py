@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ehrbench.core.types import BoolArray
-from ehrbench.report.run import Run, in_order
+from ehrbench.report.run import Run
+from ehrbench.statistics.subgroups import in_order
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def calls(run: Run, models: Sequence[str]) -> list[Called]:
         for c, name in enumerate(run.target.classes):
             counts = np.zeros(4, dtype=int)
             for fold in run.folds:
-                y, called = fold.y[:, c], fold.p[model][:, c] >= fold.threshold[model][c]
+                y, called = fold.y[:, c], fold.called(model)[:, c]
                 counts += [(y == 1)[called].sum(), (y == 0)[called].sum(),
                            (y == 1)[~called].sum(), (y == 0)[~called].sum()]  # fmt: skip
             cuts = tuple(float(f.threshold[model][c]) for f in run.folds)

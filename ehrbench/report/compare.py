@@ -26,17 +26,16 @@ from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import BundleError, ConfigError
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import SILENT, Progress
-from ehrbench.core.types import IntArray
-from ehrbench.report import pairs
-from ehrbench.report.counts import score_counts
 from ehrbench.report.figure import Figure
-from ehrbench.report.figures import curves as curve_figures
+from ehrbench.report.figures import risk_curves
 from ehrbench.report.figures.leaderboard import ranking
 from ehrbench.report.page import MOST_CURVE_REPLICATES, N_BOOTSTRAP, ClassCurves
-from ehrbench.report.predictions import FoldPredictions
 from ehrbench.report.rendering import parts_of, render, write_page
 from ehrbench.report.run import Run, fold_values, read_run
 from ehrbench.report.svg import N_COLOURS
+from ehrbench.statistics import pairs
+from ehrbench.statistics.fold_data import FoldPredictions
+from ehrbench.statistics.score_counts import score_counts
 
 #: Metrics side by side, beside names as long as a run's and a model's together.
 MOST_COLUMNS = 6
@@ -123,7 +122,7 @@ def share(runs: Sequence[Run], names: Sequence[str]) -> Shared:
             f"{', '.join(str(r.folder) for r in runs)}: no test record stands in all of them — compare "
             "runs whose outer tests overlap"
         )
-    kept = [_take(fold, np.flatnonzero(np.isin(fold.record, common))) for fold in pooled]
+    kept = [fold.take(np.flatnonzero(np.isin(fold.record, common))) for fold in pooled]
     merged = replace(
         _merge(kept, names, runs), name="shared records", n_train=0, n_test=len(np.unique(common))
     )
@@ -216,18 +215,7 @@ def _pool(run: Run) -> FoldPredictions:
         p={m: np.concatenate([f.p[m] for f in run.folds]) for m in run.models},
         threshold={},
     )
-    return _take(whole, np.lexsort((whole.unit, whole.record)))
-
-
-def _take(fold: FoldPredictions, index: IntArray) -> FoldPredictions:
-    return replace(
-        fold,
-        record=fold.record[index],
-        unit=fold.unit[index],
-        group=fold.group[index],
-        y=fold.y[index],
-        p={m: p[index] for m, p in fold.p.items()},
-    )
+    return whole.take(np.lexsort((whole.unit, whole.record)))
 
 
 def _tests(
@@ -262,7 +250,7 @@ def _curves(
     for c, klass in enumerate(runs[0].target.classes):
         y = np.concatenate([fold.y[:, c] for fold in shared.folds])
         share_positive = float(np.nanmean(y)) if not np.isnan(y).all() else 0.0
-        cuts = curve_figures.thresholds_for(share_positive)
+        cuts = risk_curves.thresholds_for(share_positive)
         counts = score_counts(
             shared.folds, leaders, c, cuts, seed=derive_seed(seed, "class", c),
             n_replicates=min(n_bootstrap, MOST_CURVE_REPLICATES),
@@ -271,8 +259,8 @@ def _curves(
         of = (counts, colours, str(c), unusable)
         drawn: list[Figure] = []
         if shared.whole:
-            drawn += [curve_figures.roc(*of), curve_figures.precision_recall(*of)]
-        drawn += [curve_figures.calibration(*of), curve_figures.decision(*of, cuts)]
+            drawn += [risk_curves.roc(*of), risk_curves.precision_recall(*of)]
+        drawn += [risk_curves.calibration(*of), risk_curves.decision(*of, cuts)]
         found.append(ClassCurves(klass, tuple(drawn)))
     return found
 

@@ -1,6 +1,6 @@
 """Worst slices by measured values, as the page shows them: ``slices.json``, read and checked.
 
-What they are and how they were found says ``ehrbench.report.discovery``, which the file comes from.
+What they are and how they were found says ``ehrbench.statistics.discovery``, whose answer the file holds.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehrbench.core.errors import BundleError
-from ehrbench.report.discovery import FILE, LEVEL, SCHEMA
-from ehrbench.report.run import AGAIN, PREDICTIONS, Run
+from ehrbench.core.run_folder import PREDICTIONS, SLICES
+from ehrbench.report.run import AGAIN, Run
+from ehrbench.statistics.discovery import LEVEL
+
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,17 @@ class MeasuredSlices:
 
 def measured(run: Run) -> MeasuredSlices:
     """Raises BundleError where ``slices.json`` is malformed; one of other predictions is not shown."""
-    path = run.folder / FILE
+    path = run.folder / SLICES
     if not path.exists():
-        return MeasuredSlices(why=f"{FILE} is not in the run's folder: the task offers no view named table")
+        return MeasuredSlices(why=f"{SLICES} is not in the run's folder: the task offers no view named table")
     try:
-        content: Mapping[str, Any] = json.loads(path.read_text())
+        content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if content["schema"] != SCHEMA:
             raise BundleError(f"{path}: is not of schema {SCHEMA} — {AGAIN}")
+        if "why" in content:  # they could not be sought
+            return MeasuredSlices(why=str(content["why"]))
         if content["predictions"] != run.digests[PREDICTIONS]:
-            return MeasuredSlices(why=f"{FILE} goes with other predictions than these")
+            return MeasuredSlices(why=f"{SLICES} goes with other predictions than these")
         found = tuple(MeasuredSlice(**{**s, "conditions": tuple(s["conditions"])}) for s in content["found"])
         worse = sorted((s for s in found if s.excess > 0 and s.p_holm < LEVEL), key=lambda s: -s.excess)
         sizes = content["n_tried"], content["n_searched"], content["n_judged"]

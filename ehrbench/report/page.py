@@ -7,37 +7,43 @@ it fetches nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ehrbench.core.digest import derive_seed
+from ehrbench.core.errors import BundleError
 from ehrbench.core.progress import SILENT, Progress
-from ehrbench.report import cohort, importance, pairs, skipped, slices, subgroups, tripod
+from ehrbench.core.run_folder import REPORT
+from ehrbench.report import cohort, importance, skipped, tripod
+from ehrbench.report.attempts import Attempts
 from ehrbench.report.certified import certified
-from ehrbench.report.counts import score_counts
-from ehrbench.report.explanations import explanations
+from ehrbench.report.explained import Explanations, explanations
 from ehrbench.report.figure import Figure
-from ehrbench.report.figures import curves as curve_figures
+from ehrbench.report.figures import risk_curves
 from ehrbench.report.figures.fold_variance import fold_variance
 from ehrbench.report.figures.forest import forest
 from ehrbench.report.figures.importances import importances
 from ehrbench.report.figures.leaderboard import leaderboard
 from ehrbench.report.figures.optimism import optimism
 from ehrbench.report.figures.parallel import parallel
-from ehrbench.report.figures.progress import progress as progress_figure
-from ehrbench.report.measured import measured
+from ehrbench.report.figures.search_progress import progress as progress_figure
+from ehrbench.report.measured import MeasuredSlices, measured
 from ehrbench.report.pictures import write_pictures
 from ehrbench.report.rendering import parts_of, render, write_page
 from ehrbench.report.run import ENSEMBLE, Run, fold_values, read_run
 from ehrbench.report.svg import N_COLOURS
+from ehrbench.statistics import pairs, slices, subgroups
+from ehrbench.statistics.score_counts import score_counts
 
 N_BOOTSTRAP = 1000
 #: Curves need percentiles at each x, not tails of one number: fewer replicates do.
 MOST_CURVE_REPLICATES = 300
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,75 +63,124 @@ def write_report(
     Raises BundleError naming a file of the folder that is missing, altered or malformed; StorageError
     when the page cannot be written.
     """
+    attempts = Attempts(folder, "report-")
+    page = attempts.part(
+        "page",
+        lambda: _page(Path(folder), seed, n_bootstrap, progress, attempts),
+        lambda why: render("lost.html.j2", {"name": Path(folder).name, "why": why}),
+    )
+    return write_page(Path(folder) / REPORT, page)
+
+
+def _page(
+    folder: Path, seed: int | None, n_bootstrap: int | None, progress: Progress, attempts: Attempts
+) -> str:
     run = read_run(folder)
     seed = int(run.summary["seed"]) if seed is None else seed
     if n_bootstrap is None:
         n_bootstrap = min(N_BOOTSTRAP, (run.config.get("report") or {}).get("n_bootstrap", N_BOOTSTRAP))
-    context = report_context(run, seed=seed, n_bootstrap=n_bootstrap, progress=progress)
+    context = report_context(run, attempts, seed=seed, n_bootstrap=n_bootstrap, progress=progress)
     write_pictures(run.folder, context, "SIMULATED" if run.summary["cohort"] == "simulated" else "")
-    return write_page(run.folder / "report.html", render("report.html.j2", context))
+    return render("report.html.j2", context)
 
 
-def report_context(run: Run, *, seed: int, n_bootstrap: int, progress: Progress = SILENT) -> dict[str, Any]:
-    """Everything the template names."""
-    colours = colours_of(run)
-    searched = [m for m in run.models if m != ENSEMBLE]
+def report_context(
+    run: Run, attempts: Attempts, *, seed: int, n_bootstrap: int, progress: Progress = SILENT
+) -> dict[str, Any]:
+    """Everything the template names; what cannot be had of it is empty, and its reason in ``lost``."""
+    colours, leader = colours_of(run), run.leader
+    options = {"seed": seed, "n_bootstrap": n_bootstrap}
+
+    def rows(name: str, make: Callable[[], list[T]]) -> list[T]:
+        return attempts.part(name, make, lambda why: [])
+
     with progress.step("report", 6) as bar:
         bar.note("paired tests")
-        compared = pairs.compare_models(
-            run.folds,
-            run.ranking,
-            run.metric,
-            run.target,
-            defined_folds(run),
-            seed=seed,
-            n_replicates=n_bootstrap,
-        )
+        compared = rows("pairs", lambda: _compared(run, seed, n_bootstrap))
         bar.advance()
         bar.note("curves")
-        classes = class_curves(run, colours, seed=seed, n_bootstrap=n_bootstrap)
+        classes = class_curves(run, colours, attempts, **options)
         bar.advance()
         bar.note("subgroups")
-        groups = subgroups.by_subgroup(run, run.leader, run.metrics, seed=seed, n_bootstrap=n_bootstrap)
+        of_all = (run.folds, run.families, leader, run.metrics, run.target)
+        groups = rows("subgroups", lambda: subgroups.by_subgroup(*of_all, seed=seed, n_bootstrap=n_bootstrap))
+        gaps = rows("gaps", lambda: subgroups.gaps(groups, [m.name for m in run.metrics]))
         bar.advance()
         bar.note("slices")
-        worst = slices.worst_slices(run, run.leader)
+        worst = attempts.part(
+            "slices",
+            lambda: slices.worst_slices(run.folds, run.features, run.groups, leader),
+            lambda why: slices.Slices(why=why),
+        )
         bar.advance()
         bar.note("hyperparameters")
-        search_figures = [f for m in searched for f in search(run, m, colours[m], seed)]
+        searched = [m for m in run.models if m != ENSEMBLE]
+        search_figures = [f for m in searched for f in search(run, m, colours[m], seed, attempts)]
         bar.advance()
         bar.note("figures")
         drawn = {
-            "leaderboard": leaderboard(run, colours),
-            "fold_variance": fold_variance(run, colours),
-            "optimism": optimism(run, colours),
-            "forest": forest(run, run.leader, groups, colours[run.leader]),
+            "leaderboard": attempts.figure("leaderboard-figure", lambda: leaderboard(run, colours)),
+            "fold_variance": attempts.figure("fold-variance", lambda: fold_variance(run, colours)),
+            "optimism": attempts.figure("optimism", lambda: optimism(run, colours)),
+            "forest": attempts.figure("forest", lambda: forest(run, leader, groups, colours[leader])),
         }
         bar.advance()
     return {
         "run": run,
         "summary": run.summary,
         "parts": parts_of(run.metrics),
-        "titles": {m.name: m.title for m in run.metrics},
+        "reported": {m.name: m for m in run.metrics},
         "colours": colours,
         "figures": drawn,
         "pairs": compared,
-        "letters": pairs.letters(run.ranking, compared),
+        "letters": dict.fromkeys(run.ranking, "–")
+        if "pairs" in attempts.lost
+        else pairs.letters(run.ranking, compared),
         "classes": classes,
         "groups": groups,
-        "gaps": subgroups.gaps(groups, [m.name for m in run.metrics]),
+        "gaps": gaps,
         "slices": worst,
-        "measured": measured(run),
-        "explained": explanations(run, colours[run.leader]),
+        "measured": _of_a_file(
+            run, attempts, "measured", lambda: measured(run), lambda why: MeasuredSlices(why=why)
+        ),
+        "explained": _of_a_file(
+            run,
+            attempts,
+            "explanations",
+            lambda: explanations(run, colours[leader], attempts),
+            lambda why: Explanations(why=why),
+        ),
         "search": search_figures,
-        "cohort": cohort.cohort_table(run),
+        "cohort": rows("cohort", lambda: cohort.cohort_table(run)),
         "n_tested": cohort.tested_records(run),
-        "calls": cohort.calls(run, run.ranking),
-        "skipped": skipped.reasons(run),
+        "calls": rows("calls", lambda: cohort.calls(run, run.ranking)),
+        "skipped": rows("skipped", lambda: skipped.reasons(run)),
         "certified": certified(run),
         "tripod": tripod.tripod(run),
-        "options": {"seed": seed, "n_bootstrap": n_bootstrap},
+        "options": options,
+        "lost": attempts.lost,
     }
+
+
+def _compared(run: Run, seed: int, n_bootstrap: int) -> list[pairs.Pair]:
+    defined = defined_folds(run)
+    return pairs.compare_models(
+        run.folds, run.ranking, run.metric, run.target, defined, seed=seed, n_replicates=n_bootstrap
+    )
+
+
+def _of_a_file(
+    run: Run, attempts: Attempts, name: str, make: Callable[[], T], without: Callable[[str], T]
+) -> T:
+    """A section that is read from a file of its own: one that is malformed costs the section alone."""
+
+    def made() -> T:
+        try:
+            return make()
+        except BundleError as error:
+            return without(str(error).removeprefix(f"{run.folder}/"))
+
+    return attempts.part(name, made, without)
 
 
 def colours_of(run: Run) -> dict[str, str]:
@@ -140,41 +195,60 @@ def defined_folds(run: Run) -> dict[str, Sequence[float] | None]:
     return {m: v if np.isfinite(v).all() else None for m, v in values.items()}
 
 
-def class_curves(run: Run, colours: Mapping[str, str], *, seed: int, n_bootstrap: int) -> list[ClassCurves]:
+def class_curves(
+    run: Run, colours: Mapping[str, str], attempts: Attempts, *, seed: int, n_bootstrap: int
+) -> list[ClassCurves]:
     """The four curves of each class, one against the rest."""
-    found = []
-    for c, name in enumerate(run.target.classes):
-        y = np.concatenate([fold.y[:, c] for fold in run.folds])
-        prevalence = float(np.nanmean(y)) if not np.isnan(y).all() else 0.0
-        thresholds = curve_figures.thresholds_for(prevalence)
-        counts = score_counts(
-            run.folds,
-            list(colours),
-            c,
-            thresholds,
-            seed=derive_seed(seed, "class", c),
-            n_replicates=min(n_bootstrap, MOST_CURVE_REPLICATES),
+    return [
+        ClassCurves(
+            name,
+            attempts.part(
+                f"curves-{c}",
+                lambda c=c: _curves(run, colours, c, attempts, seed, n_bootstrap),  # type: ignore[misc]
+                lambda why, c=c: (Figure(f"curves-{c}", "Curves", "", why=f"{why}."),),  # type: ignore[misc]
+            ),
         )
-        unusable = [m for m in colours if m not in counts]
-        of = (counts, colours, str(c), unusable)
-        drawn = (
-            curve_figures.roc(*of),
-            curve_figures.precision_recall(*of),
-            curve_figures.calibration(*of),
-            curve_figures.decision(*of, thresholds),
-        )
-        found.append(ClassCurves(name, drawn))
-    return found
+        for c, name in enumerate(run.target.classes)
+    ]
 
 
-def search(run: Run, model: str, colour: str, seed: int) -> tuple[Figure, ...]:
+def _curves(
+    run: Run, colours: Mapping[str, str], c: int, attempts: Attempts, seed: int, n_bootstrap: int
+) -> tuple[Figure, ...]:
+    y = np.concatenate([fold.y[:, c] for fold in run.folds])
+    prevalence = float(np.nanmean(y)) if not np.isnan(y).all() else 0.0
+    thresholds = risk_curves.thresholds_for(prevalence)
+    counts = score_counts(
+        run.folds,
+        list(colours),
+        c,
+        thresholds,
+        seed=derive_seed(seed, "class", c),
+        n_replicates=min(n_bootstrap, MOST_CURVE_REPLICATES),
+    )
+    unusable = [m for m in colours if m not in counts]
+    of = (counts, colours, str(c), unusable)
+    return (
+        attempts.figure(f"roc-{c}", lambda: risk_curves.roc(*of)),
+        attempts.figure(f"pr-{c}", lambda: risk_curves.precision_recall(*of)),
+        attempts.figure(f"calibration-{c}", lambda: risk_curves.calibration(*of)),
+        attempts.figure(f"decision-{c}", lambda: risk_curves.decision(*of, thresholds)),
+    )
+
+
+def search(run: Run, model: str, colour: str, seed: int, attempts: Attempts) -> tuple[Figure, ...]:
     """What the trials of one model show."""
     trials = run.trials[run.trials["model"] == model]
-    space = (run.config.get("model") or {}).get(model) or {}
-    axes = importance.axes(trials, space.get("space") or {})
-    share = importance.importance(trials, axes, seed=derive_seed(seed, "importance", model))
+    space = ((run.config.get("model") or {}).get(model) or {}).get("space") or {}
+
+    def axes() -> list[importance.Axis]:
+        return importance.axes(trials, space)
+
+    def share() -> importance.Importance:
+        return importance.importance(trials, axes(), seed=derive_seed(seed, "importance", model))
+
     return (
-        progress_figure(run, model, colour),
-        importances(model, share, colour),
-        parallel(run, model, axes),
+        attempts.figure(f"progress-{model}", lambda: progress_figure(run, model, colour)),
+        attempts.figure(f"importance-{model}", lambda: importances(model, share(), colour)),
+        attempts.figure(f"parallel-{model}", lambda: parallel(run, model, axes())),
     )

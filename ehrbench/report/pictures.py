@@ -12,10 +12,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from ehrbench.core.run_folder import FIGURES
 from ehrbench.report.figure import Figure
 from ehrbench.report.rendering import TEMPLATES, write_page
 
-FOLDER = "figures"
 _VIEW = re.compile(r'<svg class="plot" (?P<rest>.*?)viewBox="0 0 (?P<width>[\d.]+) (?P<height>[\d.]+)"[^>]*>')
 _TITLE, _LEGEND = 26, 22
 
@@ -26,7 +26,7 @@ def write_pictures(folder: Path, content: Any, note: str = "") -> list[Path]:
     note: stands beside each title, as where the cohort is simulated. Raises StorageError.
     """
     return [
-        write_page(folder / FOLDER / f"{figure.id}.svg", standalone(figure, note))
+        write_page(folder / FIGURES / f"{figure.id}.svg", standalone(figure, note))
         for figure in figures_in(content)
         if figure.svg is not None
     ]

@@ -3,38 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ehrbench.core.calling import Calling
 from ehrbench.core.errors import BundleError
 from ehrbench.core.target import Target
-from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.core.types import IntArray
+from ehrbench.statistics.fold_data import FoldPredictions
 
 COLUMNS = ("record", "unit", "class", "label", "outer_fold", "model", "probability")
-
-
-@dataclass(frozen=True, eq=False)
-class FoldPredictions:
-    """What every model said of the test units of one outer fold.
-
-    record: (U,) rows of the run's records; group: (U,) what is resampled together.
-    y: (U, C), NaN where unknown; p: model -> (U, C); threshold: model -> (C,).
-    n_train, n_test: records, as the summary says.
-    """
-
-    name: str
-    record: IntArray
-    unit: IntArray
-    group: IntArray
-    y: FloatArray
-    p: Mapping[str, FloatArray]
-    threshold: Mapping[str, FloatArray]
-    n_train: int
-    n_test: int
 
 
 def read_predictions(
@@ -145,15 +126,20 @@ def _fold(
             f"{path}: fold {name} has {len(np.unique(rows))} records, and summary.json says "
             f"{description['n_test']} — {remedy}"
         )
-    thresholds = description.get("chosen", {}).get("thresholds", {})
+    chosen = description.get("chosen", {})
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    counts = np.diff(np.append(starts, len(rows)))
+    calling = {model: Calling(**how) for model, how in chosen.get("calling", {}).items()}
+    said = {models[code]: p[i] for i, code in enumerate(present)}
     return FoldPredictions(
         name=str(name),
         record=rows,
         unit=units,
         group=group[rows],
         y=y[0],
-        p={models[code]: p[i] for i, code in enumerate(present)},
-        threshold={m: np.asarray(t, dtype=np.float64) for m, t in thresholds.items()},
+        p=said,
+        threshold={m: np.asarray(t, dtype=np.float64) for m, t in chosen.get("thresholds", {}).items()},
         n_train=int(description["n_train"]),
         n_test=int(description["n_test"]),
+        levels={m: how.levels(said[m], counts) for m, how in calling.items() if m in said},
     )

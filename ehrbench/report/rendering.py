@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from ehrbench.core.errors import StorageError
+from ehrbench.core.files import replacing
 from ehrbench.core.metric import Metric
 from ehrbench.report.svg import number
 
@@ -51,16 +49,8 @@ def render(template: str, context: Mapping[str, Any]) -> str:
 
 def write_page(path: Path, page: str) -> Path:
     """Write a page in one step. Raises StorageError where that fails."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):  # where nothing can be written, nothing can be removed either
-            temporary.unlink()
     return path
 
 

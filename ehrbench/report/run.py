@@ -9,8 +9,7 @@ are computed again from the predictions and must agree with the summary (``check
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,16 +22,12 @@ from ehrbench import metrics
 from ehrbench.core.bundle import MANIFEST, Manifest, file_digest
 from ehrbench.core.errors import BundleError, ConfigError, UndefinedMetric
 from ehrbench.core.metric import Metric
+from ehrbench.core.run_folder import BUNDLE, CONFIG, PREDICTIONS, RECORDS, SUMMARY, TRIALS
 from ehrbench.core.target import Target
-from ehrbench.report.predictions import FoldPredictions, read_predictions
+from ehrbench.core.types import StrArray
+from ehrbench.report.predictions import read_predictions
+from ehrbench.statistics.fold_data import FoldPredictions
 
-SUMMARY, PREDICTIONS, RECORDS, TRIALS, CONFIG = (
-    "summary.json",
-    "predictions.csv",
-    "records.csv",
-    "trials.csv",
-    "config.yaml",
-)
 ENSEMBLE = "ensemble"
 AGAIN = "run the search's command again: finished fits are kept, and it writes the folder anew"
 _SUMMARY_KEYS = ("schema", "study_name", "task", "protocol", "cohort", "metric", "seed", "data", "budget",
@@ -102,34 +97,37 @@ class Run:
             c.split(".", 1)[1]: self.records[c] for c in map(str, self.records) if c.startswith(f"{prefix}.")
         }
 
+    @property
+    def families(self) -> dict[str, StrArray]:
+        """Subgroup family -> (N,) level of each record."""
+        return {name: column.to_numpy(dtype=str) for name, column in self.column("subgroup").items()}
 
-def in_order(levels: Iterable[str]) -> list[str]:
-    """Levels of a subgroup as a reader expects them: by their first number, words by letter after them.
+    @property
+    def features(self) -> dict[str, StrArray]:
+        """The families, and flags as yes and no: all that the task describes records by."""
+        flags = {
+            name.replace("_", " "): flag.to_numpy(dtype=bool) for name, flag in self.column("flag").items()
+        }
+        return self.families | {name: np.where(flag, "yes", "no") for name, flag in flags.items()}
 
-    >>> in_order(["40-54", "85 and over", "under 40", "unknown"])
-    ['under 40', '40-54', '85 and over', 'unknown']
-    """
-
-    def place(level: str) -> tuple[bool, float, str]:
-        number = re.search(r"\d+(\.\d+)?", level)
-        below = level.lower().startswith(("under", "below", "less", "up to", "<", "≤"))
-        return number is None, float(number[0]) - 0.5 * below if number else 0.0, level
-
-    return sorted(set(levels), key=place)
+    @property
+    def groups(self) -> StrArray:
+        """(N,) what must not straddle a split: the patient."""
+        return self.records["group"].to_numpy(dtype=str)
 
 
 def read_run(folder: Path | str) -> Run:
     """Read and check a run folder. Raises BundleError naming a file missing, altered or malformed."""
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     if not folder.is_dir():
         raise BundleError(f"{folder}: no such run folder — name one that a search has finished")
     digests = {name: _digest(folder / name) for name in (SUMMARY, PREDICTIONS, RECORDS, TRIALS, CONFIG)}
     summary = _read_summary(folder / SUMMARY)
     _check_digests(folder, summary, digests)
-    manifest_path = folder / "bundle" / MANIFEST
-    digests[f"bundle/{MANIFEST}"] = _digest(manifest_path)
+    manifest_path = folder / BUNDLE / MANIFEST
+    digests[f"{BUNDLE}/{MANIFEST}"] = _digest(manifest_path)
     try:
-        manifest = Manifest.from_json(manifest_path.read_text())
+        manifest = Manifest.from_json(manifest_path.read_text(encoding="utf-8"))
     except (BundleError, UnicodeDecodeError) as error:
         raise BundleError(f"{manifest_path}: {error}") from error
     if manifest.data_digest != summary["data"]["digest"]:
@@ -180,7 +178,7 @@ def fold_values(folds: Sequence[FoldPredictions], model: str, metric: Metric, ta
     values = []
     for fold in folds:
         try:
-            values.append(metric(fold.y, fold.p[model], target=target, threshold=fold.threshold.get(model)))
+            values.append(fold.of(model).value(metric, target))
         except UndefinedMetric:
             values.append(float("nan"))
     return values
@@ -199,7 +197,7 @@ def _digest(path: Path) -> str:
 
 def _read_summary(path: Path) -> dict[str, Any]:
     try:
-        summary = json.loads(path.read_text())
+        summary = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: is not JSON ({error}) — {AGAIN}") from error
     if not isinstance(summary, dict) or summary.get("schema") != 1:
@@ -245,7 +243,7 @@ def _read_trials(path: Path) -> pd.DataFrame:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text())
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BundleError(f"{path}: is not YAML ({str(error).splitlines()[0]}) — {AGAIN}") from error
     if not isinstance(config, dict):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ehrbench.core.run_folder import SKIPPED
 from ehrbench.report.run import Run, read_table
 
-SKIPPED = "skipped.csv"
 #: Reasons listed by themselves; the rest share a line.
 MOST = 15
 _VALUE = re.compile(r"""^('.*'|".*"|[-+]?[\d.]+(e[-+]?\d+)?)(?= )""", re.DOTALL)

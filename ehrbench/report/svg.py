@@ -22,7 +22,8 @@ N_COLOURS = 8
 class Plot:
     """Axes from (x_low, y_low) to (x_high, y_high) inside a picture of width × height pixels.
 
-    title: what a screen reader says of it. margins: left, right, top, bottom.
+    title: what a screen reader says of it. margins: left, right, top, bottom. A range of one value, as of
+    trees that never split, gets room around it.
     """
 
     title: str
@@ -32,6 +33,9 @@ class Plot:
     height: float = 330
     margins: tuple[float, float, float, float] = (60, 12, 10, 44)
     parts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.x, self.y = _open(*self.x), _open(*self.y)
 
     def at_x(self, value: float) -> float:
         left, right = self.margins[0], self.width - self.margins[1]
@@ -125,6 +129,10 @@ class Plot:
             words.append(f"{'L' if down else 'M'}{self.at_x(px):.1f} {self.at_y(py):.1f}")
             down = True
         return "".join(words)
+
+
+def _open(low: float, high: float) -> tuple[float, float]:
+    return (low, high) if low < high and np.isfinite([low, high]).all() else around([low, high])
 
 
 def _close(tip: str, tag: str) -> str:

@@ -11,7 +11,7 @@ Thread safety: ``predict`` may be called from several threads at once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -48,11 +48,13 @@ class Prediction:
 
     probabilities: of the calibrated ensemble; uncalibrated: before the calibrator.
     by_model: model name -> mean over its members, not calibrated.
+    levels: what a threshold is compared with to call a unit (``core.calling``).
     """
 
     probabilities: FloatArray  # (U, C)
     uncalibrated: FloatArray  # (U, C)
     by_model: Mapping[str, FloatArray]
+    levels: FloatArray  # (U, C)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ class Bundle:
         """
         root = bundle_folder(Path(directory).expanduser().resolve())
         check_files(root)
-        manifest = read_file(root / MANIFEST, lambda path: Manifest.from_json(path.read_text()))
+        manifest = read_file(
+            root / MANIFEST, lambda path: Manifest.from_json(path.read_text(encoding="utf-8"))
+        )
         task: Task = build(root / MANIFEST, manifest.task, manifest.task_settings, "ehrbench.tasks", Task)
         if task.target != manifest.target:
             raise BundleError(
@@ -101,7 +105,9 @@ class Bundle:
             manifest=manifest,
             task=task,
             models=models,
-            ensemble=read_file(root / ENSEMBLE, lambda path: Ensemble.from_json(path.read_text())),
+            ensemble=read_file(
+                root / ENSEMBLE, lambda path: Ensemble.from_json(path.read_text(encoding="utf-8"))
+            ),
             training_groups=read_file(root / TRAINING_GROUPS, lambda path: np.load(path, allow_pickle=False)),
         )
 
@@ -119,13 +125,18 @@ class Bundle:
         """Probabilities of the records' units; large inputs go through in batches of whole records."""
         if records.total_units == 0:
             empty = np.zeros((0, self.manifest.target.n_classes))
-            return Prediction(empty, empty, dict.fromkeys(self.models, empty))
-        parts = [self._predict(batch) for batch in _batches(records)]
+            return Prediction(empty, empty, dict.fromkeys(self.models, empty), empty)
+        parts = [self._predict(batch.cached()) for batch in _batches(records)]
         return Prediction(
             np.concatenate([part.probabilities for part in parts]),
             np.concatenate([part.uncalibrated for part in parts]),
             {name: np.concatenate([part.by_model[name] for part in parts]) for name in self.models},
+            np.concatenate([part.levels for part in parts]),
         )
+
+    def called(self, prediction: Prediction) -> BoolArray:
+        """(U, C) which units are called positive."""
+        return np.asarray(prediction.levels >= self.threshold)
 
     def _predict(self, records: Records) -> Prediction:
         by_model = {
@@ -134,7 +145,9 @@ class Bundle:
         }
         scores = {name: self.manifest.target.scores(p) for name, p in by_model.items()}
         uncalibrated = self.ensemble.combiner.predict(scores)
-        return Prediction(self.ensemble.calibrator.apply(uncalibrated), uncalibrated, by_model)
+        probabilities = self.ensemble.calibrator.apply(uncalibrated)
+        levels = self.manifest.calling.levels(probabilities, records.n_units)
+        return Prediction(probabilities, uncalibrated, by_model, levels)
 
     def seen(self, records: Records) -> BoolArray:
         """(N,) whether a record's group was among those the procedure was fitted or selected on."""
@@ -163,9 +176,8 @@ class Bundle:
 
 
 def _batches(records: Records) -> list[Records]:
-    """Whole records, about ``BATCH_UNITS`` units a batch, each with a memo of its own rows."""
+    """Whole records, about ``BATCH_UNITS`` units a batch."""
     if records.total_units <= BATCH_UNITS:
         return [records]
     number = (np.cumsum(records.n_units) - records.n_units) // BATCH_UNITS
-    # _rows=None: a batch that shared the whole cohort's memo would compute the whole cohort's view
-    return [replace(records.take(np.flatnonzero(number == k)), _rows=None) for k in np.unique(number)]
+    return [records.take(np.flatnonzero(number == k)) for k in np.unique(number)]

@@ -30,7 +30,7 @@ class LoadedMember:
 
     def predict(self, records: Records) -> FloatArray:
         """(U, C) probabilities."""
-        scores = self.runner.scores(self.featurizer.transform(records).arrays())
+        scores = self.runner.scores(self.featurizer.transform(records))
         expected = (records.total_units, self.target.n_classes)
         if scores.shape != expected:
             raise BundleError(f"{self.folder}: gives scores of shape {scores.shape}, not {expected}")
@@ -45,7 +45,7 @@ def load_member(root: Path, folder: str, target: Target, threads: int, device: D
     if Path(folder).parts[:1] != (MEMBERS,) or ".." in Path(folder).parts:
         raise BundleError(f"{root / MANIFEST}: member {folder!r} does not lie under {MEMBERS}/")
     file = directory / "member.json"
-    member: Member = read_file(file, lambda path: Member(**json.loads(path.read_text())))
+    member: Member = read_file(file, lambda path: Member(**json.loads(path.read_text(encoding="utf-8"))))
     featurizer: Featurizer = build(file, member.featurizer, member.settings, "ehrbench.features", Featurizer)
     state = directory / "featurizer.npz"
     read_file(state, lambda path: featurizer.restore(load_arrays(path)))

@@ -1,4 +1,4 @@
-"""Runners: a view's arrays to scores (U, C), one class for each form that ``Model.export`` writes.
+"""Runners: a view to scores (U, C), one class for each form that ``Model.export`` writes.
 
 Thread safety: ``scores`` keeps no state and may be called from several threads at once.
 """
@@ -6,35 +6,40 @@ Thread safety: ``scores`` keeps no state and may be called from several threads 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from scipy import sparse
 
 from ehrbench.core.errors import BundleError
 from ehrbench.core.model import load_arrays
 from ehrbench.core.types import FloatArray
+from ehrbench.core.views import Bag, View
 from ehrbench.runtime.opening import read_file
 
 Device = Literal["cpu", "cuda"]
 
-#: Units given to a network at once: enough to fill a core's vector units, little enough for any memory.
+#: Rows given to a network at once: enough to fill a core's vector units, little enough for any memory.
 ONNX_BATCH = 256
+#: Steps or tokens given at once, with their padding, where rows differ in length.
+ONNX_CELLS = 1 << 15
 
 _DTYPES = {
     "tensor(float)": np.float32,
     "tensor(double)": np.float64,
     "tensor(int64)": np.int64,
     "tensor(int32)": np.int32,
+    "tensor(uint8)": np.uint8,
 }
 
 
 class Runner(Protocol):
     """Scores become probabilities by ``Target.probabilities``."""
 
-    def scores(self, arrays: Mapping[str, np.ndarray]) -> FloatArray:
-        """(U, C) scores of a view's named arrays, first axis U."""
+    def scores(self, view: View) -> FloatArray:
+        """(U, C) scores of the view's units."""
         ...
 
 
@@ -49,6 +54,7 @@ class OnnxRunner:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False  # it keeps what the longest recording took, for every member
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads must not burn
         try:
             self._session = ort.InferenceSession(
@@ -67,28 +73,27 @@ class OnnxRunner:
         if outputs != ["scores"]:
             raise BundleError(f"{self._path}: outputs are {', '.join(outputs)}, not the single output scores")
 
-    def scores(self, arrays: Mapping[str, np.ndarray]) -> FloatArray:
-        if missing := self._inputs.keys() - arrays.keys():
+    def scores(self, view: View) -> FloatArray:
+        if missing := self._inputs.keys() - view.ports().keys():
             raise BundleError(
-                f"{self._path}: wants an input {min(missing)}; the view has {', '.join(arrays)}"
+                f"{self._path}: wants an input {min(missing)}; the view has {', '.join(view.ports())}"
             )
+        found = [self._batch(part) for part in view.batches(ONNX_BATCH, ONNX_CELLS)] or [self._batch(view)]
+        return np.concatenate(found).astype(np.float64)
+
+    def _batch(self, view: View) -> FloatArray:
+        """(U, C) of one batch. A row alone is given twice: kernels for a single row round otherwise."""
+        arrays, gathering = view.arrays(), view.gathering()
         feeds = {name: np.ascontiguousarray(arrays[name], dtype) for name, dtype in self._inputs.items()}
-        n_units = len(next(iter(arrays.values())))
-        if n_units <= ONNX_BATCH:
-            return self._run(feeds).astype(np.float64)
-        batches = [
-            self._run({name: array[start : start + ONNX_BATCH] for name, array in feeds.items()})
-            for start in range(0, n_units, ONNX_BATCH)
-        ]
-        return np.concatenate(batches).astype(np.float64)
+        n_rows = len(next(iter(feeds.values())))
+        if n_rows == 1:
+            feeds = {name: np.concatenate((array, array)) for name, array in feeds.items()}
+        scores = self._run(feeds)[:n_rows]
+        return scores if gathering is None else gathering(scores)
 
     def _run(self, feeds: dict[str, np.ndarray]) -> FloatArray:
-        """Of one batch. A unit alone is given twice: kernels for a single row round otherwise."""
-        n_units = len(next(iter(feeds.values())))
-        if n_units == 1:
-            feeds = {name: np.concatenate((array, array)) for name, array in feeds.items()}
         try:
-            return np.asarray(self._session.run(["scores"], feeds)[0])[:n_units]
+            return np.asarray(self._session.run(["scores"], feeds)[0])
         except Exception as error:
             raise BundleError(f"{self._path}: onnxruntime failed on it ({_brief(error)})") from error
 
@@ -108,8 +113,12 @@ class LightGBMRunner:
                 raise BundleError(f"{path}: missing — copy the bundle again, whole")
         self._boosters = [Trees(path, threads) for path in files]
 
-    def scores(self, arrays: Mapping[str, np.ndarray]) -> FloatArray:
-        return np.concatenate([booster.scores(arrays["values"]) for booster in self._boosters], axis=1)
+    def scores(self, view: View) -> FloatArray:
+        if isinstance(view, Bag):
+            rows = view.data, view.columns, view.starts, view.n_columns
+            return np.concatenate([booster.sparse_scores(*rows) for booster in self._boosters], axis=1)
+        values = view.arrays()["values"]
+        return np.concatenate([booster.scores(values) for booster in self._boosters], axis=1)
 
 
 class LinearRunner:
@@ -117,21 +126,32 @@ class LinearRunner:
 
     def __init__(self, directory: Path, threads: int, device: Device) -> None:
         del threads, device
-        path = directory / "model.npz"
-        arrays = read_file(path, load_arrays)
+        self._path = directory / "model.npz"
+        arrays = read_file(self._path, load_arrays)
         try:
             self._coefficient, self._intercept = arrays["coefficient"], arrays["intercept"]  # (F, C), (C,)
         except KeyError as error:
-            raise BundleError(f"{path}: holds no array {error} — export the bundle again") from error
+            raise BundleError(f"{self._path}: holds no array {error} — export the bundle again") from error
 
-    def scores(self, arrays: Mapping[str, np.ndarray]) -> FloatArray:
-        return np.asarray(arrays["values"].astype(np.float64) @ self._coefficient + self._intercept)
+    def scores(self, view: View) -> FloatArray:
+        return np.asarray(view.arrays()["values"].astype(np.float64) @ self._coefficient + self._intercept)
+
+
+class BagLinearRunner(LinearRunner):
+    """``model.npz`` as ``LinearRunner``'s, on the sparse rows of a ``Bag``."""
+
+    def scores(self, view: View) -> FloatArray:
+        if not isinstance(view, Bag) or view.n_columns != len(self._coefficient):
+            raise BundleError(f"{self._path}: wants sparse rows of {len(self._coefficient)} columns")
+        rows = sparse.csr_array((view.data, view.columns, view.starts), shape=(len(view), view.n_columns))
+        return np.asarray(rows @ self._coefficient + self._intercept)
 
 
 _RUNNERS: dict[str, Callable[[Path, int, Device], Runner]] = {
     "onnx": OnnxRunner,
     "lightgbm": LightGBMRunner,
     "linear": LinearRunner,
+    "bag_linear": BagLinearRunner,
 }
 
 
@@ -142,11 +162,13 @@ def open_runner(name: str, directory: Path, *, threads: int, device: Device) -> 
     return _RUNNERS[name](directory, threads, device)
 
 
-def _providers(device: Device, available: list[str]) -> list[str]:
+def _providers(device: Device, available: list[str]) -> list[str | tuple[str, dict[str, str]]]:
     if device == "cuda" and "CUDAExecutionProvider" not in available:
         logging.getLogger(__name__).warning("onnxruntime here has no CUDA provider; networks run on the CPU")
-    wanted = ["CUDAExecutionProvider"] * (device == "cuda") + ["CPUExecutionProvider"]
-    return [provider for provider in wanted if provider in available]
+    found: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
+    if device == "cuda" and "CUDAExecutionProvider" in available:
+        found.insert(0, ("CUDAExecutionProvider", {"use_tf32": "0"}))  # 11 bits, where a CPU takes 24
+    return found
 
 
 def _brief(error: Exception) -> str:

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from ehrbench.core.errors import BundleError
-from ehrbench.core.types import FloatArray
+from ehrbench.core.types import FloatArray, IntArray
 
-_FLOAT32, _FLOAT64 = 0, 1  # C_API_DTYPE_*
+_FLOAT32, _FLOAT64, _INT64 = 0, 1, 3  # C_API_DTYPE_*
 _RAW_SCORE = 1  # C_API_PREDICT_RAW_SCORE
 _ROW_MAJOR = 1
 _ALL_ITERATIONS = -1
@@ -91,6 +91,40 @@ class Trees:
             self._parameters,
             ctypes.byref(length),
             out.ctypes.data,
+        )
+        return out
+
+    def sparse_scores(
+        self, data: FloatArray, columns: IntArray, starts: IntArray, n_columns: int
+    ) -> FloatArray:
+        """(U, C) raw scores of compressed rows; what is not there is 0."""
+        out, length = np.empty((len(starts) - 1, self.n_classes)), ctypes.c_int64()
+        if len(out) == 0:
+            return out
+        if n_columns != self.n_features or (
+            len(columns) and not 0 <= columns.min() <= columns.max() < n_columns
+        ):
+            raise BundleError(f"{self._path}: wants {self.n_features} columns, the view has {n_columns}")
+        data = np.ascontiguousarray(data, dtype=np.float32)
+        columns = np.ascontiguousarray(columns, dtype=np.int32)
+        starts = np.ascontiguousarray(starts, dtype=np.int64)
+        self._call(
+            "LGBM_BoosterPredictForCSR",
+            self._handle,
+            starts.ctypes.data_as(ctypes.c_void_p),
+            ctypes.c_int(_INT64),
+            columns.ctypes.data_as(ctypes.c_void_p),
+            data.ctypes.data_as(ctypes.c_void_p),
+            ctypes.c_int(_FLOAT32),
+            ctypes.c_int64(len(starts)),
+            ctypes.c_int64(len(data)),
+            ctypes.c_int64(n_columns),
+            ctypes.c_int(_RAW_SCORE),
+            ctypes.c_int(0),
+            ctypes.c_int(_ALL_ITERATIONS),
+            ctypes.c_char_p(self._parameters),
+            ctypes.byref(length),
+            out.ctypes.data_as(ctypes.POINTER(ctypes.c_double)),
         )
         return out
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, Field
 
-from ehrbench.core.records import Records
+from ehrbench.core.records import Divisible, Records, Serial
 from ehrbench.runtime import Bundle, Prediction
+from ehrbench.runtime.occlusion import Occlusion
 
 INTENDED_USE = (
     "Research: comparing prediction models on retrospective data. Not a medical device; not for decisions"
@@ -27,11 +29,41 @@ class UnitAnswer(BaseModel):
     record: str = Field(description="The record's id")
     unit: int = Field(description="Number of the unit within its record, from 0")
     probability: dict[str, float] = Field(description="Class to calibrated probability")
-    decision: dict[str, bool] = Field(description="Class to whether its probability reaches the threshold")
+    decision: dict[str, bool] = Field(
+        description="Class to whether it is called: its probability reaches the threshold, after gaps and"
+        " single calls along a record are mended where the bundle does so"
+    )
     flags: list[str] = Field(description="What a reader should know of the record, such as no_measurements")
     members: dict[str, dict[str, float]] | None = Field(
         None, description="Model to class to its own uncalibrated probability; with ?explain=members"
     )
+    evidence: EvidenceAnswer | None = Field(
+        None, description="What of a single record it rests on; with ?explain=pieces"
+    )
+
+
+class PieceAnswer(BaseModel):
+    """One piece of a record, and what it is worth."""
+
+    at: list[int] = Field(description="Where it lies; of a text: first character, and the one after its last")
+    fine: bool = Field(description="Whether it is part of another piece (a word of a sentence)")
+    effect: dict[str, float] = Field(
+        description="Class to the score (log-odds, not calibrated) with the piece less that without it"
+    )
+
+
+class EvidenceAnswer(BaseModel):
+    """What of the record the prediction rests on: pieces left out one at a time, and predicted again."""
+
+    on: Any = Field(description="What the pieces lie on: of a text, the text as it was read")
+    pieces: list[PieceAnswer]
+
+
+class Series(BaseModel):
+    """The number at each predicted unit, where the task's records are series."""
+
+    title: str = Field(description="What the numbers are, with their unit")
+    values: list[float]
 
 
 class ModelName(BaseModel):
@@ -48,6 +80,7 @@ class PredictAnswer(BaseModel):
     """Predictions of the posted records' units, in order."""
 
     predictions: list[UnitAnswer]
+    series: Series | None = Field(None, description="With ?explain=members, of records that are series")
     model: ModelName
     request_id: str
 
@@ -80,6 +113,7 @@ class ModelAnswer(ModelName):
     created: str
     seed: int
     versions: dict[str, str]
+    shows_evidence: bool = Field(description="Whether ?explain=pieces is answered")
     record_schema: dict[str, Any] = Field(description="JSON schema of one raw record")
 
 
@@ -99,7 +133,7 @@ def predict_answer(
 ) -> PredictAnswer:
     """One row a unit; ``members`` adds each model's own probability."""
     classes = bundle.manifest.target.classes
-    decisions = prediction.probabilities >= bundle.threshold
+    decisions = bundle.called(prediction)
     flags = [[name for name, marked in records.flags.items() if marked[n]] for n in range(len(records))]
     rows = [
         UnitAnswer(
@@ -114,10 +148,26 @@ def predict_answer(
             }
             if members
             else None,
+            evidence=None,
         )
         for u, (n, unit) in enumerate(zip(records.unit_record, records.unit_number, strict=True))
     ]
-    return PredictAnswer(predictions=rows, model=ModelName(**model_name(bundle)), request_id=request_id)
+    series = None
+    if members and isinstance(records.payload, Serial):
+        series = Series(title=records.payload.series_title, values=records.payload.series().tolist())
+    name = ModelName(**model_name(bundle))
+    return PredictAnswer(predictions=rows, series=series, model=name, request_id=request_id)
+
+
+def evidence_answer(found: Occlusion) -> EvidenceAnswer:
+    """Pieces as a page draws them, effects to four decimals."""
+    pieces = [
+        PieceAnswer(
+            at=list(at), fine=fine, effect=dict(zip(found.classes, np.round(row, 4).tolist(), strict=True))
+        )
+        for at, fine, row in zip(found.pieces, found.is_fine, found.effects, strict=True)
+    ]
+    return EvidenceAnswer(on=found.on, pieces=pieces)
 
 
 def model_answer(bundle: Bundle) -> ModelAnswer:
@@ -139,8 +189,15 @@ def model_answer(bundle: Bundle) -> ModelAnswer:
         created=manifest.created,
         seed=manifest.seed,
         versions=manifest.versions,
+        shows_evidence=_is_divisible(bundle),
         record_schema=bundle.task.raw_schema(),
     )
+
+
+def _is_divisible(bundle: Bundle) -> bool:
+    """Asked of the task's example."""
+    records = bundle.task.parse([bundle.task.example()], strict=True).records
+    return isinstance(records.payload, Divisible) and records.total_units == 1
 
 
 def _description(bundle: Bundle) -> str:

@@ -27,15 +27,16 @@ from ehrbench.serve.answers import (
     HealthAnswer,
     ModelAnswer,
     PredictAnswer,
+    evidence_answer,
     model_answer,
     predict_answer,
 )
 from ehrbench.serve.inputs import read_inputs
-from ehrbench.serve.openapi import describe_predict, example_text
+from ehrbench.serve.limits import ServeSettings
+from ehrbench.serve.openapi import describe_predict, example_body
 from ehrbench.serve.problems import Problem, ProblemAnswer, install_problem_handlers
 from ehrbench.serve.requests import RequestMiddleware
 from ehrbench.serve.service import Service
-from ehrbench.serve.settings import ServeSettings
 
 PAGES = Path(__file__).with_name("pages")
 
@@ -79,7 +80,10 @@ async def _bundle(service: TheService) -> Bundle:
 
 LoadedBundle = Annotated[Bundle, Depends(_bundle)]
 Explain = Annotated[
-    Literal["members"] | None, Query(description="`members` adds each model's own probability")
+    Literal["members", "pieces"] | None,
+    Query(
+        description="`members` adds each model's own probability; `pieces`, what of one record it rests on"
+    ),
 ]
 
 
@@ -98,11 +102,15 @@ def _add_endpoints(app: FastAPI) -> None:
         or files as multipart/form-data. Parsing is strict: the first field that cannot be read is named.
         """
         bundle = service.bundle  # not ready: say so before reading the body
-        records, prediction = await service.predict(await read_inputs(request, service.settings))
+        inputs = await read_inputs(request, service.settings, bundle.task.forms)
+        records, prediction, found = await service.predict(inputs, pieces=explain == "pieces")
         request.state.n_records, request.state.n_units = len(records), records.total_units
         response.headers["X-Cohort"] = bundle.manifest.cohort
         members = explain == "members"
-        return predict_answer(bundle, records, prediction, request.state.request_id, members=members)
+        answer = predict_answer(bundle, records, prediction, request.state.request_id, members=members)
+        if found is not None:
+            answer.predictions[0].evidence = evidence_answer(found)
+        return answer
 
     @app.get("/healthz", responses={503: {"model": HealthAnswer}}, response_model_exclude_none=True)
     async def health(response: Response, service: TheService) -> HealthAnswer:
@@ -117,9 +125,10 @@ def _add_endpoints(app: FastAPI) -> None:
         return model_answer(bundle)
 
     @app.get("/example", responses=_problems(503), response_class=PlainTextResponse)
-    async def example(bundle: LoadedBundle) -> str:
+    async def example(bundle: LoadedBundle) -> Response:
         """One record in the publisher's own format, to try `/predict` with."""
-        return example_text(bundle.task)
+        kind = bundle.task.forms[0].media_types[0].replace("text/*", "text/plain")
+        return Response(example_body(bundle.task), media_type=kind)
 
 
 def _add_pages(app: FastAPI) -> None:

@@ -10,6 +10,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from fastapi import Request
@@ -17,9 +18,9 @@ from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from ehrbench.core.task import RawInput
+from ehrbench.core.task import Form, RawInput
+from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.problems import BODY, Problem
-from ehrbench.serve.settings import ServeSettings
 from ehrbench.tasks.names import fault_of_name
 from ehrbench.tasks.numbers import of_text, shown
 
@@ -28,21 +29,18 @@ _PACKINGS = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\xfd7zXZ": "xz"}
 _HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # of surrogates; the other half may be missing
 
 
-async def read_inputs(request: Request, settings: ServeSettings) -> list[RawInput]:
-    """The raw inputs of a posted body.
+async def read_inputs(request: Request, settings: ServeSettings, forms: Sequence[Form]) -> list[RawInput]:
+    """The raw inputs of a posted body, which may come in any form the task reads, beside JSON.
 
     Raises Problem 400 (not JSON, no body, broken form), 408 (too slow), 413 (too large, too many), 415
     (another content type), 422 (JSON of another shape).
     """
     kind = _header(request, "content-type").partition(";")[0].strip()
-    if not (
-        kind in ("application/json", "multipart/form-data", "application/octet-stream") or kind[:5] == "text/"
-    ):
-        raise Problem(
-            415,
-            f"content type {kind or 'missing'} is not read here",
-            remedy="post application/json, text/plain (the publisher's file) or multipart/form-data",
-        )
+    own = [one for form in forms for one in form.media_types]
+    read = ["application/json", *own, "multipart/form-data", "application/octet-stream"]
+    if not any(fnmatchcase(kind, one) for one in read):
+        remedy = f"post {', '.join(dict.fromkeys(read))}".replace("text/*", "text/plain")
+        raise Problem(415, f"content type {kind or 'missing'} is not read here", remedy=remedy)
     if (encoding := _header(request, "content-encoding")) not in ("", "identity"):
         raise _packed(shown(encoding))
     try:

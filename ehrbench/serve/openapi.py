@@ -10,10 +10,10 @@ from ehrbench.core.task import Task
 RAW_RECORD = "RawRecord"
 
 
-def example_text(task: Task) -> str:
+def example_body(task: Task) -> bytes:
     """The task's example in the publisher's own format."""
     body = task.example().body
-    return body.decode() if isinstance(body, bytes) else json.dumps(body, indent=2)
+    return body if isinstance(body, bytes) else json.dumps(body, indent=2).encode()
 
 
 def example_json(task: Task) -> Any:
@@ -45,16 +45,27 @@ def describe_predict(description: dict[str, Any], task: Task) -> dict[str, Any]:
                     "several": {"summary": "Several records", "value": {"records": [one, one]}},
                 },
             },
-            "text/plain": {
-                "schema": {"type": "string"},
-                "examples": {"file": {"summary": "The publisher's file", "value": example_text(task)}},
-            },
+            **_forms(task),
             "multipart/form-data": {
                 "schema": {"type": "object", "properties": {"file": files}, "required": ["file"]}
             },
         },
     }
     return description
+
+
+def _forms(task: Task) -> dict[str, Any]:
+    """Media type -> content, of each form; the example goes with the first where it is text."""
+    found: dict[str, Any] = {}
+    for form in task.forms:
+        for kind in form.media_types:
+            if kind.startswith("text/"):
+                shown = {"file": {"summary": form.title.capitalize(), "value": example_body(task).decode()}}
+                examples = {"examples": shown} if form is task.forms[0] else {}
+                found[kind.replace("*", "plain")] = {"schema": {"type": "string"}, **examples}
+            else:
+                found[kind] = {"schema": {"type": "string", "format": "binary"}}
+    return found
 
 
 def _moved(schema: Any, root: str) -> Any:

@@ -14,10 +14,11 @@ from ehrbench.core.errors import DataError, EhrbenchError
 from ehrbench.core.records import Records
 from ehrbench.core.task import RawInput
 from ehrbench.runtime import Bundle, Prediction
+from ehrbench.runtime.occlusion import Occlusion, occlusion
 from ehrbench.serve.answers import HealthAnswer, State
 from ehrbench.serve.inputs import packed
+from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.problems import Problem
-from ehrbench.serve.settings import ServeSettings
 
 log = logging.getLogger("ehrbench.serve")
 
@@ -76,8 +77,10 @@ class Service:
             version=self._bundle.digest if self._bundle else None,
         )
 
-    async def predict(self, inputs: Sequence[RawInput]) -> tuple[Records, Prediction]:
-        """Parse strictly and predict, in a thread, when its turn has come.
+    async def predict(
+        self, inputs: Sequence[RawInput], *, pieces: bool = False
+    ) -> tuple[Records, Prediction, Occlusion | None]:
+        """Parse strictly and predict, in a thread, when its turn has come; ``pieces``: say on what it rests.
 
         Raises Problem 422 naming the wrong field, 413 for too many records, 503 when not ready or too many
         requests already wait.
@@ -87,11 +90,13 @@ class Service:
             raise Problem(503, "too many requests are waiting", remedy="try again", retry_after_s=1)
         self._inside += 1
         try:
-            return await anyio.to_thread.run_sync(self._predict, bundle, inputs, limiter=self._turns)
+            return await anyio.to_thread.run_sync(self._predict, bundle, inputs, pieces, limiter=self._turns)
         finally:
             self._inside -= 1
 
-    def _predict(self, bundle: Bundle, inputs: Sequence[RawInput]) -> tuple[Records, Prediction]:
+    def _predict(
+        self, bundle: Bundle, inputs: Sequence[RawInput], pieces: bool
+    ) -> tuple[Records, Prediction, Occlusion | None]:
         try:
             records = bundle.task.parse(inputs, strict=True).records
         except DataError as error:
@@ -99,7 +104,11 @@ class Service:
         if len(records) > self.settings.max_records:
             remedy = f"post at most {self.settings.max_records}"
             raise Problem(413, f"{len(records)} records in one request", remedy=remedy)
-        return records, bundle.predict(records)
+        try:
+            found = occlusion(bundle, records) if pieces else None
+        except DataError as error:
+            raise Problem.of(error) from error
+        return records, bundle.predict(records), found
 
     def _open(self) -> tuple[Bundle, float]:
         device = cast(Literal["cpu", "cuda"], self.settings.device)

@@ -1,4 +1,4 @@
-"""The spine: folds, search, stacking and evaluation, without knowing any modality, model or target kind.
+"""The spine: folds, search and stacking, without knowing any modality, model or target kind.
 
-Imports core, metrics and ensemble; never torch, lightning, lightgbm, hydra, mlflow or fastapi.
+Imports core, ensemble and statistics; never torch, lightning, lightgbm, hydra, mlflow or fastapi.
 """

@@ -43,6 +43,7 @@ def write_bundle(
     manifest: complete but for models, thresholds and reference, which are filled in here.
     example: the records of ``Task.example``; their probability becomes the bundle's self-test.
     """
+    directory = directory.resolve()  # a link stays one
     directory.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
@@ -52,9 +53,9 @@ def write_bundle(
         np.save(
             work / TRAINING_GROUPS, np.sort(np.unique(group_hashes(manifest.salt, seen.groups.astype(str))))
         )
-        (work / ENSEMBLE).write_text(decided.ensemble.to_json())
-        (work / CONFIG).write_text(config)
-        (work / MANIFEST).write_text(manifest.to_json())
+        (work / ENSEMBLE).write_text(decided.ensemble.to_json(), encoding="utf-8")
+        (work / CONFIG).write_text(config, encoding="utf-8")
+        (work / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         write_checksums(work)
         work.chmod(0o755)
         _replace(work, directory)
@@ -75,7 +76,7 @@ def _write_members(
                 folder = work / MEMBERS / chosen.name / str(number)
                 folder.mkdir(parents=True)
                 member = model.export(folder)
-                (folder / "member.json").write_text(json.dumps(asdict(member), indent=1))
+                (folder / "member.json").write_text(json.dumps(asdict(member), indent=1), encoding="utf-8")
                 folders.append(folder.relative_to(work).as_posix())
                 parts.append(model.predict(example))
                 bar.advance()
@@ -85,6 +86,7 @@ def _write_members(
         manifest,
         models=models,
         thresholds=decided.thresholds[ENSEMBLE_NAME].tolist(),
+        calling=decided.calling[ENSEMBLE_NAME],
         reference={"probability": decided.ensemble.predict(scores).tolist()},
     )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,11 +172,11 @@ def without_test(dataset: Dataset, fold: OuterFold, seed: int) -> Dataset:
     few = rng.choice(fold.train, size=max(1, len(fold.train) // 20), replace=False)
     source[fold.test] = rng.choice(few, size=len(fold.test))
     other = records.take(source)
-    own = replace(other, ids=records.ids, groups=records.groups, _rows=None)
+    own = replace(other, ids=records.ids, groups=records.groups)
     labels = own.labels.copy()
     units = own.units_of(fold.test)
     labels[units] = labels[rng.permutation(len(labels))[: len(units)]]
-    return Dataset(replace(dataset.cohort, records=replace(own, target=labels, _rows=None)))
+    return Dataset(replace(dataset.cohort, records=replace(own, target=labels)))
 
 
 def fingerprint(search: Search, decided: Decided) -> dict[str, str]:
@@ -201,6 +201,7 @@ def fingerprint(search: Search, decided: Decided) -> dict[str, str]:
     marks["figures of the ensemble's choice"] = digest(ensemble["choices"])
     for name, threshold in decided.thresholds.items():
         marks[f"threshold of {name}"] = digest(threshold)
+        marks[f"calling of {name}"] = digest(asdict(decided.calling[name]))
     return marks
 
 

@@ -8,6 +8,7 @@ purpose, which records were handed out. That record is what a leakage certificat
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -35,10 +36,10 @@ class Dataset:
     """A cohort behind a door. Thread-safe as far as Python's dicts are: the log only grows."""
 
     def __init__(self, cohort: Cohort) -> None:
-        self.cohort = cohort
-        self.digest = cohort.digest
-        self._records = cohort.records
-        self._groups = split_groups(cohort.records)
+        self._records = cohort.records.cached()
+        self.cohort = replace(cohort, records=self._records)
+        self.digest = self.cohort.digest
+        self._groups = split_groups(self._records)
         self._handed_out: dict[str, dict[str, BoolArray]] = defaultdict(dict)
         self._persisted: set[str] = set()
 

@@ -153,7 +153,7 @@ def from_file(
 
 def split_groups(records: Records) -> IntArray:
     """(N,) group numbers in which records of one group, or of identical content, are one."""
-    return _join(_relabel(records.groups), _relabel(records.payload.digests()))
+    return _join(_relabel(records.groups), _relabel(records.digests))
 
 
 def halves(records: Records, seed: int) -> tuple[IntArray, IntArray]:
@@ -256,9 +256,11 @@ def _check_classes(records: Records, index: IntArray, name: str) -> None:
             "no labelled unit" if not len(known) else f"only {'positive' if positive else 'negative'} units"
         )
         n, n_positive = int((~np.isnan(records.labels)).sum()), int(np.nansum(records.labels))
+        remedy = "use fewer folds (protocol.outer_folds, protocol.inner_folds) or more records (data.sets)"
+        if n_positive in (0, n):
+            remedy = "give records of both classes (data.sets): of one, nothing can be learned"
         raise DataError(
-            f"{name} has {what}; {n_positive:,} of all {n:,} labelled units are positive",
-            remedy="use fewer folds (protocol.outer_folds, protocol.inner_folds) or more records (data.sets)",
+            f"{name} has {what}; {n_positive:,} of all {n:,} labelled units are positive", remedy=remedy
         )
 
 

@@ -6,11 +6,12 @@ Everything is decided on inner out-of-fold predictions. The outer test sees only
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
+from ehrbench.core.calling import Calling
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.ledger import TicketRow
 from ehrbench.core.metric import Metric
@@ -66,6 +67,7 @@ class Decided:
     chosen: tuple[Chosen, ...]
     ensemble: Ensemble
     thresholds: Mapping[str, FloatArray]  # model or ensemble -> (C,)
+    calling: Mapping[str, Calling]  # model or ensemble -> how its calls are mended along a record
     index: IntArray  # out-of-fold records, in inner-fold order
     out_of_fold: Mapping[str, FloatArray]  # model or ensemble -> (U, C)
 
@@ -102,9 +104,17 @@ class Tested:
 
 
 def decide(
-    studies: Sequence[Study], target: Target, options: Mapping[str, Any], rule: ThresholdRule
+    studies: Sequence[Study],
+    target: Target,
+    options: Mapping[str, Any],
+    rule: ThresholdRule,
+    *,
+    ordered: bool = False,
 ) -> Decided:
-    """Choose trials, ensemble, calibration and thresholds from the inner folds of one outer fold."""
+    """Choose trials, ensemble, calibration and thresholds from the inner folds of one outer fold.
+
+    ordered: a record's units follow each other, so that calls may be mended along it.
+    """
     first = studies[0].setting
     index = np.concatenate([inner.valid for inner in first.fold.inner])
     chosen, fold = [], np.zeros(0, dtype=np.int64)
@@ -112,15 +122,22 @@ def decide(
         row = study.best()
         p, fold = out_of_fold(study.setting, row)
         chosen.append(Chosen(study, row, p))
-    y = first.dataset.open(first.fold, "stack", index).labels
+    records = first.dataset.open(first.fold, "stack", index)
+    y, group = records.labels, records.groups[records.unit_record]
     first.dataset.open(first.fold, "calibrate", index)
     first.dataset.open(first.fold, "threshold", index)
     scores = {c.name: target.scores(c.out_of_fold) for c in chosen}
     seed = derive_seed(first.seed, "ensemble", first.fold.name)
-    ensemble = Ensemble(**options).fit(scores, y, target=target, fold=fold, seed=seed)
+    ensemble = Ensemble(**options).fit(scores, y, target=target, fold=fold, group=group, seed=seed)
     out = {c.name: c.out_of_fold for c in chosen} | {ENSEMBLE_NAME: ensemble.out_of_fold}
-    thresholds = {name: rule.choose(y, p, target) for name, p in out.items()}
-    return Decided(tuple(chosen), ensemble, thresholds, index, out)
+    if ordered:
+        counts = first.dataset.cohort.records.n_units[index]
+        found = {name: rule.choose_calling(y, p, target, counts) for name, p in out.items()}
+    else:
+        found = {name: (Calling(), rule.choose(y, p, target)) for name, p in out.items()}
+    calling = {name: how for name, (how, _) in found.items()}
+    thresholds = {name: cuts for name, (_, cuts) in found.items()}
+    return Decided(tuple(chosen), ensemble, thresholds, calling, index, out)
 
 
 def test(decided: Decided, target: Target, refit: str) -> Tested:
@@ -145,4 +162,5 @@ def describe(decided: Decided, metric: Metric) -> dict[str, Any]:
         },
         "ensemble": decided.ensemble.choices(),
         "thresholds": {name: t.tolist() for name, t in decided.thresholds.items()},
+        "calling": {name: asdict(how) for name, how in decided.calling.items() if not how.plain},
     }

@@ -1,11 +1,12 @@
 """Race: what a trial reports while it runs, so that a hopeless one can stop early.
 
-Each finished inner fold is cut into blocks of groups, the same for every trial of a study, and each block
-gives one step: the jackknife's pseudo-value of the searched metric, B m - (B - 1) m(without the block), for B
-blocks (Tukey 1958; Miller 1974, "The jackknife - a review", eq. 1.2). Steps of two trials are paired, their
-mean is the metric (of a linear statistic exactly, of a smooth one nearly), and their spread says how sure it
-is: a test over them asks the question that the search asks. The metric on each block alone would be another
-question, with few positives in each; log loss would favour trials that calibrate over trials that rank.
+Each finished inner fold is cut into blocks of groups, the same for every trial of a study and as many as
+there are groups where those are few, and each block gives one step: the jackknife's pseudo-value of the
+searched metric, B m - (B - 1) m(without the block), for B blocks (Tukey 1958; Miller 1974, "The jackknife - a
+review", eq. 1.2). Steps of two trials are paired, their mean is the metric (of a linear statistic exactly, of
+a smooth one nearly), and their spread says how sure it is: a test over them asks the question that the search
+asks. The metric on each block alone would be another question, with few positives in each; log loss would
+favour trials that calibrate over trials that rank.
 
 For metrics of decisions, which need a threshold, the race is run on AUROC. Of a metric with an ideal between
 (a calibration slope) its distance is raced, which has a corner there: the pseudo-values are the metric's own,
@@ -29,7 +30,7 @@ from ehrbench.core.types import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class Race:
-    """How trials are paired: ``blocks`` pseudo-values a fold."""
+    """How trials are paired: ``blocks`` pseudo-values a fold, or one a group."""
 
     metric: Metric
     target: Target
@@ -44,10 +45,11 @@ class Race:
         block = np.repeat(self._block_of_record(records, derive_seed(seed, "race", fold)), records.n_units)
         try:
             whole = self._score(y, probabilities)
-            without = [self._score(y[block != b], probabilities[block != b]) for b in range(self.blocks)]
+            n = int(block.max()) + 1
+            without = [self._score(y[block != b], probabilities[block != b]) for b in range(n)]
         except UndefinedMetric:
             return {}
-        first, n = fold * self.blocks, self.blocks
+        first = fold * self.blocks
         values = {first + b: n * whole - (n - 1) * left for b, left in enumerate(without)}
         ideal = self.metric.ideal
         if ideal is None:

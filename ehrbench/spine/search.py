@@ -60,7 +60,7 @@ class Backend:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Conclusion:
     """What a search found: for each outer fold what was decided and what the test records got."""
 
     decided: Sequence[Decided]
@@ -87,6 +87,7 @@ class Search:
     backend: Backend
     settings: Mapping[str, Any] = field(default_factory=dict)  # of sampler and pruner, for the digest
     tags: Mapping[str, str] = field(default_factory=dict)
+    ordered: bool = False  # see core.task.Task
 
     def study(self, model: str, fold: OuterFold) -> Study:
         """Open one study; StudyMismatch when it exists with other data, folds, space, metric or trainer."""
@@ -146,7 +147,7 @@ class Search:
             if not worked and not any(study.help(progress) for study in left):
                 time.sleep(POLL_S)
 
-    def conclude(self, progress: Progress) -> Outcome:
+    def conclude(self, progress: Progress) -> Conclusion:
         """From spent studies to test predictions and the procedure that becomes the bundle."""
         decided, tested = [], []
         folds = self.split.all_folds
@@ -163,13 +164,13 @@ class Search:
         self.dataset.persist(self.backend.ledger, self.study_name)
         final = decided[folds.index(self.split.final)]
         outer = [d for d, fold in zip(decided, folds, strict=True) if fold.index is not None]
-        return Outcome(outer, tested, final)
+        return Conclusion(outer, tested, final)
 
     def decide(self, fold: OuterFold) -> Decided:
         """The procedure of one outer fold whose studies are spent; FitError where it cannot be decided."""
         studies = [self.study(model, fold) for model in self.contenders]
         try:
-            return decide(studies, self.target, self.ensemble, self.threshold)
+            return decide(studies, self.target, self.ensemble, self.threshold, ordered=self.ordered)
         except UndefinedMetric as error:
             raise FitError(f"outer fold {fold.name}: {error}") from error
 

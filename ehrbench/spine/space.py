@@ -11,7 +11,7 @@ of the list of values) given.
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -86,7 +86,7 @@ class Space:
 def read_space(raw: Mapping[str, Mapping[str, Any]], key: str) -> Space:
     """Check the ``space`` of a configuration; ConfigError names the key that is wrong."""
     parameters: list[Parameter] = []
-    for name, spec in raw.items():
+    for name, spec in _group(raw, key).items():
         if not isinstance(spec, Mapping):
             raise ConfigError(
                 f"{key}.{name}", f"{spec!r} is not a parameter", "give type, low and high or choices"
@@ -97,15 +97,18 @@ def read_space(raw: Mapping[str, Mapping[str, Any]], key: str) -> Space:
 
 def _parameter(name: str, spec: dict[str, Any], key: str, earlier: Sequence[Parameter]) -> Parameter:
     kind = spec.pop("type", None)
-    when = _conditions(spec.pop("when", None) or {}, f"{key}.when", earlier)
+    when = _conditions(_group(spec.pop("when", None) or {}, f"{key}.when"), f"{key}.when", earlier)
     if kind == "categorical":
-        choices = tuple(spec.pop("choices", ()))
+        choices = _choices(spec.pop("choices", ()), f"{key}.choices")
         if not choices or len(set(map(repr, choices))) != len(choices):
             raise ConfigError(f"{key}.choices", f"{list(choices)} is empty or repeats a value")
         parameter = Parameter(name, kind, choices=choices, when=when)
     elif kind in ("float", "int"):
         low, high = (_number(spec.pop(bound, None), f"{key}.{bound}", kind) for bound in ("low", "high"))
-        log, step = bool(spec.pop("log", False)), spec.pop("step", None)
+        log, step = spec.pop("log", None), spec.pop("step", None)
+        log = False if log is None else log
+        if not isinstance(log, bool):  # "no" is text to Hydra, and text counts as true
+            raise ConfigError(f"{key}.log", f"{log!r} is neither true nor false", "write true or false")
         if low > high:
             raise ConfigError(f"{key}.low", f"{low} is above high = {high}")
         if log and low <= 0:
@@ -120,6 +123,21 @@ def _parameter(name: str, spec: dict[str, Any], key: str, earlier: Sequence[Para
     if spec:
         raise ConfigError(f"{key}.{next(iter(spec))}", f"unknown key for a {kind} parameter")
     return parameter
+
+
+def _group(raw: Any, key: str) -> Mapping[str, Any]:
+    if not isinstance(raw, Mapping):
+        raise ConfigError(key, f"{raw!r} is no group of names", f"write {key}: {{name: …}}")
+    return raw
+
+
+def _choices(raw: Any, key: str) -> tuple[Value, ...]:
+    if not isinstance(raw, list | tuple):
+        raise ConfigError(key, f"{raw!r} is not a list", f"write {key}=[{raw}]")
+    for choice in raw:
+        if not isinstance(choice, Value):
+            raise ConfigError(key, f"{choice!r} is no single value", "give texts, numbers, true or false")
+    return tuple(raw)
 
 
 def _conditions(
@@ -138,7 +156,7 @@ def _conditions(
 
 
 def _number(value: Any, key: str, kind: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise ConfigError(
             key, f"{value!r} is not a number", "in YAML write 1.0e-4, not 1e-4" * isinstance(value, str)
         )

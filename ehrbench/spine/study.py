@@ -5,6 +5,10 @@ later); then a sampler is asked, which sees all tickets in this worker's memory,
 the ledger, before any training; fits enter the ledger one by one, then the ticket's end. Optuna's rows in the
 database are a mirror of the ledger, never the other way round.
 
+Whose fault a failure is: what a model raises is its trial's, which is tried again or spent as failed.
+Whatever else fails (sampler, pruner, storage) would fail the next trial as well: it ends the search and
+spends none.
+
 Parameters that a finished trial has had are not trained again: the sampler is asked once more, some times
 over, and if it insists (a small space is exhausted) the ticket is spent on a copy of that trial's fits.
 """
@@ -12,9 +16,9 @@ over, and if it insists (a small space is exhausted) the ticket is spent on a co
 from __future__ import annotations
 
 import copy
-import errno
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -22,13 +26,13 @@ import optuna
 from optuna.trial import TrialState
 
 from ehrbench.core.digest import derive_seed
-from ehrbench.core.errors import EhrbenchError, FitError, LeaseLost, StorageError
-from ehrbench.core.ledger import Claim, Fit, HoldLease, Lease, StudyKey, Ticket, TicketRow
+from ehrbench.core.errors import ConfigError, EhrbenchError, FitError, LeaseLost, StorageError
+from ehrbench.core.ledger import SPENT, Claim, Fit, HoldLease, Lease, StudyKey, Ticket, TicketRow
 from ehrbench.core.progress import Progress, Step
 from ehrbench.core.tracker import NoTracker, Tracker
 from ehrbench.spine.mirror import TICKET, StudyMirror, by_ticket, catch_up, steps_of
 from ehrbench.spine.space import Space, Value
-from ehrbench.spine.trial import Lost, Pruned, TrialSetting, fit_fold, run_trial
+from ehrbench.spine.trial import Lost, ModelFault, Pruned, TrialSetting, fit_fold, run_trial
 
 
 class MakeSampler(Protocol):
@@ -114,12 +118,12 @@ class Study:
                     bar.advance()
             except LeaseLost:
                 bar.note("its trial has ended, or another worker has taken it over")
-            except BaseException as error:
+            except (FitError, ModelFault) as error:
                 self._give_back(claim)
-                if not isinstance(error, Exception):
-                    raise
-                _blame_the_trial(error)
                 bar.note(f"left to the trial's own worker, which will report: {error}")
+            except BaseException:
+                self._give_back(claim)
+                raise
         return True
 
     def best(self) -> TicketRow:
@@ -150,9 +154,8 @@ class Study:
                     ledger.finish(ticket, "pruned", None, pruned.judged)
                 except FitError as error:  # the same parameters and seed would fail the same way
                     ledger.fail(ticket, str(error), retry=False)
-                except Exception as error:
-                    _blame_the_trial(error)
-                    ledger.fail(ticket, f"{type(error).__name__}: {error}", retry=True)
+                except ModelFault as error:
+                    ledger.fail(ticket, str(error), retry=True)
         except LeaseLost:
             bar.note(f"trial {ticket.number} was taken over by another worker")
             return
@@ -160,6 +163,7 @@ class Study:
             self._give_back(ticket)
             raise
         self._track(ticket)
+        self._forget_beaten(ticket)
 
     def _fill(self, ticket: Ticket, lease: Lease, bar: Step) -> None:
         """Ask for parameters, or find those that a predecessor asked for, and run the trial to its value."""
@@ -190,7 +194,8 @@ class Study:
             catch_up(StudyMirror(self.memory), self.setting.ledger, self.key, self.space)
             trial = copy.copy(by_ticket(self.memory)[ticket.number])
             trial.intermediate_values = steps_of(fits)
-            return self.memory.pruner.prune(self.memory, trial)
+            with self._blaming("pruner", self.memory.pruner, ticket):
+                return self.memory.pruner.prune(self.memory, trial)
 
         return lost
 
@@ -216,13 +221,28 @@ class Study:
         seed = derive_seed(
             self.setting.seed, "sampler", self.key.model, self.setting.fold.name, ticket.number, attempt
         )
-        sampler = self.make_sampler(seed)
+        self.memory.sampler = sampler = self.make_sampler(seed)
         if ticket.number == 0:
             first = self.space.within(self.setting.builder.defaults())
-            sampler = optuna.samplers.PartialFixedSampler(first, sampler)
-        self.memory.sampler = sampler
-        trial = self.memory.ask()
-        return trial, self.space.suggest(trial)
+            self.memory.sampler = optuna.samplers.PartialFixedSampler(first, sampler)
+        with self._blaming("sampler", sampler, ticket):
+            trial = self.memory.ask()
+            return trial, self.space.suggest(trial)
+
+    @contextmanager
+    def _blaming(self, key: str, part: object, ticket: Ticket) -> Iterator[None]:
+        """Around the code of a sampler or a pruner, most of it Optuna's: whatever it raises is its fault."""
+        try:
+            yield
+        except EhrbenchError:
+            raise
+        except Exception as error:
+            fault = f"{type(part).__name__} fails at trial {ticket.number} of study {self.key}"
+            raise ConfigError(
+                key,
+                f"{fault} ({type(error).__name__}: {error})",
+                f"name another {key} and another study_name; no trial is spent on it",
+            ) from error
 
     def _forget(self, trial: optuna.Trial) -> None:
         self.memory._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
@@ -239,6 +259,36 @@ class Study:
             self.setting.ledger.release(claim)
         except (LeaseLost, StorageError):
             return  # the lease will run out by itself
+
+    def _forget_beaten(self, ticket: Ticket) -> None:
+        """Drop the fitted models of the trial that this one's end has beaten, or its own where it was beaten.
+
+        Models may be large, and only the best trial's ever predict. What other workers finish meanwhile is
+        seen at the search's end.
+        """
+        ledger = self.setting.ledger
+
+        def row_of(number: int) -> TicketRow:
+            return ledger.tickets(self.key, number, number)[0]
+
+        own = row_of(ticket.number)
+        ended = by_ticket(self.memory).items()
+        done = {number: trial.value for number, trial in ended if trial.state == TrialState.COMPLETE}
+        done.pop(ticket.number, None)
+        first = min(done, key=lambda n: (-self.setting.metric.gain(done[n] or 0.0), n), default=None)
+        if first is None:
+            best, beaten = own, own if own.state in ("pruned", "failed") else None
+        else:
+            rows = [own, row_of(first)]
+            complete = [row for row in rows if row.state == "complete"]
+            best = min(complete, key=lambda r: (-self.setting.metric.gain(r.value or 0.0), r.number))
+            beaten = next((row for row in rows if row is not best and row.state in SPENT), None)
+        if beaten is None:
+            return
+        kept = {fit.model for fit in best.fits} if best is not beaten else set()
+        lost = {fit.model for fit in beaten.fits if fit.model} - kept
+        for model in lost - ledger.models_elsewhere(self.key.study_name, lost) if lost else ():
+            ledger.artifacts.drop(model)
 
     def _track(self, ticket: Ticket) -> None:
         """Copy the ticket to the tracker: parameters, scores by fold, duration, seed, fold digest."""
@@ -274,16 +324,6 @@ class Study:
             self.tracker.metrics(run, {f"inner_{metric}": row.value})
         self.tracker.metrics(run, {"seconds": sum(fit.duration_s for fit in row.fits)})
         self.tracker.end(run, "FINISHED" if row.state != "failed" else "FAILED")
-
-
-def _blame_the_trial(error: Exception) -> None:
-    """Raise again what is no fault of a trial but of the search, its storage or its machine."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        raise StorageError(
-            f"{error.filename or 'disk'}: disk full — free some space and run again"
-        ) from error
-    if isinstance(error, EhrbenchError) and not isinstance(error, FitError):
-        raise error
 
 
 def _plain(value: Any) -> Any:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ehrbench.core.calling import Calling
 from ehrbench.core.errors import ConfigError, FitError, UndefinedMetric
 from ehrbench.core.target import Target
-from ehrbench.core.types import FloatArray
+from ehrbench.core.types import FloatArray, IntArray
 
 #: Rule -> what it does, and what its value is ("" where it takes none).
 RULES: dict[str, tuple[str, str]] = {
@@ -24,6 +25,10 @@ RULES: dict[str, tuple[str, str]] = {
     "sensitivity": ("highest cut that reaches a sensitivity", "the sensitivity to reach, in (0, 1]"),
     "fixed": ("a given threshold", "the threshold, in [0, 1]"),
 }
+#: Ways to mend calls that are tried along records whose units follow each other, plain ones first.
+CALLINGS = tuple(
+    Calling(gap, run) for gap in (0, 1, 2, 3, 4, 6, 8) for run in (1, 2, 3, 4, 5, 6, 8)
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,32 @@ class ThresholdRule:
                     f"threshold by {self}: class {name} has {int(labels.sum())} positives among "
                     f"{len(labels)} out-of-fold labels — use threshold=fixed, or more records"
                 )
-            cuts.append(self._cut(labels, p[known, c]))
+            cuts.append(self._cut(labels, p[known, c])[0])
         return np.array(cuts)
 
-    def _cut(self, y: FloatArray, p: FloatArray) -> float:
-        """The best cut of labels and probabilities (n,) with both classes among them."""
+    def choose_calling(
+        self, y: FloatArray, p: FloatArray, target: Target, n_units: IntArray
+    ) -> tuple[Calling, FloatArray]:
+        """How calls are mended along records of ``n_units`` (N,) units, and the thresholds (C,) with it.
+
+        The best of ``CALLINGS`` by what the rule maximises, mean over classes; of equally good ones the
+        first, which changes least. A fixed threshold has nothing to choose by, and stays with plain calls.
+        Raises as ``choose`` does.
+        """
+        thresholds = self.choose(y, p, target)
+        if self.rule == "fixed":
+            return Calling(), thresholds
+        known, best = ~np.isnan(y), (Calling(), thresholds, -np.inf)
+        for calling in CALLINGS:
+            levels = calling.levels(p, n_units)
+            columns = [self._cut(y[k, c], levels[k, c]) for c, k in enumerate(known.T)]
+            merit = float(np.mean([worth for _, worth in columns]))
+            if merit > best[2]:
+                best = calling, np.array([cut for cut, _ in columns]), merit
+        return best[:2]
+
+    def _cut(self, y: FloatArray, p: FloatArray) -> tuple[float, float]:
+        """The best cut of labels and probabilities (n,) with both classes among them, and its worth."""
         order = np.argsort(-p, kind="stable")
         ranked = p[order]
         last = np.r_[np.flatnonzero(np.diff(ranked)), len(ranked) - 1]  # last unit of each tie, descending
@@ -88,7 +114,7 @@ class ThresholdRule:
         called = np.r_[0.0, last + 1.0]
         merit = self._merit(tp, called, float(y.sum()), float(len(y)))
         best = len(merit) - 1 - int(np.argmax(merit[::-1]))
-        return _between(ranked[last], best)
+        return _between(ranked[last], best), float(merit[best])
 
     def _merit(self, tp: FloatArray, called: FloatArray, positives: float, n: float) -> FloatArray:
         """What each cut is worth, given true positives and calls (K + 1,)."""

@@ -6,10 +6,12 @@ number, so a trial that other workers finish, or help with, gives the bits that 
 
 from __future__ import annotations
 
+import errno
 import io
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ehrbench.core.digest import derive_seed
-from ehrbench.core.errors import FitError, UndefinedMetric
+from ehrbench.core.errors import EhrbenchError, FitError, StorageError, UndefinedMetric
 from ehrbench.core.ledger import Claim, Fit, Lease, Ledger, StudyKey, Ticket, TicketRow
 from ehrbench.core.metric import Metric
 from ehrbench.core.model import Builder, Model
@@ -40,6 +42,51 @@ class Pruned(Exception):
     def __init__(self, judged: int) -> None:
         super().__init__(judged)
         self.judged = judged
+
+
+class ModelFault(Exception):
+    """What a model, or the scoring of its predictions, raised: its trial's, unless another try mends it."""
+
+
+#: Faults of a disk that a model may stumble over, and that are no trial's.
+_OF_THE_DISK = {
+    errno.ENOSPC: "disk full",
+    errno.EDQUOT: "disk quota used up",
+    errno.EROFS: "disk read-only",
+    errno.EIO: "disk damaged",
+}
+
+
+@contextmanager
+def blaming_the_model() -> Iterator[None]:
+    """Around a model's code: whatever it raises is a ModelFault, so that nothing else is taken for one.
+
+    What ends a search, or a fit, by its own name (EhrbenchError) goes on as it is, and a fault of the disk
+    becomes a StorageError.
+    """
+    try:
+        yield
+    except EhrbenchError:
+        raise
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            raise _of_the_disk(error) from error
+        raise ModelFault(f"{type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder; StorageError where there can be none, or no file in it."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise _of_the_disk(error) from error
+
+
+def _of_the_disk(error: OSError) -> StorageError:
+    what = _OF_THE_DISK.get(error.errno or 0) or f"cannot be used ({error.strerror or error})"
+    return StorageError(f"{error.filename or 'disk'}: {what} — free some space, or mend it, and run again")
 
 
 class Lost(Protocol):
@@ -119,7 +166,6 @@ def fit_fold(setting: TrialSetting, claim: Claim, inner: int, lease: Lease, bar:
     fold = setting.fold.inner[inner]
     train = setting.dataset.open(setting.fold, "fit", fold.train)
     valid = setting.dataset.open(setting.fold, "stop", fold.valid)
-    model = setting.builder(dict(claim.params or {}))
     seed = setting.fit_seed(claim.number, inner)
 
     def watch(step: int, total: int, values: dict[str, float]) -> None:
@@ -128,16 +174,18 @@ def fit_fold(setting: TrialSetting, claim: Claim, inner: int, lease: Lease, bar:
         bar.note(f"fold {inner + 1}/{len(setting.fold.inner)}  {step}/{total}  {shown}")
 
     began = time.monotonic()
-    result = model.fit(train, valid, seed=seed, watch=watch)
-    predictions = check_predictions(
-        model.predict(valid.without_labels()), valid.labels.shape, setting.builder.name
-    )
-    judging = setting.dataset.open(setting.fold, "select", fold.valid)
-    try:
-        score = fold_score(setting, judging, predictions, inner)
-    except UndefinedMetric as error:
-        raise FitError(f"inner fold {inner}: {error}") from error
-    steps = {} if setting.race is None else _steps(setting, setting.race, predictions, inner)
+    with blaming_the_model():
+        model = setting.builder(dict(claim.params or {}))
+        result = model.fit(train, valid, seed=seed, watch=watch)
+        predictions = check_predictions(
+            model.predict(valid.without_labels()), valid.labels.shape, setting.builder.name
+        )
+        judging = setting.dataset.open(setting.fold, "select", fold.valid)
+        try:
+            score = fold_score(setting, judging, predictions, inner)
+        except UndefinedMetric as error:
+            raise FitError(f"inner fold {inner}: {error}") from error
+        steps = {} if setting.race is None else _steps(setting, setting.race, predictions, inner)
     lease.check()
     setting.dataset.persist(setting.ledger, setting.key.study_name)
     fit = Fit(
@@ -169,12 +217,13 @@ def fold_score(setting: TrialSetting, valid: Records, predictions: FloatArray, i
     """
     metric, target = setting.metric, setting.target
     if not metric.needs_threshold:
-        return metric(valid.labels, predictions, target=target)
+        return metric(valid.labels, predictions, target=target, record=valid.unit_record)
     first, second = map(valid.units_of, halves(valid, derive_seed(setting.seed, "halves", inner)))
     scores = []
     for judged, other in ((first, second), (second, first)):
         threshold = setting.threshold.choose(valid.labels[other], predictions[other], target)
-        scores.append(metric(valid.labels[judged], predictions[judged], target=target, threshold=threshold))
+        y, p, record = valid.labels[judged], predictions[judged], valid.unit_record[judged]
+        scores.append(metric(y, p, target=target, threshold=threshold, record=record))
     return float(np.mean(scores))
 
 
@@ -190,17 +239,18 @@ def check_predictions(p: FloatArray, shape: tuple[int, ...], model: str) -> Floa
 
 def save_model(ledger: Ledger, model: Model) -> str:
     """Keep a fitted model as an artifact; its digest."""
-    with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
-        model.save(Path(folder))
-        return ledger.artifacts.put_folder(Path(folder))
+    with _scratch() as folder:
+        with blaming_the_model():
+            model.save(folder)
+        return ledger.artifacts.put_folder(folder)
 
 
 def restore_model(ledger: Ledger, digest: str, builder: Builder, params: Mapping[str, Any]) -> Model:
     """The model that ``save_model`` kept."""
     model = builder(dict(params))
-    with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
-        ledger.artifacts.get_folder(digest, Path(folder))
-        model.restore(Path(folder))
+    with _scratch() as folder:
+        ledger.artifacts.get_folder(digest, folder)
+        model.restore(folder)
     return model
 
 

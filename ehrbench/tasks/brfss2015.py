@@ -19,8 +19,8 @@ import pyarrow.csv as pc
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import FloatArray, IntArray
-from ehrbench.tasks.names import OPTIONAL_NAME_SCHEMA
-from ehrbench.tasks.numbers import of_json, of_text, shown, written
+from ehrbench.tasks.names import RECORD_ID_SCHEMA
+from ehrbench.tasks.numbers import cells_of, of_json, of_text, shown, written
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def read_csv(name: str, body: bytes, *, strict: bool, labelled: bool) -> Answers
     """
     text = body.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     header, _, rest = text.partition(b"\n")
-    columns = _cells(header)
+    columns = cells_of(header.decode("utf-8", "replace"))
     _check_header(name, columns)
     answers = [answer for answer in (LABEL, *ANSWERS) if answer.name in columns]
     if not labelled:
@@ -128,12 +128,6 @@ def _out_of_range(answer: Answer, value: float) -> str:
     return f"{written(value)} is not a whole number from {answer.low} to {answer.high} ({answer.meaning})"
 
 
-def _cells(line: bytes) -> list[str]:
-    """Numbers and names hold neither commas nor quotes, so quotes are taken off and nothing else is done."""
-    cells = [cell.strip() for cell in line.decode("utf-8", "replace").split(",")]
-    return [cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in cells]
-
-
 def _check_header(name: str, columns: list[str]) -> None:
     for wanted in NAMES:
         if wanted not in columns:
@@ -165,7 +159,7 @@ def _numbers(
     values = np.full((n_rows, len(names)), np.nan)
     faults = {}
     for i, line in enumerate(line for line in text.split(b"\n") if line.strip()):
-        fault = _row(_cells(line), columns, names, values[i])
+        fault = _row(cells_of(line.decode("utf-8", "replace")), columns, names, values[i])
         if fault is not None:
             faults[i], values[i] = fault, np.nan
     return values, faults
@@ -192,7 +186,7 @@ def schema() -> dict[str, Any]:
         "required": list(NAMES),
         "additionalProperties": False,
         "properties": {
-            "record_id": {**OPTIONAL_NAME_SCHEMA, "description": "Returned with the answer."},
+            "record_id": RECORD_ID_SCHEMA,
             **{
                 a.name: {"type": "integer", "minimum": a.low, "maximum": a.high, "description": a.meaning}
                 for a in ANSWERS

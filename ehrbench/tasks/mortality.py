@@ -3,63 +3,42 @@
 Silva et al., "Predicting in-hospital mortality of ICU patients: the PhysioNet/Computing in Cardiology
 Challenge 2012", Computing in Cardiology 39, 2012. Open Data Commons Attribution License 1.0.
 
-Files under the data folder, as the publisher lays them out, in ``physionet2012/`` or directly:
-
-    set-a.tar.gz (or the extracted folder set-a/)    4,000 <RecordID>.txt of Time,Parameter,Value
-    Outcomes-a.txt                RecordID, …, Length_of_stay, Survival, In-hospital_death
-
-and likewise b and c. What each value must be to be believed stands in ``cleaning``.
+What each value must be to be believed stands in ``physionet2012.cleaning``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ehrbench.core.bundle import file_digest
-from ehrbench.core.digest import digest
-from ehrbench.core.errors import ConfigError, DataError
-from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.errors import ConfigError
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
-from ehrbench.core.task import Cohort, Parsed, RawInput, Skipped, Task
-from ehrbench.core.types import FloatArray, StrArray
-from ehrbench.features.events import Events, concatenate
-from ehrbench.features.stored import RowStore, read_folder, source_digest, write_folder
-from ehrbench.tasks import physionet2012_example, physionet2012_files, physionet2012_simulation
-from ehrbench.tasks.caching import cache_folder
-from ehrbench.tasks.outcomes import Outcome, read_outcomes
-from ehrbench.tasks.patients import Patients, parse_patients
-from ehrbench.tasks.physionet2012 import DESCRIPTOR_NAMES, EMPTY_NAME, LAST_MINUTE
-from ehrbench.tasks.physionet2012_json import record_schema
-from ehrbench.tasks.raw_files import read_raw_files
+from ehrbench.core.task import Form, Parsed, RawInput, Task, Words
+from ehrbench.core.types import StrArray
+from ehrbench.core.views import Table
+from ehrbench.features.events import Events
+from ehrbench.features.segments import Segments
+from ehrbench.tasks.physionet2012 import example_stay
+from ehrbench.tasks.physionet2012.patients import LOST, Patients, parse_patients
+from ehrbench.tasks.physionet2012.record_json import record_schema
+from ehrbench.tasks.physionet2012.record_text import DESCRIPTOR_NAMES, EMPTY_NAME, LAST_MINUTE
+from ehrbench.tasks.raw_files import LEFT_OUT
 
-SETS = ("a", "b", "c")
-GET = "get the data with: ehrbench data get mortality"
 _AGE_TOPS = np.array([40, 55, 65, 75, 85, np.inf])
 _AGE_BANDS = np.array(["under 40", "40-54", "55-64", "65-74", "75-84", "85 and over", "unknown"])
 _SEXES = np.array(["unknown", "female", "male"])  # by 0 and 1
 _ICU_TYPES = np.array(["unknown", "coronary care", "cardiac surgery", "medical", "surgical"])  # by 1 to 4
-#: Auxiliary labels: death within so many days of admission, a stay of more than so many days.
-DEATH_DAYS = (30, 90, 365, 1000)
-STAY_DAYS = (7, 14)
-_ARRAYS = ("starts", "minute", "parameter", "value", "descriptors")
+#: What ``describe`` tells of each time series.
+DESCRIBED = ("mean", "min", "max", "last", "count")
 
 
 class Mortality(Task):
     """Binary task over ``Events``; one unit a patient.
 
-    Parameters
-    ----------
     hours: measurements after this hour are not looked at (48: all); less, to predict earlier.
-    drop_unmeasured: leave out patients without any time series, as most papers do (12 of 12,000). The
-        challenge scores them; by default they are kept, predicted from their descriptors, and flagged.
-    cache: keep parsed records on disk, under $EHRBENCH_CACHE or ``<root>/.cache``.
     """
 
     name: ClassVar[str] = "mortality"
@@ -69,111 +48,46 @@ class Mortality(Task):
         "auroc", "auprc", "event1", "event2", "brier", "log_loss", "sensitivity", "specificity", "f1",
         "balanced_accuracy", "net_benefit", "calibration_slope", "calibration_intercept", "ece",
     )  # fmt: skip
-    harmless: ClassVar[frozenset[str]] = frozenset({EMPTY_NAME})
+    forms: ClassVar[tuple[Form, ...]] = (Form("the publisher's text file", (".txt",), ("text/*",)),)
+    words: ClassVar[Words] = Words(
+        *("patient", "patients", "patient", "patients", "hospital"), "hours since admission"
+    )
+    harmless: ClassVar[frozenset[str]] = frozenset({EMPTY_NAME}) | LEFT_OUT
 
-    def __init__(self, hours: float = 48, drop_unmeasured: bool = False, cache: bool = True) -> None:
+    def __init__(self, hours: float = 48) -> None:
         if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours <= LAST_MINUTE / 60:
             raise ConfigError(
                 "task.build.hours", f"{hours!r} is not in (0, 48]", "the publisher gives 48 hours"
             )
-        self.hours, self.drop_unmeasured, self.cache = float(hours), bool(drop_unmeasured), bool(cache)
-
-    def default_sets(self) -> tuple[str, ...]:
-        """Sets a and b; c came later and not every mirror has it."""
-        return ("a", "b")
-
-    def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
-        sets = tuple(dict.fromkeys(sets)) or self.default_sets()
-        for name in sets:
-            if name not in SETS:
-                raise ConfigError("data.sets", f"{name!r} is no set", f"choose among {', '.join(SETS)}")
-        folder = physionet2012_files.folder_of(Path(root), GET)
-        raw = {name: physionet2012_files.records_path(folder, name, GET) for name in sets}
-        outcomes = [read_outcomes(folder / f"Outcomes-{name}.txt", GET) for name in sets]
-        with progress.step("Reading records", total=len(sets)) as step:
-            patients, store = self._patients(folder, raw, step.advance)
-        parsed = _parsed(replace(patients, events=replace(patients.events, store=store)))
-        self.check_skipped(parsed, f"mend the files under {folder}, or {GET}")
-        known = _outcomes(patients, outcomes, [folder / f"Outcomes-{name}.txt" for name in sets], raw)
-        died = np.array([[outcome.died] for outcome in known])
-        records = replace(parsed.records, target=died, auxiliary=_auxiliary(known))
-        flow = {"records": len(records), **patients.flow}
-        flow["records without measurements"] = int(records.flags["no_measurements"].sum())
-        set_of = np.repeat(sets, patients.sizes)
-        if self.drop_unmeasured:
-            measured = np.flatnonzero(~records.flags["no_measurements"])
-            records, set_of = records.take(measured), set_of[measured]
-            flow["records kept"] = len(records)
-        label = "simulated" if (folder / physionet2012_files.SIMULATED).exists() else "publisher"
-        return Cohort(records, sets, label, patients.skipped, flow, set_of)
-
-    def _patients(self, folder: Path, raw: dict[str, Path], advance: Any) -> tuple[Patients, RowStore | None]:
-        """Parsed sets, end to end, from the cache where it has exactly these files read by this code."""
-        cache = cache_folder(folder) if self.cache else None
-        place = None if cache is None else cache / f"mortality-{self._content_key(raw)[:32]}"
-        found = None if place is None else read_folder(place / "records")
-        if found is not None:
-            advance(len(raw))
-            return _from_arrays(*found), RowStore(place)  # type: ignore[arg-type]
-
-        def one(path: Path) -> Patients:
-            patients = parse_patients(read_raw_files(path, GET), hours=self.hours, strict=False)
-            advance()
-            return patients
-
-        with ThreadPoolExecutor(max_workers=2) as pool:
-            patients = _join(list(pool.map(one, raw.values())))
-        kept = place is not None and write_folder(place / "records", *_to_arrays(patients))
-        return patients, RowStore(place) if kept else None  # type: ignore[arg-type]
-
-    def _content_key(self, raw: dict[str, Path]) -> str:
-        """Names all that shapes parsed records: the files' bytes, the code that reads them, settings."""
-        try:
-            files = [
-                [
-                    name,
-                    [[p.name, file_digest(p)] for p in sorted(path.glob("*.txt"))]
-                    if path.is_dir()
-                    else file_digest(path),
-                ]
-                for name, path in raw.items()
-            ]
-        except OSError as error:
-            raise DataError(
-                f"cannot be read ({error.strerror or error})", file=error.filename, remedy=GET
-            ) from error
-        here = Path(__file__).parent
-        code = source_digest(here, Path(physionet2012_files.__file__), here.parent / "features" / "events.py")
-        return digest(files, code, self.hours)
-
-    def read_unlabelled(self, path: Path, progress: Progress = SILENT) -> Parsed:
-        """Records of one ``.txt`` file, a folder of them, or a ``.tar.gz``."""
-        with progress.step("Reading records", total=1) as step:
-            parsed = self.parse(
-                read_raw_files(Path(path), "give a record file, a folder or a .tar.gz"), strict=False
-            )
-            step.advance()
-        return parsed
+        self.hours = float(hours)
 
     def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:
-        return _parsed(parse_patients(inputs, hours=self.hours, strict=strict))
+        return parsed_patients(parse_patients(inputs, hours=self.hours, strict=strict))
 
     def raw_schema(self) -> dict[str, Any]:
-        return record_schema() | {"examples": [physionet2012_example.as_json()]}
+        return record_schema() | {"examples": [example_stay.as_json()]}
 
     def example(self) -> RawInput:
-        return RawInput("example.txt", physionet2012_example.as_text())
+        return RawInput("example.txt", example_stay.as_text())
 
-    def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
-        physionet2012_files.download(Path(root), source, progress)
+    def describe(self, records: Records) -> Table:
+        """Descriptors, and ``DESCRIBED`` of each series over the whole window."""
+        events = records.payload
+        assert isinstance(events, Events)
+        stay = Segments(events, 0, 60 * self.hours, closed=True)
+        n, n_series = len(events), len(events.parameters)
+        values = np.empty((n, len(events.descriptor_names) + len(DESCRIBED) * n_series), dtype=np.float32)
+        values[:, : -len(DESCRIBED) * n_series] = events.descriptors
+        for k, statistic in enumerate(DESCRIBED, start=-len(DESCRIBED)):
+            stay.write(statistic, values[:, k * n_series : (k + 1) * n_series or None])
+        names = [*events.descriptor_names, *(f"{p}.{k}" for k in DESCRIBED for p in events.parameters)]
+        return Table(values, tuple(names))
 
-    def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
-        physionet2012_simulation.simulate(Path(root), n_records, seed, progress)
 
-
-def _parsed(patients: Patients) -> Parsed:
+def parsed_patients(patients: Patients) -> Parsed:
+    """Patients as records without labels."""
     records = _records(patients.ids, patients.events)
-    return Parsed(records, patients.skipped, patients.n_rows, patients.flow["record files skipped"])
+    return Parsed(records, patients.skipped, patients.n_rows, patients.flow[LOST])
 
 
 def _records(ids: StrArray, events: Events) -> Records:
@@ -189,90 +103,4 @@ def _records(ids: StrArray, events: Events) -> Records:
             "icu_type": _ICU_TYPES[np.nan_to_num(icu).astype(np.int64)],
         },
         flags={"no_measurements": events.n_events == 0},
-    )
-
-
-def _auxiliary(outcomes: list[Outcome]) -> dict[str, FloatArray]:
-    """(N,) each: deaths within horizons and long stays, NaN where the publisher does not say.
-
-    A patient without a recorded death counts as alive at every horizon.
-    """
-    _, stay, survival = np.array(outcomes, dtype=np.float64).reshape(-1, 3).T
-    deaths = {
-        f"death_within_{d}_days": np.where(np.isnan(survival), np.nan, survival <= d) for d in DEATH_DAYS
-    }
-    stays = {f"stay_over_{d}_days": np.where(np.isnan(stay), np.nan, stay > d) for d in STAY_DAYS}
-    return deaths | stays
-
-
-def _outcomes(
-    patients: Patients, read: list[dict[str, Outcome]], outcomes: list[Path], raw: dict[str, Path]
-) -> list[Outcome]:
-    """Each patient's; DataError for a record without outcome, twice there, or not there."""
-    ids = patients.ids.tolist()
-    if len(set(ids)) < len(ids):
-        seen: set[str] = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
-        where = ", ".join(path.name for path in raw.values())
-        raise DataError(
-            "stands twice in the records", file=where, record=twice, remedy=f"keep one of them, or {GET}"
-        )
-    known: dict[str, Outcome] = {}
-    for one in read:
-        known |= one
-    place = ", ".join(path.name for path in outcomes)
-    for record in ids:
-        if record not in known:
-            raise DataError(
-                "has no outcome", file=place, record=record, field="In-hospital_death", remedy=GET
-            )
-    lost = {s.record for s in patients.skipped}
-    for record in known.keys() - set(ids) - lost:
-        where = ", ".join(path.name for path in raw.values())
-        raise DataError(f"has an outcome but is not among the records of {where}", record=record, remedy=GET)
-    return [known[record] for record in ids]
-
-
-def _join(parts: list[Patients]) -> Patients:
-    flow: dict[str, int] = {}
-    for part in parts:
-        for name, count in part.flow.items():
-            flow[name] = flow.get(name, 0) + count
-    return Patients(
-        np.concatenate([part.ids for part in parts]),
-        concatenate([part.events for part in parts]),
-        tuple(s for part in parts for s in part.skipped),
-        sum(part.n_rows for part in parts),
-        flow,
-        tuple(len(part.ids) for part in parts),
-    )
-
-
-def _to_arrays(patients: Patients) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    events = patients.events
-    arrays = {name: getattr(events, name) for name in _ARRAYS} | {"ids": patients.ids}
-    facts = {
-        "parameters": list(events.parameters),
-        "descriptor_names": list(events.descriptor_names),
-        "skipped": [[s.file, s.record, s.field, s.problem] for s in patients.skipped],
-        "n_rows": patients.n_rows,
-        "flow": patients.flow,
-        "sizes": list(patients.sizes),
-    }
-    return arrays, facts
-
-
-def _from_arrays(arrays: dict[str, np.ndarray], facts: dict[str, Any]) -> Patients:
-    events = Events(
-        arrays["starts"],
-        arrays["minute"],
-        arrays["parameter"],
-        arrays["value"],
-        arrays["descriptors"],
-        tuple(facts["parameters"]),
-        tuple(facts["descriptor_names"]),
-    )
-    skipped = tuple(Skipped(*one) for one in facts["skipped"])
-    return Patients(
-        np.array(arrays["ids"]), events, skipped, facts["n_rows"], facts["flow"], tuple(facts["sizes"])
     )

@@ -7,19 +7,25 @@ length has an end, and control characters, which would be lost (NUL) or do harm 
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from typing import Any
 
+from ehrbench.core.errors import DataError
 from ehrbench.tasks.numbers import shown
 
 #: Letters: twice what a DICOM UID or a SHA-256 takes.
 LONGEST = 128
-#: JSON schema of a name, and of one that may be left out.
+#: JSON schema of a name, and of a record's id, which may be left out.
 NAME_SCHEMA: dict[str, Any] = {
     "type": ["string", "integer"],
     "maxLength": LONGEST,
     "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$",
 }
-OPTIONAL_NAME_SCHEMA: dict[str, Any] = {**NAME_SCHEMA, "type": ["string", "integer", "null"]}
+RECORD_ID_SCHEMA: dict[str, Any] = {
+    **NAME_SCHEMA,
+    "type": ["string", "integer", "null"],
+    "description": "Returned with the answer.",
+}
 NAME_REMEDY = f"give at most {LONGEST} letters or a whole number"
 
 
@@ -38,3 +44,13 @@ def fault_of_name(name: Any) -> str:
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):  # control, half a pair
         return f"{shown(name)} holds a control character"
     return ""
+
+
+def id_of(body: Mapping[str, Any], default: str) -> str:
+    """The ``record_id`` that a posted record gives, or ``default``; DataError where it is no name."""
+    name = body.get("record_id")
+    if name is None:
+        return default
+    if problem := fault_of_name(name):
+        raise DataError(problem, record=default, field="record_id", remedy=NAME_REMEDY)
+    return str(name)

@@ -73,3 +73,13 @@ def shown(value: Any) -> str:
     """The value as Python writes it, cut short."""
     text = repr(value)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def cells_of(line: str) -> list[str]:
+    """Cells of a line of numbers and names, which hold no commas; without spaces and quotes around them.
+
+    >>> cells_of('id, "time",x')
+    ['id', 'time', 'x']
+    """
+    cells = [cell.strip() for cell in line.split(",")]
+    return [cell[1:-1].strip() if len(cell) > 1 and cell[0] == cell[-1] == '"' else cell for cell in cells]

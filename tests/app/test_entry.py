@@ -15,7 +15,7 @@ from dotenv import dotenv_values
 from hydra import compose, initialize_config_dir
 from hydra.errors import CompactHydraException
 
-from ehrbench.app import searching
+from ehrbench.app import entry, searching
 from ehrbench.app.entry import begin, check_models, guarded, not_composed, spell_out
 from ehrbench.core.errors import ConfigError
 from tests.app.processes import ROOT, SMALL, run
@@ -84,7 +84,10 @@ def test_an_address_with_a_password_ends_before_hydra_could_print_it(begin_with,
         (["+threshold.cut=0.5"], "threshold.cut: unknown key — give rule and value"),
         (["model.logistic.build=null"], "model.logistic.build: None is no group of settings"),
         (["task.views=null"], "task.views: None is no group of settings"),
-        (["task.build.drop_unmeasured=no"], "task.build.drop_unmeasured: 'no' is neither true nor false"),
+        (
+            ["task.publisher.drop_unmeasured=no"],
+            "task.publisher.drop_unmeasured: 'no' is neither true nor false",
+        ),
         (["+task.views.scaled_table.clinical=off"], "clinical: 'off' is neither true nor false"),
         (["protocol=file"], "protocol.path"),
         (["task.build._target_=os.system"], "task.build._target_: 'os.system' is not under ehrbench."),
@@ -275,3 +278,29 @@ def test_runs_that_cannot_be_written_are_said_before_anything_is_trained(data, t
     (tmp_path / "file").write_text("")
     error = refused(tmp_path / "file" / "runs", data, capsys)
     assert "runs_dir=FOLDER" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["task=beats", "model=[lightgbm,ssm]"], "model=[beats/lightgbm,ssm]"),
+        (["model=[ssm, lightgbm]", "task=beats"], "model=[ssm,beats/lightgbm]"),
+        (["+experiment=of_beats", "model=[lightgbm]"], "model=[beats/lightgbm]"),
+        (["model=[lightgbm]"], "model=[lightgbm]"),
+        (["task=beats", "model=$models"], "model=$models"),
+    ],
+)
+def test_a_tasks_own_yaml_of_a_model_takes_its_place(
+    arguments: list[str], expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file, text in {
+        "model/lightgbm.yaml": "",
+        "model/ssm.yaml": "",
+        "model/beats/lightgbm.yaml": "",
+        "experiment/of_beats.yaml": "defaults:\n  - override /task: beats\n",
+        "config.yaml": "defaults:\n  - task: mortality\n",
+    }.items():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text(text)
+    monkeypatch.setattr(entry, "CONF", tmp_path)
+    assert expected in entry.of_task(arguments)

@@ -54,6 +54,20 @@ def test_a_gpu_in_parts_is_its_parts(listed):
     assert visible_gpus("auto") == ["MIG-GPU-aa/1/0", "MIG-c6d4f1ef", "GPU-bb"]
 
 
+@pytest.mark.parametrize(
+    ("tool", "problem"),
+    [("#!/bin/sh\nexec sleep 60\n", "does not answer within"), ("no program\n", "cannot run (Exec format")],
+)
+def test_a_tool_that_hangs_or_cannot_run_costs_a_line(tool, problem, listed, tmp_path, monkeypatch, capsys):
+    listed(TWO)
+    (tmp_path / "nvidia-smi").write_text(tool)
+    monkeypatch.setattr("ehrbench.app.gpus.ANSWERS_S", 0.3)
+    assert visible_gpus("auto") == []
+    said = capsys.readouterr().err
+    assert said.startswith(f"nvidia-smi {problem}")
+    assert said.endswith("GPUs are not counted — name them in CUDA_VISIBLE_DEVICES\n")
+
+
 def test_none_without_a_driver(monkeypatch, tmp_path):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))

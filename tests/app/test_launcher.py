@@ -14,6 +14,7 @@ from ehrbench.core.ledger import SPENT
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 from tests.infra.servers import wait_until
 
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def launcher(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """``search.py`` on simulated patients, its workers started by submitit."""
-    Mortality().simulate(folder / "data", 200, seed=2)
+    PhysioNet2012(Mortality()).simulate(folder / "data", 200, seed=2)
     command = [sys.executable, str(ROOT / "experiments/search.py"), "-m", "hydra/launcher=submitit_local"]
     command += [
         "protocol=smoke",

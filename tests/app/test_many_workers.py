@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import text
 
 from ehrbench.infra.study import optuna_storage
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 from tests.infra.servers import PASSWORD, MariaDb
 
@@ -28,7 +29,7 @@ N_FITS = 3 * N_TRIALS * 2  # of three studies with two inner folds each
 
 @pytest.fixture
 def environment(mariadb: MariaDb, tmp_path: Path) -> dict[str, str]:
-    Mortality().simulate(tmp_path / "data", 200, seed=2)
+    PhysioNet2012(Mortality()).simulate(tmp_path / "data", 200, seed=2)
     name = f"t{uuid.uuid4().hex[:12]}"
     database = mariadb.database(name)
     url = database.url

@@ -37,8 +37,10 @@ def test_doctor_finds_nothing_wrong_and_then_a_lost_artifact(runs, capsys):
     lost.unlink()
     try:
         capsys.readouterr()
-        assert main(["study", "doctor", "--runs-dir", str(runs)]) == 0
-        assert f"predictions {digest} missing" in capsys.readouterr().out
+        assert main(["study", "doctor", "--runs-dir", str(runs)]) == 1
+        out, error = capsys.readouterr()
+        assert f"predictions {digest} missing" in out
+        assert error.startswith("ehrbench: findings left: 1 of 1 — do what their lines say")
     finally:
         lost.write_bytes(content)
 

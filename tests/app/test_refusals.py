@@ -16,6 +16,8 @@ from hydra import compose, initialize_config_dir
 from ehrbench.app import searching
 from ehrbench.app.entry import guarded
 from ehrbench.infra import schema
+from ehrbench.publishers.brfss2015 import BRFSS2015
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.diabetes import Diabetes
 from ehrbench.tasks.mortality import Mortality
 from tests.infra.servers import PASSWORD, MariaDb, free_port
@@ -28,8 +30,8 @@ N_TRIALS = 2
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    Mortality().simulate(folder, 200, seed=1)
-    Diabetes().simulate(folder / "diabetes", 200, seed=1)
+    PhysioNet2012(Mortality()).simulate(folder, 200, seed=1)
+    BRFSS2015(Diabetes()).simulate(folder / "diabetes", 200, seed=1)
     return folder
 
 
@@ -166,6 +168,27 @@ class TestStudies:
         said = refused(*arguments)
         assert message in said
         assert "n_trials" in message or "take another study_name" in said
+
+
+@pytest.mark.server
+class TestArtifacts:
+    """Of a search that others have begun: a worker proves that it reads what they wrote."""
+
+    REMEDY = ": missing) — give all of them one ARTIFACTS_URL, and CHECKPOINTS_DIR, that each can reach"
+
+    def test_a_place_of_one_s_own(self, data, environment, refused):
+        said = refused(f"storage.artifacts={data / 'own'}")
+        assert f"storage.artifacts: {data / 'own'}: not where the other workers of s write (" in said
+        assert said.endswith(self.REMEDY)
+        assert not (data / "own").exists()
+
+    def test_models_in_a_place_of_one_s_own(self, data, environment, refused):
+        shared = ["study_name=t", f"storage.artifacts={data / 'runs' / 'artifacts'}", "tracker=none"]
+        searching.work(composed(data, data / "runs", *shared, f"storage.checkpoints={data / 'models'}"))
+        said = refused(*shared, f"storage.checkpoints={data / 'own'}")
+        assert f" and {data / 'own'}: not where the other workers of t write (" in said
+        assert said.endswith(self.REMEDY)
+        searching.work(composed(data, data / "others", *shared, f"storage.checkpoints={data / 'models'}"))
 
 
 @pytest.mark.server

@@ -11,7 +11,7 @@ import pytest
 
 from ehrbench import metrics
 from ehrbench.core.errors import BundleError, ConfigError, FitError
-from ehrbench.ensemble import Ensemble
+from ehrbench.ensemble import CALIBRATORS, COMBINERS, Ensemble
 from ehrbench.ensemble._base import unit_loss
 from ehrbench.ensemble._choice import compare
 from ehrbench.ensemble._crossfit import cross_fit
@@ -106,16 +106,34 @@ def test_out_of_fold_loss_is_no_better_than_on_fresh_units():
     assert abs(np.mean(gaps)) < 2.5 * np.std(gaps) / np.sqrt(len(gaps)) + 0.005
 
 
+@pytest.mark.parametrize("kind", TARGETS)
+def test_each_combiner_is_judged_after_the_calibrator_it_does_best_with(kind):
+    """Identity among them: before, Platt stood for all, which spoils what is calibrated already."""
+    target, chosen = TARGETS[kind], set()
+    for seed in range(4):
+        scores, y, fold = members(target, n=150, seed=seed)
+        ensemble = Ensemble().fit(scores, y, target=target, fold=fold, seed=0)
+        said = ensemble.choices()["combiners"]
+        for name, combiner in COMBINERS.items():
+            fit = cross_fit(combiner, scores, y, target=target, fold=fold, seed=0)
+            losses = {c: unit_loss(y, fit.calibrated(new), target).mean() for c, new in CALIBRATORS.items()}
+            assert said[name]["log_loss"] == pytest.approx(min(losses.values()), rel=1e-12)
+            assert losses[said[name]["calibrator"]] == min(losses.values())
+            chosen.add(said[name]["calibrator"])
+        assert ensemble.combiner.name == min(said, key=lambda name: said[name]["log_loss"])
+    assert chosen - {"platt"}
+
+
 def test_the_simplest_candidate_within_noise_is_taken():
     rng = np.random.default_rng(0)
     base = rng.random(1000)
-    alike = np.stack([base, base + 0.01 * rng.normal(size=1000) - 1e-4])
-    assert compare(alike).simplest == 0
-    assert compare(alike).lowest == 1
+    alike, alone = np.stack([base, base + 0.01 * rng.normal(size=1000) - 1e-4]), np.arange(1000)
+    assert compare(alike, alone).simplest == 0
+    assert compare(alike, alone).lowest == 1
     better = np.stack([base, base - 0.01])
-    assert compare(better).simplest == compare(better).lowest == 1
+    assert compare(better, alone).simplest == compare(better, alone).lowest == 1
     unknown = np.where(np.arange(1000) < 10, np.nan, better)
-    assert compare(unknown).simplest == 1
+    assert compare(unknown, alone).simplest == 1
 
 
 def test_what_cannot_be_combined_is_refused_by_name():

@@ -34,7 +34,7 @@ def labelled(payload, kind="binary"):
     y = np.stack([size + rng.normal(size=n) * size.std() > np.quantile(size, q) for q in (0.5, 0.4, 0.6)], 1)
     if kind == "multiclass":
         y = np.eye(3)[y.sum(axis=1).clip(1, 3) - 1]
-    return replace(found, target=y[:, : TARGETS[kind].n_classes].astype(float), _rows=None)
+    return replace(found, target=y[:, : TARGETS[kind].n_classes].astype(float))
 
 
 @pytest.mark.parametrize("kind", ["binary", "multilabel", "multiclass"])

@@ -8,17 +8,19 @@ import pytest
 from ehrbench.app import searching
 from ehrbench.app.cli import main
 from ehrbench.core.errors import ConfigError
+from ehrbench.publishers.brfss2015 import BRFSS2015
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.diabetes import Diabetes
 from ehrbench.tasks.mortality import Mortality
 from tests.spine.composing import composed, tiny_config
 
 
-def searched(folder, task, *overrides):
-    task.simulate(folder / "data", 160, 0)
+def searched(folder, publisher, *overrides):
+    publisher.simulate(folder / "data", 160, 0)
     small = ["protocol=smoke", "protocol.outer_folds=2", f"data.root={folder / 'data'}", "data.limit=null"]
-    config = composed(folder / "runs", f"task={task.name}", *small, *overrides)
+    config = composed(folder / "runs", f"task={publisher.task.name}", *small, *overrides)
     searching.search(config, [])
-    return folder / "runs" / f"{task.name}-smoke"
+    return folder / "runs" / f"{publisher.task.name}-smoke"
 
 
 def read(run):
@@ -31,7 +33,7 @@ def mortality(tmp_path_factory):
         folder = tmp_path_factory.mktemp("mortality")
         patch.setenv("EHRBENCH_CACHE", str(folder / "cache"))
         few = ("model.lstm.build.max_epochs=2", "model.lightgbm.build.n_estimators=20")
-        yield searched(folder, Mortality(), "models=[lightgbm,lstm]", *few)
+        yield searched(folder, PhysioNet2012(Mortality()), "models=[lightgbm,lstm]", *few)
 
 
 def test_the_risk_at_the_last_hour_is_the_reported_prediction(mortality):
@@ -89,7 +91,7 @@ def test_the_command_makes_the_same_again(mortality, capsys):
 
 
 def test_a_task_without_times_has_no_course(tmp_path):
-    run = searched(tmp_path, Diabetes(), "models=[logistic]")
+    run = searched(tmp_path, BRFSS2015(Diabetes()), "models=[logistic]")
     content = read(run)
     assert content["course"] == {"why": "the records of this task have no times"}
     assert content["attributions"]["logistic"]["parameters"]["BMI"]["value"] > 0

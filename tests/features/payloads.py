@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from ehrbench.core.records import Payload, Records
+from ehrbench.features.beats import Beats
 from ehrbench.features.events import Events, event_order
 from ehrbench.features.rows import Rows
+from ehrbench.features.texts import Texts
 
 #: The names that clinical columns need, and one that is never measured.
 PARAMETERS = (
@@ -68,7 +70,32 @@ def random_rows(n: int, seed: int) -> Rows:
     return Rows(values, ("Age", "Income", "HighBP", "BMI"))
 
 
+def random_beats(n: int, seed: int) -> Beats:
+    """Recordings of 1 to 150 beats, some lost; recording 0 has one beat, recording 1 never varies."""
+    rng = np.random.default_rng(seed)
+    counts = rng.integers(1, 150, n)
+    counts[:2] = 1, 40
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    rr = np.round(rng.lognormal(6.7, 0.1, starts[-1])).astype(np.float32)
+    rr[1:41] = 800
+    lost = np.where(rng.random(len(rr)) < 0.02, 500.0, 0.0).astype(np.float32)
+    return Beats(starts, rr, lost)
+
+
+def random_texts(n: int, seed: int) -> Texts:
+    """Texts of 0 to 60 words, some of them rare, none of it a note's."""
+    rng = np.random.default_rng(seed)
+    plain = ["the", "patient", "was", "seen", "café", "3-4", "cm", "X-ray", "knee", "heart"]
+    rare = [f"word{i}" for i in range(200)]
+    drawn = [
+        [plain[int(i)] if i < len(plain) else str(rng.choice(rare)) for i in rng.integers(0, 13, int(length))]
+        for length in np.r_[0, rng.integers(1, 60, n - 1)]
+    ]
+    return Texts(tuple(f"{' '.join(words)}.\n" for words in drawn))
+
+
 def records_of(payload: Payload) -> Records:
-    """One unit a record, no labels."""
+    """One unit a record, or one a beat; no labels."""
     ids = np.array([str(i) for i in range(len(payload))])
-    return Records(ids=ids, groups=ids, payload=payload, n_units=np.ones(len(ids), dtype=np.int64))
+    counts = payload.n_beats if isinstance(payload, Beats) else np.ones(len(ids), dtype=np.int64)
+    return Records(ids=ids, groups=ids, payload=payload, n_units=counts)

@@ -399,3 +399,4 @@ class LedgerConformance:
         ledger.record_fit(self.claim(ledger), a_fit(0))
         assert ledger.models_elsewhere("study") == set()
         assert ledger.models_elsewhere("other") == {"b" * 64}
+        assert ledger.models_elsewhere("other", {"a" * 64}) == set()

@@ -19,7 +19,7 @@ import pymysql
 import pytest
 
 from ehrbench.infra.database import Database
-from ehrbench.infra.settings import Secret, Settings
+from ehrbench.infra.settings import Environment, Secret
 
 PASSWORD = "p{a}:ss/w@rd%40"  # what breaks a URL or a format string
 #: MySQL 8's default, stricter than MariaDB's.
@@ -147,8 +147,8 @@ class MariaDb(Server):
                 cursor.execute(statement)
             return list(cursor.fetchall())
 
-    def settings(self, name: str, user: str = "ehrbench", password: str = PASSWORD) -> Settings:
-        return Settings(
+    def settings(self, name: str, user: str = "ehrbench", password: str = PASSWORD) -> Environment:
+        return Environment(
             optuna_host="127.0.0.1",
             optuna_port=self.port,
             optuna_user=user,

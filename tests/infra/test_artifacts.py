@@ -139,3 +139,14 @@ def test_only_flat_folders(tmp_path: Path) -> None:
 def test_any_bytes(content: bytes) -> None:
     store = FileArtifacts("memory://any")
     assert store.get(store.put(content)) == content
+
+
+@pytest.mark.parametrize("name", ["a::b", "::", "x::s3", "50%?#[]*{a}", "file:x", "~x"])
+def test_a_folder_of_any_name(name: str, tmp_path: Path) -> None:
+    store = FileArtifacts(tmp_path / name)
+    digest = store.put(b"content")
+    assert store.get(digest) == b"content"
+    assert store.holds(digest)
+    assert (tmp_path / name / digest[:2] / digest[2:]).is_file()
+    store.drop(digest)
+    assert not store.holds(digest)

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, inspect, select, text
 from ehrbench.core.errors import ConfigError, StorageError
 from ehrbench.infra import schema
 from ehrbench.infra.database import Database, read, write
-from ehrbench.infra.settings import Secret, Settings
+from ehrbench.infra.settings import Environment, Secret
 from ehrbench.infra.study import optuna_storage
 
 from .servers import PASSWORD, MariaDb, free_port
@@ -32,11 +32,11 @@ PROCESSES.set_forkserver_preload([__name__])
 
 
 def test_storage_by_name(tmp_path: Path) -> None:
-    assert Database.of("sqlite", tmp_path / "x.db", Settings()).url.database == str(tmp_path / "x.db")
+    assert Database.of("sqlite", tmp_path / "x.db", Environment()).url.database == str(tmp_path / "x.db")
     with pytest.raises(ConfigError, match="OPTUNA_HOST"):
-        Database.of("mysql", tmp_path / "x.db", Settings())
+        Database.of("mysql", tmp_path / "x.db", Environment())
     with pytest.raises(ConfigError, match="choose sqlite or mysql"):
-        Database.of("oracle", tmp_path / "x.db", Settings())
+        Database.of("oracle", tmp_path / "x.db", Environment())
 
 
 def test_unwritable_folder(tmp_path: Path) -> None:
@@ -184,12 +184,12 @@ class TestMySql:
         self.refused(mariadb.settings("test", password="hunter2"), "user ehrbench was refused")
 
     def test_unknown_host(self) -> None:
-        settings = Settings(optuna_host="no such host", optuna_user="u", optuna_database="d")
+        settings = Environment(optuna_host="no such host", optuna_user="u", optuna_database="d")
         self.refused(settings, "no such host: no such host", patience_s=3600)  # said at once
 
     @pytest.mark.parametrize("host", ["db..hospital", "a" * 64, "::1", "db.hospital", "dü.example"])
     def test_host_names_that_cannot_be(self, host: str) -> None:
-        settings = Settings(optuna_host=host, optuna_user="u", optuna_database="d")
+        settings = Environment(optuna_host=host, optuna_user="u", optuna_database="d")
         if host in ("db..hospital", "a" * 64):
             with pytest.raises(ConfigError, match=f"OPTUNA_HOST: '{host}' is no host's name"):
                 Database.mysql(settings)
@@ -197,7 +197,7 @@ class TestMySql:
             assert Database.mysql(settings).url.host == host
 
     def test_nobody_listens(self) -> None:
-        settings = Settings(
+        settings = Environment(
             optuna_host="127.0.0.1", optuna_port=free_port(), optuna_user="u", optuna_database="d"
         )
         self.refused(settings, "cannot connect")
@@ -227,7 +227,7 @@ class TestMySql:
             callers: list[socket.socket] = []
             threading.Thread(target=greet, daemon=True).start()
             port = service.getsockname()[1]
-            settings = Settings(
+            settings = Environment(
                 optuna_host="127.0.0.1", optuna_port=port, optuna_user="u", optuna_database="d"
             )
             self.refused(settings, message)
@@ -258,7 +258,7 @@ class TestMySql:
 
     def test_the_server_without_tls_is_refused_when_tls_is_asked(self, mariadb: MariaDb) -> None:
         plain = mariadb.settings("test")
-        settings = Settings(
+        settings = Environment(
             optuna_host=plain.optuna_host,
             optuna_port=plain.optuna_port,
             optuna_user=plain.optuna_user,
@@ -269,7 +269,7 @@ class TestMySql:
         self.refused(settings, "OPTUNA_TLS_CA")
 
     def test_tls_authority_that_cannot_be_read(self, tmp_path: Path) -> None:
-        settings = Settings(
+        settings = Environment(
             optuna_host="h", optuna_user="u", optuna_database="d", optuna_tls_ca=str(tmp_path / "no.pem")
         )
         with pytest.raises(ConfigError, match="OPTUNA_TLS_CA"):
@@ -344,7 +344,7 @@ class TestMySql:
             server.stop()
 
     @staticmethod
-    def refused(settings: Settings, message: str, patience_s: float = 0.5) -> None:
+    def refused(settings: Environment, message: str, patience_s: float = 0.5) -> None:
         with pytest.raises(StorageError, match=message) as caught:
             Database.mysql(settings).check(patience_s)
         assert "\n" not in str(caught.value)

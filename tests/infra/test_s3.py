@@ -14,7 +14,8 @@ import pytest
 
 from ehrbench.core.errors import StorageError
 from ehrbench.infra.artifacts import FileArtifacts
-from ehrbench.infra.settings import Settings
+from ehrbench.infra.settings import Environment
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 from tests.infra.s3 import S3Server
 from tests.infra.servers import absent
@@ -34,7 +35,7 @@ def s3() -> Iterator[S3Server]:
 
 def store(s3: S3Server, url: str = "s3://bucket/some/place", **more: str) -> FileArtifacts:
     """As a worker makes it: options of fsspec from the environment's variables."""
-    settings = Settings.read(None, s3.environment | more)
+    settings = Environment.read(None, s3.environment | more)
     return FileArtifacts(url, settings.object_store_options())
 
 
@@ -105,17 +106,17 @@ def test_a_server_that_fails_for_good_is_said(s3: S3Server, monkeypatch: pytest.
 
 def test_a_whole_search_keeps_its_artifacts_there(s3: S3Server, tmp_path: Path) -> None:
     """Predictions under ARTIFACTS_URL, models under CHECKPOINTS_DIR, and nothing of them on the disk."""
-    Mortality().simulate(tmp_path / "data", 200, seed=1)
+    PhysioNet2012(Mortality()).simulate(tmp_path / "data", 200, seed=1)
     s3.objects["models"] = {}
     places = {"ARTIFACTS_URL": "s3://bucket/artifacts", "CHECKPOINTS_DIR": "s3://models/checkpoints"}
     environment = {**os.environ, **s3.environment, **places, "EHRBENCH_DATA": str(tmp_path / "data")}
 
-    def run(*command: str) -> str:
+    def run(*command: str, exit_code: int = 0) -> str:
         words = [sys.executable, *command]
         done = subprocess.run(
             words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=500
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == exit_code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
     search = ["protocol=smoke", "models=[logistic]", "tracker=none", "report.explained=0"]
@@ -124,10 +125,14 @@ def test_a_whole_search_keeps_its_artifacts_there(s3: S3Server, tmp_path: Path) 
     n_fits = sum(study["fits"] for study in summary["studies"].values())
     artifacts, models = s3.objects["bucket"], s3.objects["models"]
     assert len(artifacts) >= n_fits > 0
-    assert len(models) == n_fits  # of one trial a study, which is its best
+    proofs = [body for body in models.values() if body.startswith(b"proof\0")]  # that workers share the place
+    assert len(proofs) == 1
+    assert len(models) == n_fits + 1  # of one trial a study, which is its best
     assert all(key.startswith("artifacts/") for key in artifacts)
     assert all(key.startswith("checkpoints/") for key in models)
     assert not (tmp_path / "runs" / "artifacts").exists()
     assert "nothing is wrong" in run("-m", "ehrbench.app.cli", "study", "doctor")
     artifacts.clear()
-    assert f"{n_fits} findings" in run("-m", "ehrbench.app.cli", "study", "doctor")
+    assert f"findings left: {n_fits} of {n_fits}" in run(
+        "-m", "ehrbench.app.cli", "study", "doctor", exit_code=1
+    )

@@ -47,6 +47,18 @@ def test_it_is_named_as_its_file_and_has_a_title(name):
 
 
 @every_metric
+def test_it_says_whether_the_share_of_positives_moves_it(name):
+    """Negatives counted twice: the same ranks, the same shares of either class, other prevalence."""
+    metric, (y, p) = metrics.load(name), sample(BINARY)
+    once, twice = (metric(y, p, target=BINARY, threshold=THRESHOLD["binary"], weight=w)
+                   for w in (np.ones(len(y)), np.where(y[:, 0] == 0, 2.0, 1.0)))  # fmt: skip
+    if metric.depends_on_mix:
+        assert twice != pytest.approx(once, rel=1e-6)
+    elif metric.greater_is_better and metric.ideal is None:  # calibration's are off once the risks are
+        assert twice == pytest.approx(once, rel=1e-9)
+
+
+@every_metric
 @given(case=binary(least=12))
 @settings(max_examples=25, deadline=None)
 def test_an_integer_weight_counts_a_unit_so_often(name, case):

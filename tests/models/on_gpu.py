@@ -29,7 +29,7 @@ from tests.models.toy import records
 REAL = torch.cuda.is_available()
 NETWORKS = [name for name in NAMES if issubclass(model_class(name), NetworkModel)]
 #: Without chance, so that both devices train on the same numbers.
-CALM = {"dropout": 0.0, "input_dropout": 0.0, "max_epochs": 2}
+CALM = {"dropout": 0.0, "input_dropout": 0.0, "augmentation": 0.0, "flip": 0.0, "max_epochs": 2}
 #: Branches that the models' own settings leave out.
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ssm", {"irregular": True, "bidirectional": True, "pooling": "attention"}),
@@ -105,11 +105,37 @@ def test_what_a_gpu_keeps_a_cpu_reads(name: str, tmp_path: Path) -> None:
     restored.restore(tmp_path)
     asked = records("binary", 40, seed=1)
     np.testing.assert_allclose(restored.predict(asked), p, atol=1e-3 if REAL else 1e-5)
-    arrays = model.featurizer.transform(asked).arrays()
+    view = model.featurizer.transform(asked)
     model.export(tmp_path)
-    scores = open_runner("onnx", tmp_path, threads=1, device="cpu").scores(arrays)
+    scores = open_runner("onnx", tmp_path, threads=1, device="cpu").scores(view)
     np.testing.assert_allclose(model.target.probabilities(scores), p, atol=1e-3 if REAL else 1e-5)
     np.testing.assert_array_equal(model.predict(asked), p)  # it is where it was
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("precision", ["32", "auto"])
+def test_single_precision_is_single_and_left_as_it_was(
+    precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No TF32, cuDNN's own choice, in training and predicting. What that brings, a real GPU shows."""
+    seen = set()
+    forward = Head.forward
+
+    def watched(self: Head, pooled: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+        seen.add((self.training, torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()))
+        return forward(self, pooled, wide)
+
+    monkeypatch.setattr(Head, "forward", watched)
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = True
+    torch.set_float32_matmul_precision("medium")
+    try:
+        fitted(calm("lstm", "binary", "gpu", precision=precision), "binary")
+        assert seen == {(True, False, "highest"), (False, False, "highest")}
+        assert (torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()) == (True, "medium")
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
 
 
 @pytest.mark.skipif(REAL, reason="about the pretend GPU")

@@ -20,6 +20,8 @@ from ehrbench.core.model import Member, Model, load_arrays
 from ehrbench.core.records import Records
 from ehrbench.core.target import Kind
 from ehrbench.core.types import FloatArray
+from ehrbench.core.views import Bag
+from ehrbench.models.sparse_rows import csr
 from ehrbench.spine.space import read_space
 from tests.models.configured import FOLDER, NAMES, VIEWS, build, configuration, model_class, small
 from tests.models.toy import TARGETS, ToyFeaturizer, records
@@ -27,7 +29,7 @@ from tests.models.toy import TARGETS, ToyFeaturizer, records
 KINDS: tuple[Kind, ...] = get_args(Kind)
 every_model = pytest.mark.parametrize("name", NAMES)
 #: Logistic regression is convex: it has neither a seed that matters nor steps.
-every_seeded_model = pytest.mark.parametrize("name", [name for name in NAMES if name != "logistic"])
+every_seeded_model = pytest.mark.parametrize("name", [name for name in NAMES if "logistic" not in name])
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -41,22 +43,26 @@ def run_member(member: Member, directory: Path, unlabelled: Records, kind: Kind)
     """Probabilities of an exported model, by what a bundle has: onnxruntime, lightgbm and numpy."""
     featurizer = ToyFeaturizer(**member.settings)
     featurizer.restore(load_arrays(directory / "featurizer.npz"))
-    arrays = featurizer.transform(unlabelled).arrays()
+    view = featurizer.transform(unlabelled)
+    arrays, gathering = view.arrays(), view.gathering()
+    rows = csr(view) if isinstance(view, Bag) else arrays.get("values")
     if member.runner == "onnx":
         session = onnxruntime.InferenceSession(directory / "model.onnx")
         assert [i.name for i in session.get_inputs()] == list(arrays)
         assert [o.name for o in session.get_outputs()] == ["scores"]
         scores = np.asarray(session.run(None, arrays)[0])
-    elif member.runner == "linear":
+        scores = scores if gathering is None else gathering(scores)
+    elif member.runner in ("linear", "bag_linear"):
+        assert isinstance(view, Bag) == (member.runner == "bag_linear")
         model = load_arrays(directory / "model.npz")
-        scores = arrays["values"] @ model["coefficient"] + model["intercept"]
+        scores = rows @ model["coefficient"] + model["intercept"]
     else:
         assert member.runner == "lightgbm"
         files = [directory / "model.txt"]
         if kind == "multilabel":
             files = [directory / f"model.{k}.txt" for k in range(TARGETS[kind].n_classes)]
         boosters = [lightgbm.Booster(model_file=file) for file in files]
-        raw = [np.asarray(booster.predict(arrays["values"], raw_score=True)) for booster in boosters]
+        raw = [np.asarray(booster.predict(rows, raw_score=True)) for booster in boosters]
         scores = np.concatenate([r.reshape(len(r), -1) for r in raw], axis=1)
     return TARGETS[kind].probabilities(scores)
 
@@ -204,7 +210,7 @@ def test_configuration_is_complete(name: str) -> None:
     """Every setting stands in the YAML, with the class's own default or another; the view is a known one."""
     text = (FOLDER / f"{name}.yaml").read_text()
     config = configuration(name)
-    assert text.startswith(f"# @package model.{name}\n")
+    assert text.startswith(f"# @package model.{name.rpartition('/')[2]}\n")
     assert set(config) == {"view", "n_trials", "build", "space"}
     assert config["view"] in VIEWS
     settings = set(inspect.signature(model_class(name)).parameters) - {"target", "featurizer"}

@@ -38,5 +38,5 @@ def test_a_class_in_one_state_is_predicted_so() -> None:
 def test_sequence_is_not_a_table() -> None:
     model = small("lightgbm", "binary")
     model.featurizer = ToyFeaturizer("sequence")  # type: ignore[attr-defined]
-    with pytest.raises(ConfigError, match=r"^view: LightGBM takes a Table, not a Sequence"):
+    with pytest.raises(ConfigError, match=r"^view: LightGBM takes a Table or a Bag, not a Sequence"):
         model.fit(records("binary"), None, seed=1)

@@ -11,9 +11,13 @@ from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.records import Records
 from ehrbench.core.target import Kind, Target
 from ehrbench.core.types import FloatArray, IntArray, StrArray
-from ehrbench.core.views import Sequence, Table, View
+from ehrbench.core.views import Bag, Image, Sequence, Signal, Table, Tokens, View, offsets
 
 LENGTH, CHANNELS, DESCRIPTORS = 10, 3, 2
+#: Of a side of an image.
+PIXELS = 32
+#: Token ids a step, as many as its values are told apart by.
+BINS = 8
 
 TARGETS: dict[Kind, Target] = {
     "binary": Target("binary", ("event",)),
@@ -61,8 +65,24 @@ def _labels(kind: Kind, signal: FloatArray, rng: np.random.Generator) -> FloatAr
     return y
 
 
+def drawn(values: FloatArray) -> Image:
+    """Channel 0 from top to bottom beside the others; some units have the picture and its mirror image."""
+    rows, columns = np.arange(PIXELS) * LENGTH // PIXELS, np.arange(PIXELS) * (CHANNELS + 1) // PIXELS
+    shown = values[:, rows][:, :, np.array([0, 0, 1, 2])[columns]]
+    pixels = np.clip(128 + 40 * shown, 0, 255).astype(np.uint8)[:, None]
+    both = np.stack([pixels, pixels[..., ::-1]], axis=1).reshape(-1, *pixels.shape[1:])
+    n_images = 1 + (values[:, 0, 1] > 0)
+    images = np.concatenate([[2 * u, 2 * u + 1][:n] for u, n in enumerate(n_images)])
+    return Image(both, images, n_images)
+
+
 class ToyFeaturizer(Featurizer):
-    """``view``: sequence (grid of hours, every third cell unmeasured), table, or scaled_table (complete)."""
+    """``view``: sequence (grid of hours, every third cell unmeasured), table, scaled_table (complete),
+    image, or signal (a record's blocks end to end, its units in the middle of theirs).
+
+    Of texts: bag or words (sparse rows of the larger values), or tokens (a step and its first channel's bin,
+    smaller values left out, so that lengths differ).
+    """
 
     def __init__(self, view: str) -> None:
         self.view = view
@@ -75,6 +95,16 @@ class ToyFeaturizer(Featurizer):
         payload = records.payload
         assert isinstance(payload, Series)
         values = np.concatenate(payload.blocks)
+        if self.view == "image":
+            return drawn(values)
+        if self.view in ("bag", "words"):
+            return _bag(values.reshape(len(values), -1))
+        if self.view in ("tokens", "pretrained_tokens"):
+            return _tokens(values[:, :, 0])
+        if self.view == "signal":
+            middles = records.unit_number * LENGTH + LENGTH // 2
+            starts = offsets(LENGTH * records.n_units)
+            return Signal(values.reshape(-1, CHANNELS), starts, middles, records.n_units)
         if self.view != "sequence":
             table = values.reshape(len(values), -1).copy()
             if self.view == "table":
@@ -86,12 +116,19 @@ class ToyFeaturizer(Featurizer):
         return Sequence(values * mask, mask, time, values[:, 0, :DESCRIPTORS])
 
     def fit_rows(self, view: View) -> None:
+        if isinstance(view, Bag | Tokens | Image):
+            return
         values = view.arrays()["values"]
         self.mean = np.nan_to_num(values.reshape(-1, values.shape[-1])).mean(0)
 
     def apply(self, view: View) -> View:
+        if isinstance(view, Bag | Tokens | Image):
+            return view
         if isinstance(view, Table):
             return Table((view.values - self.mean).astype(np.float32), view.names)
+        if isinstance(view, Signal):
+            values = (view.values - self.mean).astype(np.float32)
+            return Signal(values, view.starts, view.unit_step, view.n_units)
         assert isinstance(view, Sequence)
         values = ((view.values - self.mean) * view.mask).astype(np.float32)
         return Sequence(values, view.mask, view.time_hours, view.static)
@@ -101,3 +138,17 @@ class ToyFeaturizer(Featurizer):
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         self.mean = state["mean"]
+
+
+def _bag(values: FloatArray) -> Bag:
+    kept = np.abs(values) > 0.3
+    starts = offsets(kept.sum(axis=1))
+    values = values / np.linalg.norm(values * kept, axis=1, keepdims=True)
+    return Bag(values[kept], np.nonzero(kept)[1].astype(np.int32), starts, values.shape[1])
+
+
+def _tokens(values: FloatArray) -> Tokens:
+    kept = np.abs(values) > 0.1
+    codes = np.digitize(values, np.linspace(-1.5, 1.5, BINS - 1))
+    ids = 2 + BINS * np.arange(values.shape[1]) + codes
+    return Tokens(ids[kept].astype(np.int32), offsets(kept.sum(axis=1)), 2 + BINS * values.shape[1])

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ehrbench.nets.inputs import N_STATISTICS, SequenceInput, last_observations, statistics
 from ehrbench.nets.pooling import POOLINGS
-from ehrbench.nets.ssm import SSMNetwork
+from ehrbench.nets.sequence import SequenceNetwork
+from ehrbench.nets.ssm import SSMEncoder
 
 
 def _view(seed: int, length: int = 11, n_channels: int = 3) -> dict[str, torch.Tensor]:
@@ -90,7 +91,7 @@ def test_padding_is_not_valid_and_counts_nothing(end: str) -> None:
     view["mask"][:, 0, 0] = 1  # as at real times: no step without a measurement
     inputs = SequenceInput(3, 2, use_statistics=False)
     steps, dt, valid, wide = inputs(**_padded(view, 3, end))
-    real, padding = (slice(3, None), slice(3)) if end == "front" else (slice(11), slice(11, None))
+    real, padding = slice(11), slice(11, None)  # what stood in front stands behind
     assert valid.sum(1).tolist() == [11.0] * 4
     assert not steps[:, padding].any()
     assert not dt[:, padding].any()
@@ -107,9 +108,11 @@ def test_a_stay_has_one_score_however_far_it_is_padded(pooling: str, bidirection
     torch.manual_seed(0)
     view = {name: x.float() for name, x in _view(4).items()}
     view["mask"][:, 0, 0] = 1
-    net = SSMNetwork(
-        3, 2, 1, width=8, n_pairs=4, n_layers=2, pooling=pooling, irregular=True, bidirectional=bidirectional,
-    ).eval()  # fmt: skip
+    inputs = SequenceInput(3, 2)
+    encoder = SSMEncoder(
+        inputs.width, 8, n_pairs=4, n_layers=2, dropout=0.0, irregular=True, bidirectional=bidirectional
+    )
+    net = SequenceNetwork(inputs, encoder, 8, 1, dropout=0.0, pooling=pooling).eval()
     with torch.no_grad():
         scores = [net(**view), *(net(**_padded(view, by, "front")) for by in (1, 9))]
     for score in scores[1:]:

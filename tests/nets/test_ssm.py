@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehrbench.nets.diagonal import DISCRETISATIONS, INITIALISATIONS, discretise, hippo_n, s4d_lin
-from ehrbench.nets.scan import CHUNK, convolve, scan
-from ehrbench.nets.ssm import DiagonalSSM, SSMNetwork
+from ehrbench.nets.inputs import SequenceInput
+from ehrbench.nets.scan import CHUNK, convolve, convolve_any, scan
+from ehrbench.nets.sequence import SequenceNetwork
+from ehrbench.nets.ssm import DiagonalSSM, SSMEncoder
 from tests.nets import recurrence
 
 
@@ -87,6 +89,18 @@ def test_padding_changes_nothing(bidirectional: bool) -> None:
         _close(layer(padded, padded_dt)[:, :9], layer(u, dt))
 
 
+@pytest.mark.parametrize("length", [1, 2, CHUNK - 1, CHUNK, CHUNK + 1, 1000, CHUNK * CHUNK + 3])
+@pytest.mark.parametrize("levels", [1, 2])
+def test_any_number_of_steps_is_the_same_recurrence(length: int, levels: int) -> None:
+    re, im = torch.tensor([-0.3, -0.01]).double(), torch.tensor([1.1, 7.0]).double()
+    system = discretise(re, im, torch.tensor([0.2, 0.3]).double())
+    v_re, v_im = torch.randn(2, 2, length, 3, dtype=torch.float64, generator=torch.manual_seed(0))
+    for one, other in zip(
+        convolve(system, v_re, v_im), convolve_any(system, v_re, v_im, levels), strict=True
+    ):
+        torch.testing.assert_close(other, one)
+
+
 @pytest.mark.parametrize("method", DISCRETISATIONS)
 def test_gradients_of_both_paths(method: str) -> None:
     layer = _layer(width=2, n_pairs=2, discretisation=method, bidirectional=True)
@@ -147,7 +161,9 @@ def test_s4d_lin() -> None:
 def test_network_is_causal_without_pooling_over_time() -> None:
     """Unidirectional and pooled at the last step: an earlier change shows, so memory reaches back."""
     torch.manual_seed(0)
-    net = SSMNetwork(3, 0, 1, width=8, n_pairs=4, inputs={"use_statistics": False}).eval()
+    inputs = SequenceInput(3, 0, use_statistics=False)
+    encoder = SSMEncoder(inputs.width, 8, n_pairs=4, n_layers=2, dropout=0.2)
+    net = SequenceNetwork(inputs, encoder, 8, 1, dropout=0.2).eval()
     arrays = {
         "values": torch.randn(1, 20, 3),
         "mask": torch.ones(1, 20, 3),

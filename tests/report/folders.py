@@ -16,10 +16,11 @@ import yaml
 from scipy.special import expit, softmax
 
 from ehrbench import metrics
-from ehrbench.app.certifying import FILES as CERTIFIED
 from ehrbench.core.bundle import Manifest, file_digest
+from ehrbench.core.run_folder import CERTIFIED
 from ehrbench.core.target import Target
-from ehrbench.spine.evaluation import Judged, evaluate
+from ehrbench.statistics.evaluation import evaluate
+from ehrbench.statistics.fold_data import FoldData
 
 TARGETS = {
     "binary": Target("binary", ("death",)),
@@ -193,7 +194,7 @@ def _summary(sketch, target, record, fold, y, p) -> dict:
         judged = []
         for k in range(sketch.n_folds):
             at = fold[record] == k
-            judged.append(Judged(y[at], values[at], record[at], threshold, int((fold != k).sum())))
+            judged.append(FoldData(y[at], values[at], record[at], threshold, int((fold != k).sum())))
         results[model] = evaluate(judged, chosen, target, 0, n_replicates=sketch.n_bootstrap)
     folds = [
         {

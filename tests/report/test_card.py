@@ -8,11 +8,12 @@ import pytest
 from ehrbench.core.bundle import check_checksums, write_checksums
 from ehrbench.core.errors import BundleError
 from ehrbench.report import model_card, write_model_card
-from ehrbench.report.subgroups import by_subgroup
+from ehrbench.statistics.subgroups import by_subgroup
 
 
 def test_the_card_has_the_figures(binary):
-    groups = by_subgroup(binary, binary.leader, [binary.metric], seed=0, n_bootstrap=30)
+    of_all = (binary.folds, binary.families, binary.leader, [binary.metric], binary.target)
+    groups = by_subgroup(*of_all, seed=0, n_bootstrap=30)
     text = model_card(binary.summary, binary.manifest, groups)
     result = binary.summary["models"]["ensemble"]["auroc"]
     assert f"| AUROC | {result['mean']:.4f} | ({result['interval']['low']:.3f}–" in text

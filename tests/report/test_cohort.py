@@ -7,7 +7,7 @@ import pytest
 
 from ehrbench.report import write_report
 from ehrbench.report.cohort import cohort_table
-from ehrbench.report.run import in_order
+from ehrbench.statistics.subgroups import in_order
 
 
 @pytest.fixture

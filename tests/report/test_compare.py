@@ -12,8 +12,8 @@ from ehrbench.core.errors import BundleError, ConfigError
 from ehrbench.report import compare_runs
 from ehrbench.report.compare import share
 from ehrbench.report.run import read_run
-from ehrbench.spine.comparison import delong
-from ehrbench.spine.resampling import FoldData
+from ehrbench.statistics.comparison import delong
+from ehrbench.statistics.fold_data import FoldData
 from tests.report.folders import Sketch, write_run
 from tests.report.test_page import Page, words
 

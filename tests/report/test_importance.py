@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ehrbench.report.figures.progress import progress
+from ehrbench.report.figures.search_progress import progress
 from ehrbench.report.importance import Axis, axes, centred, importance
 from tests.report.folders import SPACE
 

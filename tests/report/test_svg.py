@@ -1,5 +1,6 @@
 """Plots leave out what is not finite and never write NaN into a page."""
 
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -52,3 +53,14 @@ def test_bounds_of_nothing_and_of_one_value():
 def test_a_figure_without_picture_has_a_reason():
     with pytest.raises(ValueError, match="reason"):
         Figure("a", "A", "")
+
+
+@pytest.mark.parametrize(
+    "ends", [(0.0, 0.0), (0.3, 0.3), (1.0, -1.0), (float("nan"), 1.0), (0.0, float("inf"))]
+)
+def test_a_range_of_one_value_or_none_is_drawn_with_room_around_it(ends):
+    plot = Plot("t", ends, ends).axes("x", "y")
+    plot.dot(0.3, 0.3, "m0")
+    plot.bar((0, 0.3), 0, 10, "m0")
+    assert plot.x[0] < plot.x[1]
+    assert not re.search("nan|inf", plot.svg())

@@ -12,8 +12,28 @@ from onnx import TensorProto, helper, save
 
 from ehrbench.core.errors import BundleError
 from ehrbench.core.model import save_arrays
-from ehrbench.runtime.runners import ONNX_BATCH, open_runner
+from ehrbench.core.views import Port, View
+from ehrbench.runtime.runners import ONNX_BATCH, _providers, open_runner
 from ehrbench.runtime.trees import Trees
+
+
+class Given(View):
+    """A view of these arrays."""
+
+    def __init__(self, **arrays: np.ndarray) -> None:
+        self._arrays = arrays
+
+    def __len__(self) -> int:
+        return len(next(iter(self._arrays.values())))
+
+    def take(self, index: np.ndarray) -> Given:
+        return Given(**{name: array[index] for name, array in self._arrays.items()})
+
+    def ports(self) -> dict[str, Port]:
+        return {name: Port(array.dtype.name, array.shape[1:]) for name, array in self._arrays.items()}
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return self._arrays
 
 
 @pytest.fixture
@@ -36,14 +56,14 @@ def test_trees_give_what_lightgbm_gives(tmp_path: Path, values: np.ndarray, dtyp
     booster = train(tmp_path / "model.txt", values, values[:, 0] > 0, objective="binary")
     runner = open_runner("lightgbm", tmp_path, threads=1, device="cpu")
     np.testing.assert_array_equal(
-        runner.scores({"values": values})[:, 0], booster.predict(values, raw_score=True)
+        runner.scores(Given(values=values))[:, 0], booster.predict(values, raw_score=True)
     )
 
 
 def test_trees_of_several_classes(tmp_path: Path, values: np.ndarray) -> None:
     label = np.digitize(values[:, 1], (-0.5, 0.5))
     booster = train(tmp_path / "model.txt", values, label, objective="multiclass", num_class=3)
-    scores = open_runner("lightgbm", tmp_path, threads=2, device="cpu").scores({"values": values})
+    scores = open_runner("lightgbm", tmp_path, threads=2, device="cpu").scores(Given(values=values))
     np.testing.assert_array_equal(scores, booster.predict(values, raw_score=True))
 
 
@@ -52,7 +72,7 @@ def test_trees_of_several_labels_keep_their_order_beyond_ten(tmp_path: Path, val
         train(tmp_path / f"model.{c}.txt", values, values[:, 0] > c / 10, objective="binary")
         for c in range(11)
     ]
-    scores = open_runner("lightgbm", tmp_path, threads=1, device="cpu").scores({"values": values})
+    scores = open_runner("lightgbm", tmp_path, threads=1, device="cpu").scores(Given(values=values))
     expected = np.stack([booster.predict(values, raw_score=True) for booster in boosters], axis=1)
     np.testing.assert_array_equal(scores, expected)
 
@@ -107,7 +127,7 @@ def test_network_in_batches(tmp_path: Path, n_units: int) -> None:
     network(tmp_path / "model.onnx")
     values = np.random.default_rng(0).normal(size=(n_units, 5, 1))  # float64: the runner casts
     runner = open_runner("onnx", tmp_path, threads=1, device="cpu")
-    scores = runner.scores({"values": values, "mask": np.ones(n_units)})
+    scores = runner.scores(Given(values=values, mask=np.ones(n_units)))
     assert scores.dtype == np.float64
     np.testing.assert_allclose(scores, values.sum(axis=1), atol=1e-5)
 
@@ -119,17 +139,17 @@ def test_a_unit_alone_gets_the_bits_it_gets_among_others(tmp_path: Path) -> None
     values = np.random.default_rng(0).normal(
         size=(ONNX_BATCH + 1, 48, 8)
     )  # the last batch is a unit alone, too
-    together = runner.scores({"values": values})
-    alone = [runner.scores({"values": values[i : i + 1]}) for i in range(len(values))]
+    together = runner.scores(Given(values=values))
+    alone = [runner.scores(Given(values=values[i : i + 1])) for i in range(len(values))]
     np.testing.assert_array_equal(np.concatenate(alone), together)
-    assert runner.scores({"values": values[:0]}).shape == (0, 8)
+    assert runner.scores(Given(values=values[:0])).shape == (0, 8)
 
 
 def test_network_with_an_input_no_view_has(tmp_path: Path) -> None:
     network(tmp_path / "model.onnx")
     runner = open_runner("onnx", tmp_path, threads=1, device="cpu")
     with pytest.raises(BundleError, match=r"model\.onnx: wants an input values; the view has pixels"):
-        runner.scores({"pixels": np.zeros((1, 1))})
+        runner.scores(Given(pixels=np.zeros((1, 1))))
 
 
 def test_network_with_another_output(tmp_path: Path) -> None:
@@ -144,15 +164,21 @@ def test_cuda_asked_for_where_there_is_none(
     monkeypatch.setattr("onnxruntime.get_available_providers", lambda: ["CPUExecutionProvider"])
     network(tmp_path / "model.onnx")
     runner = open_runner("onnx", tmp_path, threads=1, device="cuda")
-    assert runner.scores({"values": np.ones((2, 3, 1))}).tolist() == [[3.0], [3.0]]
+    assert runner.scores(Given(values=np.ones((2, 3, 1)))).tolist() == [[3.0], [3.0]]
     assert "no CUDA provider" in caplog.text
+
+
+def test_networks_on_a_gpu_take_no_shorter_numbers_than_on_a_cpu() -> None:
+    gpu = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert _providers("cuda", gpu) == [(gpu[0], {"use_tf32": "0"}), gpu[1]]
+    assert _providers("cpu", gpu) == gpu[1:]
 
 
 def test_linear(tmp_path: Path) -> None:
     coefficient, intercept = np.array([[1.0, 0.0], [2.0, -1.0]]), np.array([0.5, 0.0])
     save_arrays(tmp_path / "model.npz", {"coefficient": coefficient, "intercept": intercept})
     runner = open_runner("linear", tmp_path, threads=1, device="cpu")
-    assert runner.scores({"values": np.array([[1.0, 3.0]])}).tolist() == [[7.5, -3.0]]
+    assert runner.scores(Given(values=np.array([[1.0, 3.0]]))).tolist() == [[7.5, -3.0]]
 
 
 def test_linear_without_its_intercept(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,10 +18,9 @@ import numpy as np
 from ehrbench.core.digest import digest
 from ehrbench.core.errors import DataError
 from ehrbench.core.featurizer import Featurizer
-from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
-from ehrbench.core.task import Cohort, Parsed, RawInput, Task
+from ehrbench.core.task import Form, Parsed, RawInput, Task
 from ehrbench.core.views import Sequence as SequenceView
 from ehrbench.core.views import Table, View
 
@@ -73,15 +71,10 @@ class Toy(Task):
 
     name = "toy"
     metric, metrics = "auroc", ("auroc",)
+    forms = (Form("toy rows", (".txt",), ("text/*",)),)
 
     def __init__(self, kind: str = "binary") -> None:
         self.target = Target(kind, CLASSES[kind])  # type: ignore[arg-type]
-
-    def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
-        raise AssertionError("toys are posted, never read from a folder")
-
-    def read_unlabelled(self, path: Path, progress: Progress = SILENT) -> Parsed:
-        raise AssertionError("toys are posted, never read from a folder")
 
     def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:
         ids, rows = [], []
@@ -107,12 +100,10 @@ class Toy(Task):
     def example(self) -> RawInput:
         return RawInput("p7.txt", b"p7,0.5,,-1\n")
 
-    def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None: ...
-
-    def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None: ...
-
-    def default_sets(self) -> tuple[str, ...]:
-        return ()
+    def describe(self, records: Records) -> Table:
+        assert isinstance(records.payload, ToyPayload)
+        values = np.array([row.mean(axis=0) for row in records.payload.rows], dtype=np.float32)
+        return Table(values.reshape(-1, 3), COLUMNS)
 
 
 def _json(raw: RawInput) -> tuple[str, list[list[float]]]:

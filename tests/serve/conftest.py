@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from ehrbench.serve import ServeSettings, create_app
-from ehrbench.serve.run import _listen
+from ehrbench.serve.serving import _listen
 from tests.runtime.conftest import toy_bundle
 
 RECORD = {"id": "p7", "rows": [[0.5, None, -1.0]]}

@@ -7,6 +7,7 @@ from pathlib import Path
 from ehrbench.core.records import Records
 from ehrbench.features.grid import Grid
 from ehrbench.features.statistics import Statistics
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 from tests.runtime.building import build_bundle, export_linear, export_network, export_trees
 
@@ -15,9 +16,9 @@ FEATURES = "ehrbench.features"
 
 def mortality_bundle(root: Path) -> tuple[Path, Path, Records]:
     """(bundle, data folder, labelled records) for 120 simulated patients."""
-    task = Mortality(cache=False)
-    task.simulate(root / "data", 120, 3)
-    cohort = task.read(root / "data", task.default_sets())
+    publisher = PhysioNet2012(Mortality(), cache=False)
+    publisher.simulate(root / "data", 120, 3)
+    cohort = publisher.read(root / "data", publisher.default_sets())
 
     def few() -> Statistics:
         return Statistics(("mean", "last"), windows=(), windowed=(), clinical=False, scaling="standard")
@@ -25,7 +26,7 @@ def mortality_bundle(root: Path) -> tuple[Path, Path, Records]:
     statistics = f"{FEATURES}.statistics.Statistics"
     bundle = build_bundle(
         root / "bundle",
-        task=task,
+        task=publisher.task,
         task_path="ehrbench.tasks.mortality.Mortality",
         task_settings={},
         records=cohort.records,

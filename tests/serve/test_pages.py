@@ -12,9 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
+from ehrbench.publishers.mtsamples.simulated_notes import _vocabulary
+from ehrbench.tasks.radiographs.phantom import png
 from tests.infra.servers import absent
+from tests.models.marked import marked
 from tests.serve.conftest import running
 from tests.serve.mortality import mortality_bundle
+from tests.serve.notes import notes_bundle
+from tests.serve.xray import xray_bundle
 
 playwright = pytest.importorskip("playwright.sync_api")
 pytestmark = pytest.mark.browser
@@ -150,3 +155,88 @@ def test_the_documented_example_works_when_sent(page: Any) -> None:
     card.locator("button").click()
     playwright.expect(card.locator("pre[data-answer]")).to_contain_text("death")
     picture(page, "docs")
+
+
+@pytest.fixture(scope="module")
+def xray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with running(xray_bundle(tmp_path_factory.mktemp("xray"))) as client:
+        yield client
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_an_image_is_shown_with_what_its_prediction_rests_on(
+    browser: Any, xray: httpx.Client, theme: str
+) -> None:
+    page = browser.new_page(color_scheme=theme, viewport={"width": 1180, "height": 900})
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.theme = theme
+    page.goto(str(xray.base_url))
+    page.wait_for_selector("#banner:not([hidden])")
+    page.click("#example")
+    page.wait_for_selector("canvas.picture")
+    colours = page.evaluate(
+        """() => {
+            const canvas = document.querySelector('canvas.picture');
+            const data = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+            let grey = 0, coloured = 0;
+            for (let i = 0; i < data.length; i += 4) {
+                const spread = Math.abs(data[i] - data[i + 2]);
+                if (spread < 12) grey++; else if (spread > 40) coloured++;
+            }
+            return [grey, coloured];
+        }"""
+    )
+    assert min(colours) > 1000  # the image, and an overlay on it
+    page.set_input_files(
+        "#file",
+        {"name": "scan.png", "mimeType": "image/png", "buffer": png(marked(2, 3)[0].payload.of(0)[0])},
+    )
+    playwright.expect(page.locator("#result")).to_contain_text("record scan", timeout=60_000)
+    assert "high" in page.get_attribute(".risk", "class")
+    page.wait_for_selector("canvas.picture")
+    assert page.input_value("#record").startswith("scan.png: ")
+    picture(page, "xray")
+    assert errors == []
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    with running(notes_bundle(tmp_path_factory.mktemp("notes"))) as client:
+        yield client
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_text_is_marked_by_what_its_prediction_rests_on(
+    browser: Any, notes: httpx.Client, theme: str
+) -> None:
+    """Forty classes: the first ones in full, the others behind a fold; words of the chosen one underlined."""
+    page = browser.new_page(color_scheme=theme, viewport={"width": 1180, "height": 900})
+    errors: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.theme = theme
+    page.goto(str(notes.base_url))
+    playwright.expect(page.locator("#title")).to_contain_text("transcriptions")
+    own = _vocabulary("Orthopedic")[:8]
+    text = f"<b>Seen today</b> by us.\nWe found {' '.join(own)} on the left. Return as needed for review."
+    page.fill("#record", text)
+    page.click("#predict")
+    page.wait_for_selector(".text mark")
+    assert page.locator(".outcome").count() <= 6
+    assert page.locator("details .number").count() >= 34
+    page.click("#evidence button:has-text('Orthopedic')")
+    assert page.get_attribute("#evidence button:has-text('Orthopedic')", "aria-pressed") == "true"
+    assert page.text_content(".text") == text  # as text, never as markup
+    strongest = page.eval_on_selector_all(
+        ".text mark.for",
+        "marks => marks.sort((a, b) => b.style.getPropertyValue('--strength') - "
+        "a.style.getPropertyValue('--strength'))[0].textContent",
+    )
+    assert strongest.startswith("We found")
+    assert set(page.eval_on_selector_all(".text mark.for b", "words => words.map(w => w.textContent)")) & set(
+        own
+    )
+    picture(page, "notes")
+    assert errors == []
+    page.close()

@@ -8,7 +8,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from ehrbench.app.checking import check
-from ehrbench.app.entry import resolved, spell_out
+from ehrbench.app.entry import of_task, resolved, spell_out
 from ehrbench.app.wiring import Wired, wire
 from ehrbench.core.progress import SILENT
 from tests.spine import tiny
@@ -19,7 +19,7 @@ CONF = Path(__file__).resolve().parents[2] / "conf"
 def composed(runs_dir: Path, *overrides: str) -> dict[str, Any]:
     """The resolved configuration of ``search.py`` with these overrides."""
     with initialize_config_dir(str(CONF)):
-        arguments = spell_out([f"runs_dir={runs_dir}", "tracker=none", *overrides])
+        arguments = of_task(spell_out([f"runs_dir={runs_dir}", "tracker=none", *overrides]))
         return resolved(compose("config", overrides=arguments))
 
 
@@ -46,7 +46,7 @@ def wired(folder: Path, *overrides: str) -> Wired:
     """A search of ``beats`` ready to run, some of whose values are missing, with a featurizer that learns."""
     small = ("models=[logistic,lightgbm]", "n_trials=3")
     config = tiny_config("beats", folder, *small, *overrides)
-    build, views = dict(config["task"]["build"]), dict(config["task"]["views"])
+    publisher, views = dict(config["task"]["publisher"]), dict(config["task"]["views"])
     views["scaled_table"] = {"_target_": "ehrbench.features.tiny.ScaledTable"}
-    config["task"] = {**config["task"], "build": {**build, "holes": 0.1}, "views": views}
+    config["task"] = {**config["task"], "publisher": {**publisher, "holes": 0.1}, "views": views}
     return wire(config, check(config), "study", SILENT)

@@ -8,12 +8,14 @@ import shutil
 
 import pytest
 
-from ehrbench.app.certifying import certify_run, ledger_of
+from ehrbench.app.certifying import certify_run
 from ehrbench.app.cli import main
+from ehrbench.app.finished import ledger_of
 from ehrbench.app.sealing import seal
 from ehrbench.app.searching import search as run_search
 from ehrbench.core.errors import BundleError, StorageError, StudyMismatch
 from ehrbench.core.progress import SILENT
+from ehrbench.core.run_folder import RunFolder
 from ehrbench.infra.ledger import SqlLedger
 from ehrbench.spine.certificate import NotClean, certify
 from tests.spine.composing import tiny_config, wired
@@ -104,7 +106,7 @@ def without_seals(names):
 
 def test_a_page_written_where_the_ledger_is_not_is_not_sealed(finished, tmp_path, monkeypatch, capsys):
     before = (finished / "checksums.json").read_text()
-    monkeypatch.setattr("ehrbench.app.certifying.open_ledger", unreachable)
+    monkeypatch.setattr("ehrbench.app.finished.open_ledger", unreachable)
     assert main(["report", str(finished)]) == 0
     assert "not sealed: the run's ledger is not here" in capsys.readouterr().out
     assert (finished / "checksums.json").read_text() == before
@@ -149,10 +151,11 @@ def test_an_altered_certificate_does_not_hold(finished):
     path.write_text(json.dumps(content))
     with pytest.raises(BundleError, match=r"certificate\.json: altered"):
         recheck(finished)
-    seal(finished, None)  # as one would who cannot write to the ledger
+    run = RunFolder.open(finished)
+    seal(run, None)  # as one would who cannot write to the ledger
     with pytest.raises(BundleError, match=r"checksums\.json: altered .* not in the ledger"):
         recheck(finished)
-    seal(finished, ledger_of(finished))
+    seal(run, ledger_of(run))
     with pytest.raises(NotClean, match=r"certificate\.json: folds is not what data and ledger say"):
         recheck(finished)
 

@@ -51,7 +51,7 @@ def test_a_purpose_nobody_knows_is_a_bug(dataset, fold):
 def test_auxiliary_labels_go_with_the_records_and_are_replaced_with_them(dataset, fold):
     """Each record's number as its auxiliary label: handed out with it, another's in the counterfactual."""
     records = dataset.cohort.records
-    numbered = replace(records, auxiliary={"number": np.arange(records.total_units, dtype=float)}, _rows=None)
+    numbered = replace(records, auxiliary={"number": np.arange(records.total_units, dtype=float)})
     dataset = Dataset(Cohort(numbered, ("s",)))
     assert dataset.digest != Dataset(Cohort(records, ("s",))).digest
     handed = dataset.open(fold, "fit", fold.train)
@@ -68,7 +68,7 @@ def test_auxiliary_labels_go_with_the_records_and_are_replaced_with_them(dataset
 def test_no_label_is_reached_through_what_a_model_is_given(dataset, fold):
     """Rows are computed for the whole cohort, outer test included: from payloads, never from labels."""
     records = dataset.cohort.records
-    known = replace(records, auxiliary={"later": records.target[:, 0]}, _rows=None)
+    known = replace(records, auxiliary={"later": records.target[:, 0]})
     given = Dataset(Cohort(known, ("s",))).open(fold, "fit", fold.train)
     seen = []
 
@@ -78,7 +78,7 @@ def test_no_label_is_reached_through_what_a_model_is_given(dataset, fold):
 
     assert len(given.rows("peek", rows)) == given.total_units
     assert len(given.without_labels().rows("peek again", rows)) == given.total_units
-    for whole in (*seen, given._rows._root):
+    for whole in (*seen, given._origin.cohort.records):
         assert len(whole) == len(records)
         assert whole.target is None
         assert not whole.auxiliary

@@ -151,7 +151,7 @@ def test_external_split_keeps_groups_apart_between_train_and_valid_too():
     records = cohort(200, 10**6, 6)
     groups = records.groups.copy()
     groups[90:100], groups[80:85] = groups[100:110], groups[130:135]
-    records = replace(records, groups=groups, _rows=None)
+    records = replace(records, groups=groups)
     split = external(records, inner="valid")
     (inner,) = split.outer[0].inner
     assert inner.train.tolist() == [*range(80), *range(85, 90)]

@@ -18,20 +18,20 @@ def raced(best: np.ndarray, steps: np.ndarray, direction: str, pruner: RacePrune
     return trial.should_prune()
 
 
-PRUNER = RacePruner(least_chance=0.2, n_steps=20)
+PRUNER = RacePruner(least_chance=0.2)
 NOISE = np.random.default_rng(0).normal(0, 0.01, 12)
 
 
 @pytest.mark.parametrize(("direction", "sign"), [("maximize", 1), ("minimize", -1)])
 def test_worse_on_every_step_is_stopped_and_better_is_not(direction, sign):
-    best = np.full(12, 0.8)
-    assert raced(best, best - sign * 0.02 + NOISE / 10, direction, PRUNER)
-    assert not raced(best, best + sign * 0.02 + NOISE / 10, direction, PRUNER)
+    best = np.full(20, 0.8)
+    assert raced(best, best[:12] - sign * 0.02 + NOISE / 10, direction, PRUNER)
+    assert not raced(best, best[:12] + sign * 0.02 + NOISE / 10, direction, PRUNER)
 
 
 def test_too_few_steps_ties_and_the_first_trial_go_on():
-    assert not raced(np.full(5, 0.8), np.full(5, 0.7), "maximize", PRUNER)
-    assert not raced(np.full(12, 0.8), np.full(12, 0.8), "maximize", PRUNER)
+    assert not raced(np.full(20, 0.8), np.full(5, 0.7), "maximize", PRUNER)
+    assert not raced(np.full(20, 0.8), np.full(12, 0.8), "maximize", PRUNER)
     study = optuna.create_study(pruner=PRUNER)
     trial = study.ask()
     trial.report(1.0, 0)

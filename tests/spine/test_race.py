@@ -60,6 +60,25 @@ def test_a_group_is_in_one_block():
     assert len(np.unique(block)) == 20
 
 
+def test_fewer_groups_than_blocks_give_a_step_each():
+    """An empty block would give the metric itself, a step without spread: any difference would look sure."""
+    auroc, differences, claimed = metrics.load("auroc"), [], []
+    race = Race(auroc, TARGET, blocks=20)
+    for seed in range(60):
+        records = cohort(360, 9, seed)
+        rng = np.random.default_rng(seed)
+        own = rng.normal(size=(2, 9))[
+            :, np.unique(records.groups, return_inverse=True)[1], None
+        ]  # of a patient
+        p, q = (1 / (1 + np.exp(-records.labels - o - rng.normal(size=(360, 1)))) for o in own)
+        one, other = race.steps(records, p, 3, 1), race.steps(records, q, 3, 1)
+        assert list(one) == list(other) == list(range(60, 60 + 9))
+        gain = np.subtract([*one.values()], [*other.values()])
+        differences.append(auroc(records.labels, p, target=TARGET) - auroc(records.labels, q, target=TARGET))
+        claimed.append(np.std(gain, ddof=1) / np.sqrt(len(gain)))
+    assert 0.75 < np.mean(claimed) / np.std(differences) < 1.35
+
+
 def test_blocks_hold_equal_shares_of_positives():
     records = cohort(400, 10**6, 1)
     block = Race(metrics.load("auroc"), TARGET, blocks=4)._block_of_record(records, 3)

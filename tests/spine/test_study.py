@@ -14,7 +14,7 @@ from ehrbench.core.progress import SILENT
 from ehrbench.infra.database import Database
 from ehrbench.infra.study import optuna_storage
 from ehrbench.spine.search import Search
-from tests.spine.composing import tiny_config
+from tests.spine.composing import CONF, tiny_config
 from tests.spine.sleeping import sleeping_study
 
 
@@ -215,6 +215,22 @@ def test_what_a_finished_trial_has_tried_is_not_trained_again(tmp_path):
     assert all(row.value == value[row.params["x"]] and len(row.fits) == 2 for row in rows)
 
 
+def test_a_beaten_trials_models_go_at_once(tmp_path):
+    """Not only at the search's end: with large networks the disk would be full by then."""
+    search = wired(tmp_path, "n_trials=5", "pruner=none").search
+    study = search.study("logistic", search.split.outer[0])
+    study.run(SILENT)
+    ledger = study.setting.ledger
+    held = {
+        row.number: {fit.model for fit in row.fits if ledger.artifacts.holds(fit.model)}
+        for row in ledger.tickets(study.key)
+    }
+    best = study.best()
+    assert held.pop(best.number) == {fit.model for fit in best.fits}
+    assert len(held) == 4
+    assert not any(held.values())
+
+
 def test_what_another_search_has_chosen_is_not_forgotten(tmp_path):
     """The first trial of both searches is one and the same, and so are its models."""
     chosen, fitted = {}, {}
@@ -232,7 +248,7 @@ def test_what_another_search_has_chosen_is_not_forgotten(tmp_path):
     assert held == chosen["short"] | chosen["long"] < fitted["long"]
 
 
-@pytest.mark.parametrize("sampler", ["cmaes", "gp", "random", "tpe"])
+@pytest.mark.parametrize("sampler", sorted(path.stem for path in (CONF / "sampler").glob("*.yaml")))
 def test_every_sampler_searches_and_goes_on_where_it_stopped(sampler, tmp_path):
     def params(folder, *runs):
         early = [] if sampler == "random" else ["sampler.n_startup_trials=2"]
@@ -240,6 +256,8 @@ def test_every_sampler_searches_and_goes_on_where_it_stopped(sampler, tmp_path):
             study = wired(folder, f"sampler={sampler}", f"n_trials={n_trials}", *early)
             study = study.search.study("logistic", study.search.split.outer[0])
             study.run(SILENT)
-        return [(row.params, row.value) for row in study.setting.ledger.tickets(study.key)]
+        rows = study.setting.ledger.tickets(study.key)
+        assert {(row.state, row.attempt) for row in rows} <= {("complete", 1), ("pruned", 1)}
+        return [(row.params, row.value) for row in rows]
 
     assert params(tmp_path / "once", 7) == params(tmp_path / "twice", 4, 7)

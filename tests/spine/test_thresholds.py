@@ -11,7 +11,7 @@ from ehrbench import metrics
 from ehrbench.core.errors import ConfigError, FitError, UndefinedMetric
 from ehrbench.core.target import Target
 from ehrbench.spine.thresholds import RULES, ThresholdRule
-from tests.spine.judging import BINARY
+from tests.statistics.judging import BINARY
 
 
 @st.composite

@@ -14,14 +14,16 @@ import pytest
 
 from ehrbench import metrics
 from ehrbench.app import scoring, searching
+from ehrbench.app.building import build_publisher, build_task
 from ehrbench.core.errors import BundleError, ConfigError, DataError, StudyMismatch
-from ehrbench.core.task import Parsed, Skipped
+from ehrbench.core.task import Parsed, RawInput, Skipped
 from ehrbench.infra import operations
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.study import optuna_storage
 from ehrbench.runtime.bundle import Bundle
+from tests.runtime.toy import toy_records
 from tests.spine import tiny
 from tests.spine.composing import tiny_config
 
@@ -55,6 +57,13 @@ def test_summary_gives_every_metric_with_folds_and_intervals(searched):
         assert auroc["interval"]["low"] < auroc["mean"] < auroc["interval"]["high"]
         assert auroc["interval_procedure"]["low"] < auroc["interval_procedure"]["high"]
         assert auroc["mean"] > 0.65  # the tiny tasks can be learned
+
+
+def test_the_ensemble_knows_which_units_belong_together(searched):
+    _, _, summary = searched
+    for fold in summary["folds"]:
+        chosen = fold["chosen"]["ensemble"]
+        assert chosen["n_groups"] == fold["n_train"] <= chosen["n_units"]
 
 
 def test_predictions_hold_every_outer_test_unit_once(searched):
@@ -103,14 +112,14 @@ def test_the_bundle_scores_new_records_about_as_the_search_promised(searched):
 @pytest.mark.parametrize("searched", ["beats"], indirect=True)
 def test_what_records_of_one_class_cannot_tell_is_said(searched, monkeypatch, capsys):
     task, folder, _ = searched
-    read = tiny.Tiny.read
+    read = tiny.TinyPublisher.read
 
     def nobody_has_it(self, *arguments):
         cohort = read(self, *arguments)
-        records = replace(cohort.records, target=np.zeros_like(cohort.records.labels), _rows=None)
+        records = replace(cohort.records, target=np.zeros_like(cohort.records.labels))
         return replace(cohort, records=records)
 
-    monkeypatch.setattr(tiny.Tiny, "read", nobody_has_it)
+    monkeypatch.setattr(tiny.TinyPublisher, "read", nobody_has_it)
     found = evaluated(task, folder, ["t"])
     assert "units are negative, and it needs both classes" in found["auroc"]["undefined"]
     assert found["brier"]["value"] > 0
@@ -144,7 +153,7 @@ def test_raw_files_are_predicted_as_records_are(searched, tmp_path):
     with (tmp_path / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
     bundle = Bundle.load(config["bundle"])
-    parsed = bundle.task.read_unlabelled(tmp_path / "p1.txt")
+    parsed = bundle.task.parse([RawInput("p1.txt", (tmp_path / "p1.txt").read_bytes())], strict=False)
     expected = bundle.predict(parsed.records).probabilities.ravel()
     assert [float(row["probability"]) for row in rows] == pytest.approx(expected, abs=1e-12)
 
@@ -175,11 +184,12 @@ def test_what_cannot_be_scored_is_refused_by_key_before_the_bundle_is_opened(cha
 def test_raw_files_without_a_single_record_are_refused(searched, tmp_path, monkeypatch):
     task, folder, _ = searched
 
-    def none_of_it(self, path, progress):
-        nobody = self.read(path, ["t"]).records.take(np.zeros(0, dtype=np.int64)).without_labels()
+    def none_of_it(self, inputs, *, strict):
+        nobody = toy_records([])
         return Parsed(nobody, (Skipped("p1.txt", "p1", "line 1", "is empty"),), 1)
 
-    monkeypatch.setattr(tiny.Tiny, "read_unlabelled", none_of_it)
+    monkeypatch.setattr(tiny.Tiny, "parse", none_of_it)
+    (tmp_path / "p1.txt").write_text("")
     bundle = folder / f"tiny-{task}-nested" / "bundle"
     config = {"bundle": bundle, "input": tmp_path, "output": tmp_path / "out.csv"}
     with pytest.raises(DataError, match=r"file p1.txt, field line 1: is empty — .* none could be read"):
@@ -241,9 +251,7 @@ def test_a_published_split_is_used_as_it_is(inner, tmp_path):
     assert ("chosen on valid" in summary["protocol"]) == (inner == "valid")
     bundle = Bundle.load(run_folder / "bundle")
     task = tiny_config("beats", tmp_path)["task"]
-    records = (
-        tiny.Tiny(**{k: v for k, v in task["build"].items() if k != "_target_"}).read(tmp_path, ["s"]).records
-    )
+    records = build_publisher(task, build_task(task)).read(tmp_path, ["s"]).records
     assert bundle.seen(records).tolist() == [True] * 180 + [False] * 60  # the first fold's training records
 
 
@@ -261,6 +269,7 @@ def test_records_that_a_published_split_does_not_name_take_no_part(tmp_path):
 
 #: Metrics whose best value lies between, and those of which less is better; of all others more is.
 IDEAL, LESS = {"calibration_slope": 1.0, "calibration_intercept": 0.0}, {"brier", "ece", "event2", "log_loss"}
+LESS |= {"run_end_error"}
 
 
 @pytest.mark.parametrize("metric", metrics.names())

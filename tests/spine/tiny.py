@@ -17,7 +17,7 @@ import numpy as np
 
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
-from ehrbench.core.task import Cohort, Parsed
+from ehrbench.core.task import Cohort, Publisher, Task
 from ehrbench.core.views import View
 from ehrbench.features.completing import Completing
 from tests.runtime.toy import Toy, ToySequence, ToyTable, toy_records
@@ -28,9 +28,9 @@ SIZE = {"s": 240, "t": 120}
 
 def install() -> None:
     """Make the classes importable where configurations and bundles may import from."""
-    for package in ("tasks", "features"):
+    for package in ("tasks", "publishers", "features"):
         module = ModuleType(f"ehrbench.{package}.tiny")
-        classes = {c.__name__: c for c in (Tiny, ToyTable, ToySequence, ScaledTable)}
+        classes = {c.__name__: c for c in (Tiny, TinyPublisher, ToyTable, ToySequence, ScaledTable)}
         module.__dict__.update(classes)
         for name in classes:
             getattr(module, name).__module__ = module.__name__
@@ -61,13 +61,17 @@ class ScaledTable(ToyTable):
 
 
 class Tiny(Toy):
-    """``units``: the most rows a record may own; ``holes``: the share of numbers that are missing."""
+    """The toy, by more metrics."""
 
     name = "tiny"
     metric, metrics = "auroc", ("auroc", "auprc", "f1", "log_loss", "brier")
 
-    def __init__(self, kind: str = "binary", units: int = 1, holes: float = 0.0) -> None:
-        super().__init__(kind)
+
+class TinyPublisher(Publisher):
+    """``units``: the most rows a record may own; ``holes``: the share of numbers that are missing."""
+
+    def __init__(self, task: Task, units: int = 1, holes: float = 0.0) -> None:
+        super().__init__(task)
         self.units, self.holes = units, holes
 
     def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
@@ -80,15 +84,15 @@ class Tiny(Toy):
                 set_of.append(name)
         records = toy_records(rows, ids)
         values = np.concatenate(rows)
-        scores = values @ WEIGHTS[: self.target.n_classes].T
+        scores = values @ WEIGHTS[: self.task.target.n_classes].T
         scores += np.random.default_rng(1).logistic(size=scores.shape)
-        if self.target.kind == "multiclass":
-            y = np.eye(self.target.n_classes)[scores.argmax(axis=1)]
+        if self.task.target.kind == "multiclass":
+            y = np.eye(self.task.target.n_classes)[scores.argmax(axis=1)]
         else:
             y = (scores > 0.5).astype(float)
         self._pierce(records)
         sex = np.where(np.arange(len(rows)) % 2, "female", "male")
-        records = replace(records, target=y, subgroups={"sex": sex}, _rows=None)
+        records = replace(records, target=y, subgroups={"sex": sex})
         return Cohort(records, tuple(sets), flow={"read": len(rows)}, set_of=np.array(set_of))
 
     def _pierce(self, records: Records) -> None:
@@ -96,18 +100,14 @@ class Tiny(Toy):
         for row in records.payload.rows:  # type: ignore[attr-defined]
             row[rng.random(row.shape) < self.holes] = np.nan
 
-    def read_unlabelled(self, path: Path, progress: Progress = SILENT) -> Parsed:
-        files = sorted(path.iterdir()) if path.is_dir() else [path]
-        return self.parse([_raw(file) for file in files], strict=False)
-
     def default_sets(self) -> tuple[str, ...]:
         return ("s",)
 
+    def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
+        raise AssertionError("there is nobody to get it from")
 
-def _raw(file: Path) -> Any:
-    from ehrbench.core.task import RawInput
-
-    return RawInput(file.name, file.read_bytes())
+    def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
+        raise AssertionError("it is made up when it is read")
 
 
 #: What conf/task/<name>.yaml would hold, for the three of them.
@@ -118,16 +118,17 @@ TASKS: dict[str, dict[str, Any]] = {
         "sets": ["s"],
         "train_sets": ["s"],
         "test_sets": ["t"],
-        "build": {"_target_": "ehrbench.tasks.tiny.Tiny", **settings},
+        "build": {"_target_": "ehrbench.tasks.tiny.Tiny", "kind": kind},
+        "publisher": {"_target_": "ehrbench.publishers.tiny.TinyPublisher", **more},
         "views": {
             "table": {"_target_": "ehrbench.features.tiny.ToyTable"},
             "scaled_table": {"_target_": "ehrbench.features.tiny.ToyTable", "complete": True},
             "sequence": {"_target_": "ehrbench.features.tiny.ToySequence"},
         },
     }
-    for name, settings in {
-        "beats": {"kind": "binary", "units": 5},
-        "findings": {"kind": "multilabel"},
-        "kinds": {"kind": "multiclass"},
-    }.items()
+    for name, kind, more in (
+        ("beats", "binary", {"units": 5}),
+        ("findings", "multilabel", {}),
+        ("kinds", "multiclass", {}),
+    )
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 
 
@@ -20,7 +21,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with 120 simulated stays; read only."""
     root = tmp_path_factory.mktemp("simulated")
-    Mortality().simulate(root, 120, seed=1)
+    PhysioNet2012(Mortality()).simulate(root, 120, seed=1)
     return root
 
 

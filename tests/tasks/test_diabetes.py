@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import zipfile
 from pathlib import Path
@@ -13,10 +14,14 @@ from hypothesis import strategies as st
 
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.task import RawInput
+from ehrbench.publishers.brfss2015 import BRFSS2015, survey
+from ehrbench.publishers.brfss2015.survey import TABLE
 from ehrbench.tasks.brfss2015 import ANSWERS, NAMES, markdown_table, text_of
-from ehrbench.tasks.diabetes import TABLE, Diabetes
+from ehrbench.tasks.diabetes import Diabetes
+from ehrbench.tasks.raw_files import parse_files
 
 TASK = Diabetes()
+PUBLISHER = BRFSS2015(TASK)
 ROW = dict(TASK.raw_schema()["examples"][0])
 
 
@@ -49,7 +54,7 @@ def test_csv_json_and_example_are_the_same_record():
 def test_read_groups_equal_answers(tmp_path):
     other = ROW | {"BMI": 30}
     rows = [ROW | {"Diabetes_binary": 1}, other | {"Diabetes_binary": 0}, ROW | {"Diabetes_binary": 0}]
-    cohort = TASK.read(table_in(tmp_path, *rows), ())
+    cohort = PUBLISHER.read(table_in(tmp_path, *rows), ())
     assert cohort.records.labels.tolist() == [[1], [0], [0]]
     assert cohort.records.ids.tolist() == ["1", "2", "3"]
     groups = cohort.records.groups.tolist()
@@ -58,7 +63,7 @@ def test_read_groups_equal_answers(tmp_path):
     assert cohort.label == "publisher"
     assert cohort.set_of.tolist() == ["2015"] * 3
     assert cohort.records.subgroups["age_band"][0] == "65-69"
-    assert TASK.read_unlabelled(tmp_path / "diabetes" / TABLE).records.target is None
+    assert parse_files(TASK, tmp_path / "diabetes" / TABLE).records.target is None
 
 
 @pytest.mark.parametrize(
@@ -112,9 +117,10 @@ def rewritten(rewrite):
         lambda body: re.sub(rb"(?m)$", b",", body[:-1]).replace(b",\n", b",Diabetes_binary\n", 1) + b"\n",
         lambda body: re.sub(rb"(?m)$", b",unknown", body[:-1]).replace(b",unknown", b",Diabetes_binary", 1),
     ],
-    ids="blank end,blank ends,blank between,CRLF,CR,mark,quoted,some quoted,spaced,empty label,label".split(
-        ","
-    ),
+    ids=[
+        *("blank end", "blank ends", "blank between", "CRLF", "CR", "mark"),
+        *("quoted", "some quoted", "spaced", "empty label", "label"),
+    ],
 )
 @pytest.mark.parametrize("strict", [True, False])
 def test_a_table_may_be_written_in_many_ways(rewrite, strict):
@@ -136,7 +142,7 @@ def test_a_label_that_is_read_must_be_one(tmp_path):
         rows = [ROW | {"Diabetes_binary": 0}] * 3 + [ROW | {"Diabetes_binary": label}]
         (folder := tmp_path / f"of {label}").mkdir()
         with pytest.raises(DataError, match="line 5, field Diabetes_binary"):
-            TASK.read(table_in(folder, *rows), ())
+            PUBLISHER.read(table_in(folder, *rows), ())
 
 
 @pytest.mark.parametrize(
@@ -173,57 +179,117 @@ def test_a_table_whose_only_row_is_bad_holds_no_record():
 def test_too_many_bad_rows_stop_the_run(tmp_path):
     rows = [ROW | {"Diabetes_binary": 0}] * 5 + [ROW | {"Diabetes_binary": 3}]
     with pytest.raises(DataError, match=r"3 is not a whole number from 0 to 1.*; faulty rows: 1 of 6"):
-        TASK.read(table_in(tmp_path, *rows), ())
+        PUBLISHER.read(table_in(tmp_path, *rows), ())
 
 
 def test_missing_damaged_and_wrong_files_are_named(tmp_path):
     with pytest.raises(DataError, match="no such data folder"):
-        TASK.read(tmp_path / "nowhere", ())
+        PUBLISHER.read(tmp_path / "nowhere", ())
     with pytest.raises(DataError, match="is not there"):
-        TASK.read(tmp_path, ())
+        PUBLISHER.read(tmp_path, ())
     (tmp_path / f"{TABLE}.zip").write_bytes(b"PK cut")
     with pytest.raises(DataError, match="damaged"):
-        TASK.read(tmp_path, ())
+        PUBLISHER.read(tmp_path, ())
     with zipfile.ZipFile(tmp_path / f"{TABLE}.zip", "w") as archive:
         archive.writestr("readme.md", "nothing")
     with pytest.raises(DataError, match=re.escape("holds no .csv")):
-        TASK.read(tmp_path, ())
+        PUBLISHER.read(tmp_path, ())
     (tmp_path / f"{TABLE}.zip").unlink()
     (tmp_path / TABLE).write_bytes(csv_of(ROW))
     with pytest.raises(DataError, match="Diabetes_binary: has no such column"):
-        TASK.read(tmp_path, ())
+        PUBLISHER.read(tmp_path, ())
     (tmp_path / TABLE).write_bytes(csv_of(ROW | {"Diabetes_binary": 0}).split(b"\n")[0] + b"\n")
     with pytest.raises(DataError, match="holds no rows"):
-        TASK.read(tmp_path, ())
+        PUBLISHER.read(tmp_path, ())
     with pytest.raises(ConfigError, match=r"data.sets"):
-        TASK.read(tmp_path, ("a",))
+        PUBLISHER.read(tmp_path, ("a",))
+
+
+def zip_of(path: Path, **tables: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, body in tables.items():
+            archive.writestr(name, body)
+    return path
+
+
+def labelled(*rows: dict) -> bytes:
+    return csv_of(*(ROW | row for row in rows), names=("Diabetes_binary", *NAMES))
+
+
+def test_of_several_tables_the_publishers_is_read_or_none(tmp_path):
+    """Kaggle's archive holds a resample of half the rows beside the table, and comes first by name."""
+    full, half = labelled(*[{"Diabetes_binary": 0}] * 3), labelled({"Diabetes_binary": 1})
+    path = tmp_path / f"{TABLE}.zip"
+    for order in ({"a_5050split.csv": half, TABLE: full}, {TABLE: full, "z.csv": half}):
+        zip_of(path, **order)
+        assert len(PUBLISHER.read(tmp_path, ()).records) == 3
+    zip_of(path, **{f"archive/{TABLE}": full, f"__MACOSX/archive/._{TABLE}": b"\0", ".x.csv": b"\0"})
+    assert len(PUBLISHER.read(tmp_path, ()).records) == 3
+    zip_of(path, **{"mine.csv": full})
+    assert len(PUBLISHER.read(tmp_path, ()).records) == 3
+    for several in ({"b.csv": full, "a.csv": half}, {f"b/{TABLE}": full, f"a/{TABLE}": half}):
+        zip_of(path, **several)
+        with pytest.raises(DataError, match=f"holds several: {', '.join(sorted(several))} — ") as refused:
+            PUBLISHER.read(tmp_path, ())
+        assert refused.value.file == path
+
+
+def test_an_archive_to_predict_is_its_folder(tmp_path):
+    folder, bodies = tmp_path / "tables", {"a.csv": csv_of(ROW, ROW), "b.csv": csv_of(ROW)}
+    folder.mkdir()
+    for name, body in bodies.items():
+        (folder / name).write_bytes(body)
+    (folder / "readme.md").write_text("")
+    archive = zip_of(tmp_path / "tables.zip", **bodies)
+    for path in (folder, archive):
+        assert parse_files(TASK, path).records.ids.tolist() == ["a:1", "a:2", "b"]
+    found = parse_files(TASK, folder)
+    assert ([s.file for s in found.skipped], found.n_lost) == (["tables/readme.md"], 0)
+    TASK.check_skipped(found, "")
+    (folder / "c.csv").symlink_to("gone")
+    with pytest.raises(DataError, match=r"tables/c.csv: cannot be read .* — mend it, or take it away"):
+        parse_files(TASK, folder)
+
+
+def test_a_download_is_checked_by_the_publishers_table(tmp_path, monkeypatch):
+    full, half = labelled(*[{"Diabetes_binary": 0}] * 3), labelled({"Diabetes_binary": 1})
+    monkeypatch.setattr(survey, "SHA256_OF_TABLE", hashlib.sha256(full).hexdigest())
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    zip_of(mirror / f"{TABLE}.zip", **{f"__MACOSX/._{TABLE}": b"\0", "a_5050split.csv": half, TABLE: full})
+    PUBLISHER.download(tmp_path, mirror.as_uri())
+    assert len(PUBLISHER.read(tmp_path, ()).records) == 3
+    zip_of(mirror / f"{TABLE}.zip", **{"a.csv": half, "b.csv": full})
+    (tmp_path / "diabetes" / f"{TABLE}.zip").unlink()
+    with pytest.raises(DataError, match=r"holds several: a.csv, b.csv"):
+        PUBLISHER.download(tmp_path, mirror.as_uri())
 
 
 def test_download_without_a_mirror_says_what_to_do(tmp_path):
     with pytest.raises(DataError, match="--from URL"):
-        TASK.download(tmp_path)
+        PUBLISHER.download(tmp_path)
     mirror = tmp_path / "mirror"
     mirror.mkdir()
     with zipfile.ZipFile(mirror / f"{TABLE}.zip", "w") as archive:
         archive.writestr(TABLE, csv_of(ROW))
     with pytest.raises(DataError, match="does not hold the published table"):
-        TASK.download(tmp_path, mirror.as_uri())
+        PUBLISHER.download(tmp_path, mirror.as_uri())
     assert not (tmp_path / "diabetes" / f"{TABLE}.zip").exists()
 
 
 def test_simulated_table_is_read_labelled_and_repeatable(tmp_path):
     for name in ("one", "two"):
-        TASK.simulate(tmp_path / name, 4000, seed=5)
+        PUBLISHER.simulate(tmp_path / name, 4000, seed=5)
     one, two = (tmp_path / name / "diabetes" / f"{TABLE}.zip" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
-    cohort = TASK.read(tmp_path / "one", ())
+    cohort = PUBLISHER.read(tmp_path / "one", ())
     assert cohort.label == "simulated"
     assert len(cohort.records) == 4000
     assert 0.08 < cohort.records.labels.mean() < 0.2
-    TASK.simulate(tmp_path / "one", 10, seed=1)
+    PUBLISHER.simulate(tmp_path / "one", 10, seed=1)
     real = table_in(tmp_path, ROW | {"Diabetes_binary": 0})
     with pytest.raises(DataError, match="not simulated"):
-        TASK.simulate(real, 10, seed=1)
+        PUBLISHER.simulate(real, 10, seed=1)
 
 
 @settings(max_examples=40, deadline=None)

@@ -11,8 +11,9 @@ import pytest
 
 from ehrbench.core.errors import DataError
 from ehrbench.core.progress import SILENT
-from ehrbench.tasks import downloading, physionet2012_files
-from ehrbench.tasks.downloading import Remote, download_files
+from ehrbench.publishers import downloading
+from ehrbench.publishers.downloading import Remote, download_files
+from ehrbench.publishers.physionet2012 import PhysioNet2012, challenge_files
 from ehrbench.tasks.mortality import Mortality
 from tests.tasks.texts import record_text, write_set
 
@@ -177,18 +178,18 @@ def test_mortality_fetches_from_a_mirror_without_set_c(tmp_path, monkeypatch):
     mirror = tmp_path / "mirror"
     for i, name in enumerate("ab"):
         write_set(mirror, name, {10 + i: record_text(10 + i)})
-    files = tuple(Remote(file.name, None, file.optional) for file in physionet2012_files.FILES)
-    monkeypatch.setattr(physionet2012_files, "FILES", files)
-    Mortality().download(tmp_path / "data", mirror.as_uri())
-    assert Mortality().read(tmp_path / "data", ("a", "b")).records.ids.tolist() == ["10", "11"]
+    files = tuple(Remote(file.name, None, file.optional) for file in challenge_files.FILES)
+    monkeypatch.setattr(challenge_files, "FILES", files)
+    PhysioNet2012(Mortality()).download(tmp_path / "data", mirror.as_uri())
+    assert PhysioNet2012(Mortality()).read(tmp_path / "data", ("a", "b")).records.ids.tolist() == ["10", "11"]
 
 
 def test_the_pinned_files_refuse_another_content(tmp_path):
     write_set(tmp_path / "mirror", "a", {1: record_text(1)})
     with pytest.raises(DataError, match="SHA-256 differs"):
-        Mortality().download(tmp_path / "data", (tmp_path / "mirror").as_uri())
+        PhysioNet2012(Mortality()).download(tmp_path / "data", (tmp_path / "mirror").as_uri())
 
 
 def test_a_simulated_folder_is_not_downloaded_into(simulated: Path):
     with pytest.raises(DataError, match="simulated"):
-        Mortality().download(simulated, "file:///nowhere")
+        PhysioNet2012(Mortality()).download(simulated, "file:///nowhere")

@@ -14,9 +14,11 @@ from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.records import Payload
 from ehrbench.core.task import RawInput
 from ehrbench.features.statistics import Statistics
-from ehrbench.tasks import mortality as module
-from ehrbench.tasks.cleaning import DESCRIPTORS, SERIES, clean, markdown_table
+from ehrbench.publishers.physionet2012 import PhysioNet2012
+from ehrbench.publishers.physionet2012 import challenge as module
 from ehrbench.tasks.mortality import Mortality
+from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES, clean, markdown_table
+from ehrbench.tasks.raw_files import parse_files
 from tests.tasks.texts import OUTCOMES, record_text, write_set
 
 
@@ -30,7 +32,7 @@ def small(tmp_path: Path) -> Path:
 
 
 def test_read_gives_labelled_records(small):
-    cohort = Mortality().read(small, ("a", "b"))
+    cohort = PhysioNet2012(Mortality()).read(small, ("a", "b"))
     records = cohort.records
     assert records.ids.tolist() == records.groups.tolist() == ["11", "12", "13", "21", "22"]
     assert records.labels.tolist() == [[0], [1], [0], [0], [0]]
@@ -39,9 +41,9 @@ def test_read_gives_labelled_records(small):
     assert cohort.label == "publisher"
     assert cohort.flow["records"] == 5
     assert cohort.flow["records without measurements"] == 1
-    assert Mortality().read(small, ("b",)).records.ids.tolist() == ["21", "22"]
-    assert Mortality().read(small, ()).sets == ("a", "b")
-    dropped = Mortality(drop_unmeasured=True).read(small, ("a", "b"))
+    assert PhysioNet2012(Mortality()).read(small, ("b",)).records.ids.tolist() == ["21", "22"]
+    assert PhysioNet2012(Mortality()).read(small, ()).sets == ("a", "b")
+    dropped = PhysioNet2012(Mortality(), drop_unmeasured=True).read(small, ("a", "b"))
     assert dropped.records.ids.tolist() == ["11", "12", "13", "22"]
     assert dropped.set_of.tolist() == ["a", "a", "a", "b"]
 
@@ -50,7 +52,7 @@ def test_auxiliary_labels_are_later_deaths_and_long_stays(small):
     """OUTCOMES' columns: no death recorded is alive at every horizon, an unknown stay is unknown."""
     rows = ["11,6,1,5,-1,0", "12,16,8,8,8,1", "13,6,1,-1,100,0"]
     (small / "physionet2012" / "Outcomes-a.txt").write_text(OUTCOMES + "\n".join(rows) + "\n")
-    records = Mortality().read(small, ("a",)).records
+    records = PhysioNet2012(Mortality()).read(small, ("a",)).records
     deaths = {days: records.auxiliary[f"death_within_{days}_days"].tolist() for days in (30, 90, 365, 1000)}
     assert deaths == {30: [0, 1, 0], 90: [0, 1, 0], 365: [0, 1, 1], 1000: [0, 1, 1]}
     np.testing.assert_array_equal(records.auxiliary["stay_over_7_days"], [0, 1, np.nan])
@@ -58,15 +60,15 @@ def test_auxiliary_labels_are_later_deaths_and_long_stays(small):
     assert not records.without_labels().auxiliary
     assert records.take(np.array([2, 1])).auxiliary["death_within_365_days"].tolist() == [1, 1]
 
-    other = Mortality().read(small, ("a",))
+    other = PhysioNet2012(Mortality()).read(small, ("a",))
     (small / "physionet2012" / "Outcomes-a.txt").write_text("RecordID,In-hospital_death\n11,0\n12,1\n13,0\n")
-    bare = Mortality().read(small, ("a",))
+    bare = PhysioNet2012(Mortality()).read(small, ("a",))
     assert np.isnan(bare.records.auxiliary_labels).all()
     assert bare.digest != other.digest
 
 
 def test_read_and_parse_agree(small):
-    cohort = Mortality().read(small, ("a",))
+    cohort = PhysioNet2012(Mortality()).read(small, ("a",))
     with tarfile.open(small / "physionet2012" / "set-a.tar.gz") as archive:
         bodies = [archive.extractfile(member).read() for member in archive.getmembers()]
     for i, body in enumerate(bodies):
@@ -75,14 +77,14 @@ def test_read_and_parse_agree(small):
 
 
 def test_an_extracted_folder_and_files_lying_directly_are_the_same_cohort(small, tmp_path):
-    expected = Mortality().read(small, ("a", "b")).digest
+    expected = PhysioNet2012(Mortality()).read(small, ("a", "b")).digest
     flat = tmp_path / "flat"
     shutil.copytree(small / "physionet2012", flat)
     for name in "ab":
         with tarfile.open(flat / f"set-{name}.tar.gz") as archive:
             archive.extractall(flat)
         (flat / f"set-{name}.tar.gz").unlink()
-    assert Mortality().read(flat, ("a", "b")).digest == expected
+    assert PhysioNet2012(Mortality()).read(flat, ("a", "b")).digest == expected
 
 
 def harm_missing_folder(folder):
@@ -205,7 +207,7 @@ def harm_unreadable(folder):
 def test_bad_files_are_named(small, harm, place, problem):
     harm(small / "physionet2012")
     with pytest.raises(DataError, match=problem) as raised:
-        Mortality().read(small, ("a", "b"))
+        PhysioNet2012(Mortality()).read(small, ("a", "b"))
     assert place in str(raised.value)
     assert raised.value.remedy
     assert "\n" not in str(raised.value)
@@ -215,17 +217,19 @@ def test_bad_files_are_named(small, harm, place, problem):
 def test_a_few_bad_rows_are_skipped_and_listed(tmp_path):
     many = [f"{h:02d}:{m:02d},HR,80" for h in range(40) for m in range(60)]
     write_set(tmp_path, "a", {11: record_text(11, *many, "40:00,HR,fast")}, died={11})
-    cohort = Mortality().read(tmp_path, ("a",))
+    cohort = PhysioNet2012(Mortality()).read(tmp_path, ("a",))
     assert [(s.file, s.record, s.field) for s in cohort.skipped] == [
         ("set-a.tar.gz/11.txt", "11", "Value in line 2408")
     ]
     assert cohort.flow["rows skipped"] == 1
-    assert Mortality().read(tmp_path, ("a",)).skipped == cohort.skipped, "also from the cache"
+    assert PhysioNet2012(Mortality()).read(tmp_path, ("a",)).skipped == cohort.skipped, "also from the cache"
 
 
 def test_the_publishers_rows_without_a_parameter_stop_nothing(tmp_path):
     write_set(tmp_path, "a", {11: record_text(11, "47:05,,2.5")}, died={11})
-    assert [s.problem for s in Mortality().read(tmp_path, ("a",)).skipped] == ["empty parameter name"]
+    assert [s.problem for s in PhysioNet2012(Mortality()).read(tmp_path, ("a",)).skipped] == [
+        "empty parameter name"
+    ]
 
 
 def test_faults_name_the_record_that_the_file_holds():
@@ -241,14 +245,14 @@ def test_faults_name_the_record_that_the_file_holds():
 
 def test_an_unknown_set_is_named(small):
     with pytest.raises(ConfigError, match=r"data.sets: 'd' is no set"):
-        Mortality().read(small, ("a", "d"))
+        PhysioNet2012(Mortality()).read(small, ("a", "d"))
 
 
 def test_the_cache_gives_the_same_cohort_without_parsing(small, monkeypatch):
-    first = Mortality().read(small, ("a", "b"))
+    first = PhysioNet2012(Mortality()).read(small, ("a", "b"))
     table = first.records.rows("k", Statistics().rows)
     monkeypatch.setattr(module, "parse_patients", None)
-    second = Mortality().read(small, ("a", "b"))
+    second = PhysioNet2012(Mortality()).read(small, ("a", "b"))
     assert second.digest == first.digest
     assert second.flow == first.flow
     assert second.set_of.tolist() == first.set_of.tolist()
@@ -259,60 +263,63 @@ def test_the_cache_sees_every_change(small, monkeypatch):
     seen = []
     real = module.parse_patients
     monkeypatch.setattr(module, "parse_patients", lambda *a, **k: seen.append(1) or real(*a, **k))
-    Mortality().read(small, ("a",))
-    Mortality().read(small, ("a",))
+    PhysioNet2012(Mortality()).read(small, ("a",))
+    PhysioNet2012(Mortality()).read(small, ("a",))
     assert len(seen) == 1
-    Mortality(hours=24).read(small, ("a",))
+    PhysioNet2012(Mortality(hours=24)).read(small, ("a",))
     assert len(seen) == 2
-    Mortality().read(small, ("b",))
+    PhysioNet2012(Mortality()).read(small, ("b",))
     assert len(seen) == 3
     write_set(small / "physionet2012", "a", {11: record_text(11, "01:00,HR,99")})
-    changed = Mortality().read(small, ("a",))
+    changed = PhysioNet2012(Mortality()).read(small, ("a",))
     assert len(seen) == 4
     assert changed.records.payload.value.tolist() == [99]
     monkeypatch.setattr(module, "source_digest", lambda *paths: "other code")
-    Mortality().read(small, ("a",))
+    PhysioNet2012(Mortality()).read(small, ("a",))
     assert len(seen) == 5
-    Mortality(cache=False).read(small, ("a",))
-    Mortality(cache=False).read(small, ("a",))
+    PhysioNet2012(Mortality(), cache=False).read(small, ("a",))
+    PhysioNet2012(Mortality(), cache=False).read(small, ("a",))
     assert len(seen) == 7
 
 
 def test_outcomes_are_read_anew(small):
-    Mortality().read(small, ("a",))
+    PhysioNet2012(Mortality()).read(small, ("a",))
     path = small / "physionet2012" / "Outcomes-a.txt"
     path.write_text(path.read_text().replace("11,6,1,5,-1,0", "11,6,1,5,-1,1"))
-    assert Mortality().read(small, ("a",)).records.labels[0, 0] == 1
+    assert PhysioNet2012(Mortality()).read(small, ("a",)).records.labels[0, 0] == 1
 
 
 def test_without_the_variable_the_cache_lies_beside_the_files(small, monkeypatch):
     monkeypatch.delenv("EHRBENCH_CACHE")
-    Mortality().read(small, ("a",))
+    PhysioNet2012(Mortality()).read(small, ("a",))
     assert list((small / "physionet2012" / ".cache").glob("mortality-*/records/index.json"))
     monkeypatch.setattr("os.access", lambda path, mode: False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(small / "home"))
-    Mortality().read(small, ("a",))
+    PhysioNet2012(Mortality()).read(small, ("a",))
     assert list((small / "home" / "ehrbench").glob("mortality-*/records/index.json"))
 
 
-def test_read_unlabelled_takes_a_file_a_folder_or_an_archive(small, tmp_path):
+def test_raw_records_come_as_a_file_a_folder_or_an_archive(small, tmp_path):
+    def read(path):
+        return parse_files(Mortality(), path)
+
     folder = tmp_path / "raw"
     with tarfile.open(small / "physionet2012" / "set-a.tar.gz") as archive:
         archive.extractall(folder)
-    by_folder = Mortality().read_unlabelled(folder / "set-a")
-    by_archive = Mortality().read_unlabelled(small / "physionet2012" / "set-a.tar.gz")
+    by_folder = read(folder / "set-a")
+    by_archive = read(small / "physionet2012" / "set-a.tar.gz")
     assert by_folder.records.ids.tolist() == by_archive.records.ids.tolist() == ["11", "12", "13"]
     assert by_folder.records.target is None
-    assert Mortality().read_unlabelled(folder / "set-a" / "12.txt").records.ids.tolist() == ["12"]
+    assert read(folder / "set-a" / "12.txt").records.ids.tolist() == ["12"]
     with pytest.raises(DataError, match="does not exist"):
-        Mortality().read_unlabelled(folder / "13.txt")
+        read(folder / "13.txt")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=re.escape("holds no .txt records")):
-        Mortality().read_unlabelled(tmp_path / "empty")
+        read(tmp_path / "empty")
 
 
 def test_simulated_cohort_is_read_by_the_real_reader_and_labelled(simulated):
-    cohort = Mortality().read(simulated, ("a", "b"))
+    cohort = PhysioNet2012(Mortality()).read(simulated, ("a", "b"))
     assert cohort.label == "simulated"
     assert len(cohort.records) == 120
     assert cohort.skipped == ()
@@ -325,7 +332,7 @@ def test_simulated_cohort_is_read_by_the_real_reader_and_labelled(simulated):
 
 def test_simulation_gives_the_same_bytes_for_a_seed(tmp_path):
     for name, seed in (("one", 3), ("two", 3), ("three", 4)):
-        Mortality().simulate(tmp_path / name, 6, seed)
+        PhysioNet2012(Mortality()).simulate(tmp_path / name, 6, seed)
     files = sorted(p.name for p in (tmp_path / "one" / "physionet2012").iterdir())
     assert files == ["Outcomes-a.txt", "Outcomes-b.txt", "SIMULATED", "set-a.tar.gz", "set-b.tar.gz"]
 
@@ -339,10 +346,10 @@ def test_simulation_gives_the_same_bytes_for_a_seed(tmp_path):
 def test_simulation_never_overwrites_real_files(small):
     before = (small / "physionet2012" / "set-a.tar.gz").read_bytes()
     with pytest.raises(DataError, match="not simulated"):
-        Mortality().simulate(small, 10, seed=1)
+        PhysioNet2012(Mortality()).simulate(small, 10, seed=1)
     assert (small / "physionet2012" / "set-a.tar.gz").read_bytes() == before
     with pytest.raises(ConfigError, match="n_records"):
-        Mortality().simulate(small, 1, seed=1)
+        PhysioNet2012(Mortality()).simulate(small, 1, seed=1)
 
 
 def test_documentation_shows_the_tables_as_they_are():

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import RawInput
 from ehrbench.tasks.mortality import Mortality
-from ehrbench.tasks.physionet2012 import DESCRIPTOR_NAMES, SERIES_NAMES
+from ehrbench.tasks.physionet2012.record_text import DESCRIPTOR_NAMES, SERIES_NAMES
 from tests.tasks.texts import HEAD, record_text
 
-TASK = Mortality(cache=False)
+TASK = Mortality()
 
 #: The publisher's own format, with its quirks; what it must become stands in the test below.
 GOLDEN = record_text(
@@ -222,7 +222,7 @@ def test_a_record_without_measurements_is_one_and_is_flagged():
 
 
 def test_hours_cuts_off_what_comes_later():
-    assert max(m for _, m in events_of(parse(GOLDEN, task=Mortality(hours=3, cache=False)))) == 180
+    assert max(m for _, m in events_of(parse(GOLDEN, task=Mortality(hours=3)))) == 180
     with pytest.raises(Exception, match=r"task.build.hours: 0"):
         Mortality(hours=0)
 

@@ -9,9 +9,11 @@ import pytest
 
 from ehrbench.features.grid import Grid
 from ehrbench.features.statistics import Statistics
+from ehrbench.publishers.brfss2015 import BRFSS2015
+from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.diabetes import Diabetes
 from ehrbench.tasks.mortality import Mortality
-from ehrbench.tasks.physionet2012 import CODE, read_texts
+from ehrbench.tasks.physionet2012.record_text import CODE, read_texts
 from ehrbench.tasks.raw_files import read_raw_files
 
 pytestmark = pytest.mark.data
@@ -25,12 +27,12 @@ pytestmark = pytest.mark.data
     ],
 )
 def test_mortality_counts(data, name, n_rows, counts, deaths, unmeasured):
-    raw = read_raw_files(data / "physionet2012" / f"set-{name}.tar.gz", "")
+    raw = read_raw_files(data / "physionet2012" / f"set-{name}.tar.gz", Mortality.forms, "").inputs
     columns = read_texts([r.name for r in raw], [r.body for r in raw], strict=True)
     assert (len(raw), columns.n_rows, columns.skipped) == (4000, n_rows, ())
     found = np.bincount(columns.name, minlength=len(CODE))
     assert {p: found[CODE[p]] for p in counts} == counts
-    cohort = Mortality(cache=False).read(data, (name,))
+    cohort = PhysioNet2012(Mortality(), cache=False).read(data, (name,))
     assert len(cohort.records) == 4000
     assert cohort.records.labels.sum() == deaths
     assert cohort.records.flags["no_measurements"].sum() == unmeasured
@@ -39,8 +41,8 @@ def test_mortality_counts(data, name, n_rows, counts, deaths, unmeasured):
 
 
 def test_mortality_one_by_one_is_the_batch(data):
-    raw = read_raw_files(data / "physionet2012" / "set-a.tar.gz", "")[::97]
-    task = Mortality(cache=False)
+    raw = read_raw_files(data / "physionet2012" / "set-a.tar.gz", Mortality.forms, "").inputs[::97]
+    task = Mortality()
     whole = task.parse(raw, strict=True).records.payload
     singles = [task.parse([one], strict=True).records.payload.digests()[0] for one in raw]
     assert whole.digests().tolist() == singles
@@ -57,7 +59,7 @@ def test_mortality_is_quick(data):
     times = []
     for _ in range(5):
         began = time.process_time()
-        records = Mortality().read(data, ("a", "b")).records
+        records = PhysioNet2012(Mortality()).read(data, ("a", "b")).records
         for featurizer in (Statistics(), Grid()):
             records.rows(featurizer.key, featurizer.rows)
         times.append(time.process_time() - began)
@@ -66,7 +68,7 @@ def test_mortality_is_quick(data):
 
 
 def test_diabetes_counts(data):
-    cohort = Diabetes().read(data, ())
+    cohort = BRFSS2015(Diabetes()).read(data, ())
     assert len(cohort.records) == 253680
     assert cohort.records.payload.values.shape[1] == 21
     assert cohort.records.labels.sum() == 35346
@@ -77,8 +79,8 @@ def test_diabetes_counts(data):
 
 
 def test_downloads_are_the_pinned_content(data, tmp_path):
-    Mortality().download(tmp_path, data.as_uri())
-    Diabetes().download(tmp_path, data.as_uri())
+    PhysioNet2012(Mortality()).download(tmp_path, data.as_uri())
+    BRFSS2015(Diabetes()).download(tmp_path, data.as_uri())
     assert (tmp_path / "physionet2012" / "set-b.tar.gz").exists()
     assert not (tmp_path / "physionet2012" / "set-c.tar.gz").exists()
     assert list((tmp_path / "diabetes").glob("*.zip"))

@@ -10,8 +10,8 @@ from ehrbench.report.figure import Figure
 from ehrbench.report.figures.leaderboard import bounds
 from ehrbench.report.rendering import metric_digits
 from ehrbench.report.run import Run
-from ehrbench.report.subgroups import MINIMUM, MINIMUM_EACH, Subgroup
 from ehrbench.report.svg import Plot, around, number
+from ehrbench.statistics.subgroups import MINIMUM, MINIMUM_EACH, Subgroup
 
 _ROW = 22
 

@@ -1,0 +1,114 @@
+"""MLflow's address, and its store of one file: ``mlflow.db`` with ``mlartifacts/`` beside it.
+
+MLflow writes the whole path of the artifacts into its tables. A folder that was moved or copied would send
+the artifacts of new runs to the old place, so it is told where it is before a search writes to it.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ehrbench.core.errors import ConfigError
+from ehrbench.core.places import place
+
+FILE, ARTIFACTS = "mlflow.db", "mlartifacts"
+#: Where MLflow keeps runs, beside its own servers and files.
+_ELSEWHERE = ("mysql", "postgresql", "mssql", "databricks")
+
+
+def sqlite_address(path: Path) -> str:
+    """Of the store in ``path``, whatever characters stand in it.
+
+    MLflow makes a second folder, of the name as it is quoted, unless the driver is named.
+    """
+    quoted = str(path).replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{path}" if quoted == str(path) else f"sqlite+pysqlite:///{quoted}"
+
+
+def sqlite_path(address: str) -> Path | None:
+    """The file that an address names; None for other addresses, and for one with options."""
+    if not re.match(r"sqlite(\+pysqlite)?:///", address):
+        return None
+    from sqlalchemy import make_url  # a second, which other addresses need not wait for
+
+    url = make_url(address)
+    return Path(url.database) if url.database and not url.query else None
+
+
+def tracking_address(given: str | None, runs_dir: Path, key: str) -> str:
+    """The address that calls go to, by default of a file in ``runs_dir``; that of a file is in full.
+
+    Raises ConfigError for what can be none: the calls would wait in the spool for ever, as in an outage.
+    """
+    if not given:
+        return sqlite_address(runs_dir / FILE)
+    scheme, _, rest = given.partition("://")
+    kind = scheme.partition("+")[0]
+    if given == "databricks" or (kind in _ELSEWHERE and rest) or _names_a_server(given):
+        return given
+    if kind == "sqlite" and rest.startswith("/") and rest not in ("/", "/:memory:"):
+        path = sqlite_path(given)
+        return given if path is None else sqlite_address(place(path, key))
+    remedy = f"write http://HOST:PORT or sqlite:///{FILE}"
+    if re.fullmatch(r"[\w.-]+:\d+(/.*)?", given):
+        remedy = f"write http://{given}"
+    raise ConfigError(key, f"{given!r} is no address that MLflow keeps runs at", remedy)
+
+
+def _names_a_server(address: str) -> bool:
+    try:
+        parts = urlsplit(address)
+        usable = bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", address)
+        return parts.scheme in ("http", "https") and usable
+    except ValueError:  # a port that is no number
+        return False
+
+
+def make_store(path: Path) -> None:
+    """A fresh store stands whole or not at all.
+
+    Where MLflow is stopped while it makes one (a full disk, a kill), it leaves tables over which every later
+    start of it stumbles.
+    """
+    from mlflow import MlflowClient
+
+    draft = path.with_name(f"{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=sqlite_address(draft)).search_experiments(max_results=1)
+    draft.replace(path)
+
+
+def artifacts_of(path: Path) -> str:
+    """Where the artifacts of the store in ``path`` lie; MLflow's own default is the current directory."""
+    return (path.resolve().parent / ARTIFACTS).as_uri()
+
+
+def tell_place(path: Path) -> None:
+    """Make the store in ``path`` name the artifacts beside it, where it was made elsewhere.
+
+    Artifacts that did not come along are still looked for where they were.
+    """
+    now = artifacts_of(path)
+    with closing(sqlite3.connect(path, timeout=60)) as store, store:
+        locations = {
+            found for (found,) in store.execute("SELECT artifact_location FROM experiments") if found
+        }
+        for was in sorted(locations - {now}):
+            if not was.startswith("file://") or not was.endswith(f"/{ARTIFACTS}"):
+                continue  # not of our making
+            store.execute(
+                "UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?", (now, was)
+            )
+            for run, uri in store.execute("SELECT run_uuid, artifact_uri FROM runs").fetchall():
+                if str(uri).startswith(f"{was}/"):
+                    moved = now + uri.removeprefix(was)
+                    if _is_there(moved) or not _is_there(uri):
+                        store.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (moved, run))
+
+
+def _is_there(uri: str) -> bool:
+    return Path(unquote(urlsplit(uri).path)).exists()

@@ -1,0 +1,112 @@
+"""CDC BRFSS 2015, health indicators: one table, in ``diabetes/`` under the data folder or directly in it.
+
+``diabetes_binary_health_indicators_BRFSS2015.csv.zip``, or the ``.csv`` in it.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ehrbench.core.errors import ConfigError, DataError
+from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.task import Cohort, Parsed, Publisher
+from ehrbench.publishers.brfss2015.simulated_answers import simulated_answers
+from ehrbench.publishers.caching import holds_real_files
+from ehrbench.publishers.downloading import Remote, download_files
+from ehrbench.tasks.brfss2015 import LABEL, read_csv, text_of
+from ehrbench.tasks.diabetes import Diabetes, people
+from ehrbench.tasks.raw_files import read_raw_files
+
+FOLDER = "diabetes"
+TABLE = "diabetes_binary_health_indicators_BRFSS2015.csv"
+SIMULATED = "SIMULATED"
+SHA256_OF_TABLE = "19f367e3e3350768f0c144c5d73ee5b355f67a57eaaa86ca7bd8aec594d8b1d0"
+GET = (
+    f"fetch {TABLE}.zip by hand into diabetes/ (Kaggle, alexteboul/diabetes-health-indicators-dataset, asks "
+    "for an account), or name a mirror: ehrbench data get diabetes --from URL"
+)
+
+
+class BRFSS2015(Publisher):
+    """The one published table."""
+
+    def default_sets(self) -> tuple[str, ...]:
+        """The one set there is."""
+        return ("2015",)
+
+    def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
+        sets = tuple(dict.fromkeys(sets)) or self.default_sets()
+        if sets != self.default_sets():
+            raise ConfigError("data.sets", f"{list(sets)}: there is only one set", "leave it out, or [2015]")
+        folder = _folder(Path(root))
+        with progress.step("Reading answers", total=1) as step:
+            name, body = _table(folder)
+            answers = read_csv(name, body, strict=False, labelled=True)
+            step.advance()
+        if not answers.n_rows:
+            raise DataError("holds no rows", file=name, remedy=GET)
+        if answers.labels is None:
+            raise DataError("has no such column", file=name, field=LABEL.name, remedy=GET)
+        records = people((answers.lines - 1).astype(str), answers.values, answers.labels[:, None])
+        self.task.check_skipped(Parsed(records, answers.skipped, answers.n_rows, len(answers.skipped)), GET)
+        flow = {
+            "rows": answers.n_rows,
+            "rows skipped": len(answers.skipped),
+            "records": len(records),
+            "distinct answers": len(np.unique(records.groups)),
+        }
+        label = "simulated" if (folder / SIMULATED).exists() else "publisher"
+        return Cohort(records, sets, label, answers.skipped, flow)
+
+    def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
+        """The publisher wants an account: without ``source`` the error says what to do by hand."""
+        folder = Path(root) / FOLDER
+        if (folder / SIMULATED).exists():
+            raise DataError(
+                "holds a simulated cohort", file=folder, remedy="move it away, or choose another folder"
+            )
+        if source is None:
+            raise DataError("cannot be fetched without an account", file=f"{TABLE}.zip", remedy=GET)
+        remote = Remote(f"{TABLE}.zip", None, member_sha256=SHA256_OF_TABLE)
+        download_files([remote], folder, source, subfolder=FOLDER, progress=progress)
+
+    def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
+        folder = Path(root) / FOLDER
+        if holds_real_files(folder) and not (folder / SIMULATED).exists():
+            raise DataError("is not empty and not simulated", file=folder, remedy="choose another folder")
+        with progress.step("Simulating", total=1) as step:
+            values, labels = simulated_answers(n_records, seed)
+            body = ("\n".join(text_of(values, labels)) + "\n").encode()
+            packed = io.BytesIO()
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+                archive.writestr(zipfile.ZipInfo(TABLE, (2015, 1, 1, 0, 0, 0)), body, zipfile.ZIP_DEFLATED)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                mark = "Simulated by ehrbench. These are no people's answers.\n"
+                (folder / SIMULATED).write_text(mark, encoding="utf-8")
+                (folder / f"{TABLE}.zip").write_bytes(packed.getvalue())
+            except OSError as error:
+                raise DataError(
+                    f"cannot be written ({error.strerror})", file=folder, remedy="choose another folder"
+                ) from error
+            step.advance()
+
+
+def _folder(root: Path) -> Path:
+    if not root.is_dir():
+        raise DataError("no such data folder", file=root, remedy=GET)
+    return root / FOLDER if (root / FOLDER).is_dir() else root
+
+
+def _table(folder: Path) -> tuple[str, bytes]:
+    for path in (folder / f"{TABLE}.zip", folder / TABLE):
+        if path.exists():
+            (raw,) = read_raw_files(path, Diabetes.forms, GET, wanted=TABLE).inputs
+            assert isinstance(raw.body, bytes)
+            return raw.name, raw.body
+    raise DataError("is not there", file=folder / f"{TABLE}.zip", remedy=GET)

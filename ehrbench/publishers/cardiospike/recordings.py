@@ -1,0 +1,109 @@
+"""CardioSpike: one table of labelled recordings, in ``cardiospike/`` under the data folder or directly in it.
+
+``train.csv`` of ``id,time,x,y``; ``test.csv`` has no labels, and is for ``predict.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ehrbench.core.errors import ConfigError, DataError
+from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.task import Cohort, Publisher
+from ehrbench.publishers.caching import holds_real_files
+from ehrbench.publishers.cardiospike.simulated_recordings import simulated_recordings
+from ehrbench.publishers.downloading import Remote, download_files
+from ehrbench.tasks.cardiospike import read_csv, text_of
+from ehrbench.tasks.rr_rhythm import parsed_recordings
+
+FOLDER = "cardiospike"
+TABLE = "train.csv"
+SIMULATED = "SIMULATED"
+GET = (
+    f"put the competition's {TABLE} into {FOLDER}/ by hand (its organisers hand it out), or name a mirror: "
+    "ehrbench data get rr_rhythm --from URL"
+)
+
+
+class CardioSpike(Publisher):
+    """The one labelled table."""
+
+    def default_sets(self) -> tuple[str, ...]:
+        """The one set that has labels."""
+        return ("train",)
+
+    def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
+        sets = tuple(dict.fromkeys(sets)) or self.default_sets()
+        if sets != self.default_sets():
+            raise ConfigError(
+                "data.sets", f"{list(sets)}: only one set has labels", "leave it out, or [train]"
+            )
+        path = _folder(Path(root)) / TABLE
+        with progress.step("Reading recordings", total=1) as step:
+            table = read_csv(path.name, _content(path), strict=False, labelled=True)
+            step.advance()
+        if not table.n_rows:
+            raise DataError("holds no beats", file=path, remedy=GET)
+        if table.labels is None:
+            raise DataError("has no such column", file=path, field="y", remedy=GET)
+        parsed = parsed_recordings([table])
+        self.task.check_skipped(parsed, f"mend {path}, or {GET}")
+        records = replace(parsed.records, target=table.labels[:, None])
+        flow = {
+            "rows": table.n_rows,
+            "rows skipped": len(table.skipped),
+            "recordings": len(records),
+            "beats": records.total_units,
+            "beats in an anomaly": int(table.labels.sum()),
+        }
+        label = "simulated" if (path.parent / SIMULATED).exists() else "publisher"
+        return Cohort(records, sets, label, table.skipped, flow)
+
+    def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
+        """The organisers hand it out: without ``source`` the error says what to do by hand."""
+        folder = Path(root) / FOLDER
+        if (folder / SIMULATED).exists():
+            raise DataError(
+                "holds a simulated cohort", file=folder, remedy="move it away, or choose another folder"
+            )
+        if source is None:
+            raise DataError("has no address that anybody may fetch it from", file=TABLE, remedy=GET)
+        files = [Remote(TABLE, None), Remote("test.csv", None, optional=True)]
+        download_files(files, folder, source, subfolder=FOLDER, progress=progress)
+
+    def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
+        folder = Path(root) / FOLDER
+        if holds_real_files(folder) and not (folder / SIMULATED).exists():
+            raise DataError("is not empty and not simulated", file=folder, remedy="choose another folder")
+        with progress.step("Simulating", total=1) as step:
+            rr, labels = simulated_recordings(n_records, seed)
+            lines = text_of([str(i + 1) for i in range(n_records)], rr, labels)
+            body = "\n".join(lines) + "\n"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                mark = "Simulated by ehrbench. These are nobody's heart beats.\n"
+                (folder / SIMULATED).write_text(mark, encoding="utf-8")
+                (folder / TABLE).write_text(body, encoding="utf-8")
+            except OSError as error:
+                raise DataError(
+                    f"cannot be written ({error.strerror})", file=folder, remedy="choose another folder"
+                ) from error
+            step.advance()
+
+
+def _folder(root: Path) -> Path:
+    """Where the table lies; ``cardiospike/`` where it is nowhere."""
+    if not root.is_dir():
+        raise DataError("no such data folder", file=root, remedy=GET)
+    return root if (root / TABLE).is_file() and not (root / FOLDER / TABLE).is_file() else root / FOLDER
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError("is not there", file=path, remedy=GET) from None
+    except OSError as error:
+        raise DataError(f"cannot be read ({error.strerror})", file=path, remedy=GET) from error

@@ -1,0 +1,269 @@
+"""Paired comparisons of models judged on the same test folds.
+
+- ``delong``: difference of AUROCs (DeLong et al. 1988) by ranks in O(n log n) (Sun & Xu 2014); where groups
+  own several units, variance by group (Obuchowski 1997). Given the fitted models.
+- ``paired_bootstrap``: difference of any metric, given the fitted models.
+- ``resampled_t_difference``: difference between the procedures, over folds (Nadeau & Bengio 2003).
+- ``holm``: p-values corrected for the number of pairs (Holm 1979).
+- ``minimum_detectable_difference``: what a test of this size could have found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from scipy import stats
+from scipy.special import ndtr, ndtri
+
+from ehrbench.core.errors import UndefinedMetric
+from ehrbench.core.metric import Metric
+from ehrbench.core.target import Target
+from ehrbench.core.types import FloatArray
+from ehrbench.statistics.fold_data import FoldData
+from ehrbench.statistics.intervals import ROUNDING, bca, interval_of, resampled_t
+from ehrbench.statistics.resampling import resample
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Model a minus model b. Where something cannot be had it is None and ``reason`` says why.
+
+    p_value: two-sided, of no difference; p_holm: corrected for all pairs compared (``compare`` sets it).
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    level: float
+    p_value: float | None
+    standard_error: float | None
+    method: str
+    reason: str | None = None
+    p_holm: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-like."""
+        return asdict(self)
+
+
+def compare(
+    models: Mapping[str, Sequence[FoldData]],
+    metric: Metric,
+    target: Target,
+    *,
+    seed: int,
+    n_replicates: int = 2000,
+    level: float = 0.95,
+    which: Sequence[tuple[str, str]] | None = None,
+) -> dict[tuple[str, str], Difference]:
+    """All pairs of models, or those of ``which``, by the metric's own test; corrected by Holm over them.
+
+    A pair without a value (a fold with one class, predictions not finite) is there too, and says why.
+    """
+
+    def one(a: str, b: str) -> Difference:
+        try:
+            for name in (a, b):
+                if not all(np.isfinite(f.p).all() for f in models[name]):
+                    raise UndefinedMetric(f"{name} has predictions that are not finite")
+            if metric.paired_test == "delong":
+                return delong(models[a], models[b], level=level)
+            arguments: dict[str, Any] = {"seed": seed, "n_replicates": n_replicates, "level": level}
+            return paired_bootstrap(models[a], models[b], metric, target, **arguments)
+        except UndefinedMetric as error:
+            return Difference(None, None, None, level, None, None, "none", str(error))
+
+    pairs = {pair: one(*pair) for pair in (combinations(models, 2) if which is None else which)}
+    corrected = holm([d.p_value for d in pairs.values()])
+    return {pair: replace(d, p_holm=p) for (pair, d), p in zip(pairs.items(), corrected, strict=True)}
+
+
+def delong(a: Sequence[FoldData], b: Sequence[FoldData], level: float = 0.95) -> Difference:
+    """Difference of mean AUROC over folds, macro over classes, with DeLong's test.
+
+    a, b: the same folds, as two models predict them. Folds are independent given the models, so their
+    variances add, but for groups that stand in several of them: those count once, with all that they bring.
+    Raises UndefinedMetric for a fold with one class, or with all of a class in one group: how much groups
+    differ is then unknown.
+    """
+    _check_paired(a, b)
+    means, parts, owners = np.zeros(2), [], []
+    for fa, fb in zip(a, b, strict=True):
+        values, groups, influence = _influence(fa.y, np.stack([fa.p, fb.p]), fa.group)
+        means += values / len(a)
+        parts.append(influence / len(a))
+        owners.append(groups)
+    _, owner = np.unique(np.concatenate(owners), return_inverse=True)
+    whole = np.stack([np.bincount(owner, row) for row in np.concatenate(parts, axis=1)])  # (2, G)
+    covariance = whole @ whole.T
+    value = float(means[0] - means[1])
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    error = float(np.sqrt(max(variance, 0.0)))
+    if error < ROUNDING:  # both order all units alike
+        reason = "the two models order the units alike" if abs(value) < ROUNDING else "nothing varies"
+        p_value = 1.0 if abs(value) < ROUNDING else None
+        return Difference(value, None, None, level, p_value, 0.0, "delong", reason)
+    half = float(ndtri((1 + level) / 2)) * error
+    p_value = float(2 * ndtr(-abs(value) / error))
+    return Difference(value, value - half, value + half, level, p_value, error, "delong")
+
+
+def auroc_covariance(
+    y: FloatArray, p: FloatArray, group: np.ndarray[Any, Any]
+) -> tuple[FloatArray, FloatArray]:
+    """AUROCs (M,) of M models' probabilities p (M, U, C) for labels y (U, C), and their covariance (M, M).
+
+    With placements V10 of the m positives and V01 of the n negatives, each group g contributes Σ (V10 −
+    A)/m + Σ (V01 − A)/n over its own units, and the covariance is the sum over groups of the products, with
+    Obuchowski's small-sample factors. One unit a group: DeLong's S10/m + S01/n, exactly.
+    """
+    values, _, influence = _influence(y, p, group)
+    return values, influence @ influence.T
+
+
+def _influence(
+    y: FloatArray, p: FloatArray, group: np.ndarray[Any, Any]
+) -> tuple[FloatArray, np.ndarray[Any, Any], FloatArray]:
+    """AUROCs (M,), the groups (G,), and what each of them contributes to each model's (M, G)."""
+    groups, member = np.unique(group, return_inverse=True)
+    n_models, _, n_classes = p.shape
+    values, influence = np.zeros(n_models), np.zeros((n_models, int(member.max()) + 1))
+    for c in range(n_classes):
+        positive, negative = y[:, c] == 1, y[:, c] == 0
+        m, n = int(positive.sum()), int(negative.sum())
+        of_m, of_n = (len(np.unique(member[rows])) for rows in (positive, negative))
+        if min(of_m, of_n) < 2:
+            raise UndefinedMetric(
+                f"delong: {m} positives of {of_m} groups and {n} negatives of {of_n} in a fold; it needs two "
+                f"groups with each kind"
+            )
+        for k in range(n_models):
+            v10, v01 = _placements(p[k, positive, c], p[k, negative, c])
+            values[k] += v10.mean() / n_classes
+            for v, rows, owners in ((v10, member[positive], of_m), (v01, member[negative], of_n)):
+                factor = np.sqrt(owners / (owners - 1)) / (len(v) * n_classes)
+                influence[k] += factor * np.bincount(rows, v - v.mean(), influence.shape[1])
+    return values, groups, influence
+
+
+def _placements(positive: FloatArray, negative: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Share of negatives below each positive, and of positives above each negative; ties half."""
+    p, n = np.sort(positive), np.sort(negative)
+    v10 = (np.searchsorted(n, positive, "left") + np.searchsorted(n, positive, "right")) / (2 * len(n))
+    v01 = 1 - (np.searchsorted(p, negative, "left") + np.searchsorted(p, negative, "right")) / (2 * len(p))
+    return v10, v01
+
+
+def paired_bootstrap(
+    a: Sequence[FoldData],
+    b: Sequence[FoldData],
+    metric: Metric,
+    target: Target,
+    *,
+    seed: int,
+    n_replicates: int = 2000,
+    level: float = 0.95,
+) -> Difference:
+    """Difference of a metric's mean over folds; interval and p-value by one and the same bootstrap.
+
+    The p-value is the level at which the interval would just touch 0, so the two never disagree; it is at
+    least 2/(R + 1). Raises UndefinedMetric where a model has no value.
+    """
+    _check_paired(a, b)
+    first, second = (
+        resample(folds, [metric], target, seed=seed, n_replicates=n_replicates)[metric.name]
+        for folds in (a, b)
+    )
+    if isinstance(first, UndefinedMetric):
+        raise first
+    if isinstance(second, UndefinedMetric):
+        raise second
+    resampled = first.minus(second)
+    interval = interval_of(resampled, level)
+    replicates = resampled.replicates[np.isfinite(resampled.replicates)]
+    if interval.low is None:
+        same = len(replicates) > 0 and np.abs([resampled.value, *replicates]).max() < ROUNDING
+        reason = "the two models' values are equal in all resamples" if same else interval.reason
+        return Difference(
+            resampled.value, None, None, level, 1.0 if same else None, None, "paired_bootstrap", reason
+        )
+    error = float(replicates.std(ddof=1))
+    bias, acceleration = bca(resampled) if interval.method == "bca" else (0.0, 0.0)
+    if interval.method == "centred_percentile":
+        replicates = replicates - (replicates.mean() - resampled.value)
+    below = float((replicates < 0).sum() + 0.5 * (replicates == 0).sum())
+    share = np.clip(below, 0.5, len(replicates) - 0.5) / len(replicates)
+    w = float(ndtri(share)) - bias
+    tail = float(ndtr(w / (1 + acceleration * w) - bias)) if 1 + acceleration * w > 0 else float(w > 0)
+    p_value = max(min(2 * min(tail, 1 - tail), 1.0), 2 / (len(replicates) + 1))
+    return Difference(
+        resampled.value,
+        interval.low,
+        interval.high,
+        level,
+        p_value,
+        error,
+        f"paired_bootstrap ({interval.method})",
+        interval.reason,
+    )
+
+
+def resampled_t_difference(
+    a: Sequence[float], b: Sequence[float], ratio: float, level: float = 0.95
+) -> Difference:
+    """Difference of two procedures by their values in the same K folds; ``ratio`` as for ``resampled_t``."""
+    difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    interval = resampled_t(difference, ratio, level)
+    value, method = float(difference.mean()), "resampled_t"
+    if interval.low is None:
+        p_value = 1.0 if len(difference) > 1 and np.abs(difference).max() < ROUNDING else None
+        return Difference(value, None, None, level, p_value, None, method, interval.reason)
+    k = len(difference)
+    error = float(np.sqrt((1 / k + ratio) * difference.var(ddof=1)))
+    p_value = float(2 * stats.t.sf(abs(value) / error, k - 1))
+    return Difference(value, interval.low, interval.high, level, p_value, error, method)
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Step-down corrected p-values, in order; None (not tested) stays None and is not counted."""
+    tested = [i for i, p in enumerate(p_values) if p is not None]
+    order = sorted(tested, key=lambda i: p_values[i] or 0.0)
+    corrected: list[float | None] = [None] * len(p_values)
+    least = 0.0
+    for rank, i in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * (p_values[i] or 0.0)))
+        corrected[i] = least
+    return corrected
+
+
+def minimum_detectable_difference(
+    standard_error: float,
+    *,
+    n: int | None = None,
+    n_planned: int | None = None,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    n_tests: int = 1,
+) -> float:
+    """The true difference that a two-sided test would find with the given power.
+
+    standard_error: of the difference on ``n`` groups; for a test of ``n_planned`` groups it shrinks with
+    the square root. ``n_tests``: pairs compared; the level is alpha / n_tests, as Holm's first step has it.
+    """
+    if (n is None) != (n_planned is None):
+        raise ValueError("give both n and n_planned, or neither")
+    if n is not None and n_planned is not None:
+        standard_error = standard_error * float(np.sqrt(n / n_planned))
+    return float((ndtri(1 - alpha / (2 * n_tests)) + ndtri(power)) * standard_error)
+
+
+def _check_paired(a: Sequence[FoldData], b: Sequence[FoldData]) -> None:
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} and {len(b)} folds cannot be paired")
+    for k, (fa, fb) in enumerate(zip(a, b, strict=True)):
+        if not np.array_equal(fa.y, fb.y, equal_nan=True) or not np.array_equal(fa.group, fb.group):
+            raise ValueError(f"fold {k} holds other units or groups for the two models")

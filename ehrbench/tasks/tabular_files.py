@@ -1,0 +1,172 @@
+"""People's own tables: CSV of any dialect, plain or gzipped, and Parquet, to columns of Arrow.
+
+Cells of a CSV stay text here (what they mean is for ``columns`` to say); Parquet brings types of its own.
+What had to be guessed (an encoding, a separator) is told in ``notes``.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections import Counter
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from ehrbench.core.errors import DataError
+
+#: Texts that stand for nothing, as spreadsheets, R, SAS and databases write it.
+NOTHING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "none", "?", ".", "#N/A", "<NA>")
+SEPARATORS = (",", ";", "\t", "|")
+_REMEDY = "give a CSV with a header, or a Parquet file"
+_PARQUET = b"PAR1"
+_SNIFFED = 1 << 16
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """Named columns of one length, chunks joined.
+
+    first_line: the line of a CSV's first row, else 1. posted: it is one record of that name, and no file.
+    """
+
+    name: str
+    columns: dict[str, pa.Array]
+    n_rows: int
+    first_line: int
+    notes: tuple[str, ...] = ()
+    posted: bool = False
+
+    def row(self, index: int) -> str:
+        """How a person finds row ``index`` in the file."""
+        return f"{'line' if self.first_line > 1 else 'row'} {index + self.first_line}"
+
+    def fault(self, index: int, column: str, problem: str, remedy: str) -> DataError:
+        """What is wrong with a cell, and where it stands."""
+        if self.posted:
+            return DataError(problem, record=self.name, field=column, remedy=remedy)
+        return DataError(problem, file=self.name, record=self.row(index), field=column, remedy=remedy)
+
+
+def read_table(name: str, body: bytes) -> RawTable:
+    """One file's content. Raises DataError naming file, line and column where it is no table."""
+    if body[:2] == b"\x1f\x8b":
+        try:
+            body = gzip.decompress(body)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"is damaged or truncated ({error})", file=name, remedy=_REMEDY) from error
+    return _parquet(name, body) if body[:4] == _PARQUET else _csv(name, body)
+
+
+def _parquet(name: str, body: bytes) -> RawTable:
+    try:
+        table = pq.read_table(pa.BufferReader(body))
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"is no whole Parquet file ({_brief(error)})", file=name, remedy=_REMEDY) from error
+    columns = {}
+    for field, column in zip(table.schema, table.columns, strict=True):
+        if pa.types.is_nested(field.type):
+            remedy = "give one value a cell, or leave the column out of the file"
+            raise DataError(
+                f"holds {field.type}, not one value a cell", file=name, field=field.name, remedy=remedy
+            )
+        whole = column.combine_chunks()
+        if isinstance(whole, pa.ChunkedArray):
+            whole = whole.chunk(0) if whole.num_chunks else pa.array([], whole.type)
+        columns[field.name] = whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
+    _check_names(name, [field.name for field in table.schema])
+    return RawTable(name, columns, table.num_rows, 1)
+
+
+def _csv(name: str, body: bytes) -> RawTable:
+    notes = []
+    if b"\0" in body[:_SNIFFED] and not body.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError("holds NUL bytes: it is no text", file=name, remedy=_REMEDY)
+    text, encoding = _decoded(name, body)
+    if encoding != "utf-8":
+        notes.append(f"{name}: read as {encoding}, since it is not UTF-8")
+    if not text.strip():
+        raise DataError("is empty", file=name, remedy=_REMEDY)
+    head = text[:_SNIFFED]
+    separator = _separator(head)
+    if separator != ",":
+        notes.append(f"{name}: cells are separated by {separator!r}")
+    header = next(csv.reader(io.StringIO(head), delimiter=separator))
+    names = [column.strip() for column in header]
+    _check_names(name, names)
+    first = text.index("\n") + 1 if "\n" in text else len(text)
+    try:
+        table = pc.read_csv(
+            pa.BufferReader(text.encode()),
+            read_options=pc.ReadOptions(column_names=names, skip_rows=text[:first].count("\n") or 1),
+            parse_options=pc.ParseOptions(delimiter=separator, newlines_in_values='"' in text),
+            convert_options=pc.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                strings_can_be_null=True,
+                null_values=list(NOTHING),
+                quoted_strings_can_be_null=True,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise _malformed(name, text, separator, len(names), error) from error
+    joined = {column: pa.array(table[column].combine_chunks()) for column in names}
+    return RawTable(name, joined, table.num_rows, 2, tuple(notes))
+
+
+def _decoded(name: str, body: bytes) -> tuple[str, str]:
+    """Text with Unix line ends, and the encoding it was in."""
+    for encoding in (
+        ("utf-16",) if body.startswith((b"\xff\xfe", b"\xfe\xff")) else ("utf-8-sig", "cp1252", "latin-1")
+    ):
+        try:
+            text = body.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        known = {"utf-8-sig": "utf-8", "cp1252": "Latin-1 (Windows-1252)"}
+        return text.replace("\r\n", "\n").replace("\r", "\n"), known.get(encoding, encoding)
+    raise DataError("is no text in UTF-8, UTF-16 or Latin-1", file=name, remedy=_REMEDY)
+
+
+def _separator(head: str) -> str:
+    """The separator that stands equally often in most of the first lines; a comma where none does."""
+    lines = [re.sub(r'"[^"]*"', "", line) for line in head.splitlines()[:50] if line.strip()]
+    if len(lines) > 1 and len(head) == _SNIFFED:
+        lines.pop()
+    counts = {s: Counter(line.count(s) for line in lines).most_common(1)[0] for s in SEPARATORS}
+    agreed = {s: n for s, (n, times) in counts.items() if n and times >= 0.8 * len(lines)}
+    return max(agreed, key=agreed.__getitem__) if agreed else ","
+
+
+def _check_names(name: str, names: list[str]) -> None:
+    for i, column in enumerate(names):
+        if not column:
+            raise DataError(f"column {i + 1} has no name", file=name, remedy="give every column a header")
+        if column in names[:i]:
+            raise DataError(
+                "stands twice in the header", file=name, field=column, remedy="rename one of them"
+            )
+
+
+def _malformed(name: str, text: str, separator: str, n_columns: int, error: pa.ArrowInvalid) -> DataError:
+    """Which line it is that Arrow could not split."""
+    rows, last = csv.reader(io.StringIO(text), delimiter=separator, strict=True), 0
+    try:
+        for row in rows:
+            if row and len(row) != n_columns:
+                problem = f"has {len(row)} cells where the header names {n_columns} columns"
+                return DataError(problem, file=name, record=f"line {last + 1}", remedy="mend the line")
+            last = rows.line_num
+    except csv.Error as fault:
+        remedy = "close the quotes, or take the mark out of the text"
+        problem = f"quotes never close, or {fault}"
+        return DataError(problem, file=name, record=f"line {last + 1}", remedy=remedy)
+    return DataError(f"is no table ({_brief(error)})", file=name, remedy=_REMEDY)
+
+
+def _brief(error: Exception) -> str:
+    return str(error).splitlines()[0][:160] if str(error) else type(error).__name__

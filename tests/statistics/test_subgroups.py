@@ -1,0 +1,187 @@
+"""Subgroups are judged where they are large enough, and gaps are found where they were planted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ehrbench import metrics
+from ehrbench.statistics import slices, subgroups
+from ehrbench.statistics.intervals import group_bootstrap
+
+
+def by_subgroup(run, model, chosen, **arguments):
+    return subgroups.by_subgroup(run.folds, run.families, model, chosen, run.target, **arguments)
+
+
+def worst_slices(run, model):
+    return slices.worst_slices(run.folds, run.features, run.groups, model)
+
+
+@pytest.fixture(scope="module")
+def spoiled(binary):
+    """The same run, where the ensemble knows nothing of women."""
+    women = (binary.records["subgroup.sex"] == "female").to_numpy()
+    rng = np.random.default_rng(0)
+    folds = []
+    for fold in binary.folds:
+        p = fold.p["ensemble"].copy()
+        p[women[fold.record]] = rng.random((women[fold.record].sum(), 1))
+        folds.append(replace(fold, p={**fold.p, "ensemble": p}))
+    return replace(binary, folds=tuple(folds))
+
+
+@pytest.fixture(scope="module")
+def groups(spoiled):
+    chosen = [metrics.load("auroc"), metrics.load("brier")]
+    return by_subgroup(spoiled, "ensemble", chosen, seed=0, n_bootstrap=100)
+
+
+def test_a_subgroup_of_three_says_so(groups):
+    burns = next(g for g in groups if g.level == "burns")
+    assert burns.n_records == 3
+    assert "3 records, fewer than 30" in burns.small
+    assert not burns.values
+
+
+def test_sizes_add_up_to_the_cohort(groups, spoiled):
+    for family in ("sex", "age", "icu_type"):
+        assert sum(g.n_records for g in groups if g.family == family) == len(spoiled.records)
+
+
+def test_a_record_in_several_test_folds_is_counted_once(spoiled):
+    """As in repeated splits: three records tested twice are three, and too few to be judged."""
+    again = replace(spoiled, folds=spoiled.folds * 2)
+    metric = [metrics.load("auroc")]
+    once, twice = (by_subgroup(r, "ensemble", metric, seed=0, n_bootstrap=20) for r in (spoiled, again))
+    for one, two in zip(once, twice, strict=True):
+        assert (one.n_records, one.n_units, one.positives) == (two.n_records, two.n_units, two.positives)
+        assert one.small == two.small
+
+
+def test_a_value_is_the_mean_over_folds_of_the_subgroup(groups, spoiled):
+    men = next(g for g in groups if g.level == "male")
+    inside = (spoiled.records["subgroup.sex"] == "male").to_numpy()
+    metric = metrics.load("auroc")
+    by_fold = [
+        metric(f.y[inside[f.record]], f.p["ensemble"][inside[f.record]], target=spoiled.target)
+        for f in spoiled.folds
+    ]
+    value = men.values["auroc"]
+    assert value.mean == pytest.approx(np.mean(by_fold))
+    assert value.interval.low < value.mean < value.interval.high
+    assert value.folds_used == 3
+
+
+def test_a_planted_gap_is_found_and_no_other(groups):
+    gaps = {(g.family, g.metric): g for g in subgroups.gaps(groups, ["auroc", "brier"])}
+    sex = gaps["sex", "auroc"]
+    assert sex.lowest[0] == "female"
+    assert sex.p_holm < 0.001
+    assert sex.size > 0.2
+    assert gaps["age", "auroc"].p_holm > 0.05
+
+
+def test_a_subgroup_whose_resamples_are_often_undefined_has_a_value_and_no_test(spoiled):
+    """Few deaths in each fold: the resamples that have any would say too little about its spread."""
+    folds, rng = [], np.random.default_rng(0)
+    women = (spoiled.records["subgroup.sex"] == "female").to_numpy()
+    for fold in spoiled.folds:
+        y, inside = fold.y.copy(), np.flatnonzero(women[fold.record])
+        y[inside] = 0
+        y[rng.choice(inside, 2, replace=False)] = 1
+        folds.append(replace(fold, y=y))
+    few = replace(spoiled, folds=tuple(folds))
+    groups = by_subgroup(few, "ensemble", [metrics.load("auroc")], seed=0, n_bootstrap=100)
+    value = next(g for g in groups if g.level == "female").values["auroc"]
+    assert value.mean is not None
+    assert "undefined in" in value.interval.reason
+    assert value.standard_error is None
+    gap = next(g for g in subgroups.gaps(groups, ["auroc"]) if g.family == "sex")
+    assert gap.p_value is None
+    assert gap.why.startswith("female is undefined in")
+
+
+def test_no_interval_of_a_subgroup_passes_what_its_metric_can_reach(monkeypatch, binary):
+    perfect = replace(
+        binary,
+        folds=tuple(
+            replace(f, p={**f.p, "ensemble": 0.98 * f.y + 0.01 * f.p["ensemble"]}) for f in binary.folds
+        ),
+    )
+    monkeypatch.setattr(subgroups, "MOST_BOOTSTRAPPED", 10)
+    for g in by_subgroup(perfect, "ensemble", [metrics.load("brier")], seed=0, n_bootstrap=10):
+        if not g.small:
+            assert g.values["brier"].interval.low >= 0
+
+
+def test_the_planted_slice_is_the_worst(spoiled):
+    found = worst_slices(spoiled, "ensemble")
+    assert found.found[0].conditions == (("sex", "female"),)
+    assert found.found[0].p_holm < 0.001
+    assert found.found[0].wrong > found.found[0].rest
+    assert all(s.n >= 30 and s.wrong > s.rest and s.p_holm < 0.05 for s in found.found)
+    assert len(found.found) == found.n_worse < found.n_tried
+    excess = [s.wrong - s.rest for s in found.found]
+    assert excess == sorted(excess, reverse=True)
+
+
+def test_luck_is_called_no_worst_slice(binary):
+    """Labels drawn from the predicted risk itself: in 30 runs of 28 slices or so each, Holm lets one by."""
+    rng, called, tried = np.random.default_rng(0), 0, 0
+    n = len(binary.records)
+    for _ in range(30):
+        columns = {f"subgroup.{name}": rng.choice(list("abcd"), n) for name in ("one", "other")}
+        random = replace(binary, records=binary.records[["record", "group", "set"]].assign(**columns))
+        found = worst_slices(random, "ensemble")
+        called, tried = called + (found.n_worse > 0), tried + found.n_tried
+    assert tried > 600
+    assert called <= 4  # 1.5 expected; 5 or more once in 60 times
+
+
+def test_records_of_one_patient_are_no_more_evidence_than_one(spoiled):
+    once = worst_slices(spoiled, "ensemble").found[0]
+    twice = replace(
+        spoiled,
+        records=spoiled.records.loc[spoiled.records.index.repeat(2)].reset_index(drop=True),
+        folds=tuple(
+            replace(
+                f,
+                record=np.concatenate([2 * f.record, 2 * f.record + 1]),
+                y=np.concatenate([f.y] * 2),
+                p={m: np.concatenate([p] * 2) for m, p in f.p.items()},
+            )
+            for f in spoiled.folds
+        ),
+    )
+    again = worst_slices(twice, "ensemble").found[0]
+    assert (again.conditions, again.n) == (once.conditions, 2 * once.n)
+    assert again.p_value == pytest.approx(once.p_value, rel=1e-6)
+
+
+def test_wrong_is_missed_or_false_alarm(spoiled):
+    for s in worst_slices(spoiled, "ensemble").found:
+        assert s.wrong == pytest.approx(s.positive * s.missed + (1 - s.positive) * s.false_alarm)
+
+
+def test_no_features_no_slices(spoiled):
+    bare = replace(spoiled, records=spoiled.records[["record", "group", "set"]])
+    assert "no subgroups" in worst_slices(bare, "ensemble").why
+
+
+def test_the_jackknife_of_large_cohorts_agrees_with_the_bootstrap(monkeypatch, spoiled):
+    metric = metrics.load("auroc")
+    bootstrap = group_bootstrap(
+        [f.of("ssm") for f in spoiled.folds],
+        metric,
+        spoiled.target,
+        seed=0,
+        n_replicates=1000,
+    )
+    monkeypatch.setattr(subgroups, "MOST_BOOTSTRAPPED", 10)
+    whole = replace(spoiled, records=spoiled.records.assign(**{"subgroup.sex": "all"}))
+    found = by_subgroup(whole, "ssm", [metric], seed=0, n_bootstrap=10)
+    value = next(g for g in found if g.level == "all").values["auroc"]
+    assert value.interval.method == "jackknife"
+    assert value.interval.low == pytest.approx(bootstrap.low, abs=0.01)
+    assert value.interval.high == pytest.approx(bootstrap.high, abs=0.01)

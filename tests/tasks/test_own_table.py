@@ -1,0 +1,223 @@
+"""A person's own table: any dialect, kinds inferred, labels of any spelling; one line for what is none."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ehrbench.core.errors import ConfigError, DataError
+from ehrbench.core.task import Cohort, RawInput
+from ehrbench.publishers.own_table_files import OwnTableFiles
+from ehrbench.tasks.own_table import OwnTable
+
+HEADER = "pid,age (years),sex,ward,smoker,seen,remark,died"
+ROWS = [
+    f"p{i},{40 + i % 30},{'MF'[i % 2]},{('icu', 'eye', 'ear')[i % 3]},{('yes', 'no', '')[i % 3]},"
+    f"2020-01-{1 + i % 28:02},remark {i},{('no', 'yes')[i % 4 == 0]}"
+    for i in range(60)
+]
+CSV = "\n".join([HEADER, *ROWS]) + "\n"
+
+
+def cohort_of(path: Path, **settings: Any) -> tuple[OwnTable, Cohort]:
+    publisher = OwnTableFiles(OwnTable(**{"label": "died", "id": "pid", **settings}), str(path))
+    task = publisher.settle(path.parent)
+    assert isinstance(task, OwnTable)
+    return task, publisher.read(path.parent, ())
+
+
+def written(folder: Path, body: str | bytes, name: str = "table.csv") -> Path:
+    path = folder / name
+    path.write_bytes(body.encode() if isinstance(body, str) else body)
+    return path
+
+
+def test_kinds_are_inferred_and_free_text_is_left_out(tmp_path: Path) -> None:
+    task, cohort = cohort_of(written(tmp_path, CSV))
+    assert [(c.name, c.kind, c.unit) for c in task.columns] == [
+        ("age (years)", "number", "years"),
+        ("sex", "category", ""),
+        ("ward", "category", ""),
+        ("smoker", "flag", ""),
+        ("seen", "date", ""),
+    ]
+    assert any("remark" in note for note in cohort.notes)
+    assert cohort.records.labels.sum() == 15
+    assert cohort.records.ids[:2].tolist() == ["p0", "p1"]
+    assert set(cohort.records.subgroups) == {"sex", "ward", "smoker"}
+    days = cohort.records.payload.values[0, 4]  # type: ignore[attr-defined]
+    assert days == (np.datetime64("2020-01-01") - np.datetime64("2000-01-01")).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("plain.csv", lambda text: text.encode()),
+        ("crlf.csv", lambda text: text.replace("\n", "\r\n").encode("utf-8-sig")),
+        ("semicolons.csv", lambda text: text.replace(",", ";").encode()),
+        ("tabs.tsv", lambda text: text.replace(",", "\t").encode("utf-16")),
+        ("latin.csv", lambda text: text.replace("eye", "Ünit").encode("latin-1")),
+        ("quoted.csv", lambda text: re.sub(r"[^,\n]+", r'"\g<0>"', text).encode()),
+        ("packed.csv.gz", lambda text: gzip.compress(text.encode())),
+    ],
+)  # fmt: skip
+def test_any_dialect_gives_the_same_records(name: str, change: Any, tmp_path: Path) -> None:
+    expected = cohort_of(written(tmp_path, CSV))[1].records
+    (tmp_path / "other").mkdir()
+    task, cohort = cohort_of(written(tmp_path / "other", change(CSV), name))
+    if name == "latin.csv":
+        assert any("Latin-1" in note for note in cohort.notes)
+        assert "Ünit" in cohort.records.payload.levels["ward"]  # type: ignore[attr-defined]
+    else:
+        assert cohort.records.digests.tolist() == expected.digests.tolist()
+    np.testing.assert_array_equal(cohort.records.labels, expected.labels)
+    posted = task.parse(
+        [RawInput("r", json.loads(json.dumps(task.raw_schema()["examples"][0])))], strict=True
+    )
+    assert posted.records.digests == task.parse([task.example()], strict=True).records.digests
+
+
+def test_parquet_brings_its_own_types(tmp_path: Path) -> None:
+    table = pa.table({"a": [1.5, None, 3.0] * 20, "b": [True, False, None] * 20, "c": ["x", "y", None] * 20,
+                      "y": [0, 1, 1] * 20})  # fmt: skip
+    pq.write_table(table, tmp_path / "t.parquet")
+    task, cohort = cohort_of(tmp_path / "t.parquet", label="y", id=None)
+    assert [c.kind for c in task.columns] == ["number", "flag", "category"]
+    assert cohort.records.labels.sum() == 40
+    nested = pa.table({"a": [[1]] * 9, "y": [0, 1, 1] * 3})
+    pq.write_table(nested, tmp_path / "n.parquet")
+    with pytest.raises(DataError, match=r"n.parquet, field a: holds list.*—"):
+        cohort_of(tmp_path / "n.parquet", label="y", id=None)
+
+
+@pytest.mark.parametrize(
+    ("values", "settings", "kind", "classes", "positives"),
+    [
+        (["alive", "dead"], {}, "binary", ("y",), 30),
+        (["1", "0"], {}, "binary", ("y",), 30),
+        (["A", "B"], {"positive": "A"}, "binary", ("y",), 30),
+        (["low", "mid", "high"], {}, "multiclass", ("high", "low", "mid"), 60),
+        (["1", "2", "3"], {"positive": 3}, "binary", ("y",), 20),
+        (["yes", "no", ""], {}, "binary", ("y",), 20),
+    ],
+)
+def test_labels_of_any_spelling(
+    values: list[str],
+    settings: dict[str, Any],
+    kind: str,
+    classes: tuple[str, ...],
+    positives: int,
+    tmp_path: Path,
+) -> None:
+    rows = [f"{i},{values[i % len(values)]}" for i in range(60)]
+    task, cohort = cohort_of(written(tmp_path, "\n".join(["x,y", *rows])), label="y", id=None, **settings)
+    assert (task.target.kind, task.target.classes) == (kind, classes)
+    assert np.nansum(cohort.records.labels) == positives
+    assert cohort.flow["rows without a label"] == (20 if "" in values else 0)
+
+
+def test_several_labels_and_a_group(tmp_path: Path) -> None:
+    rows = [f"{i},{i // 3},{i % 2},{('yes', 'no')[i % 5 == 0]}" for i in range(60)]
+    path = written(tmp_path, "\n".join(["x,patient,a,b", *rows]))
+    task, cohort = cohort_of(path, label=["a", "b"], id=None, group="patient")
+    assert (task.target.kind, task.target.classes) == ("multilabel", ("a", "b"))
+    assert len(set(cohort.records.groups)) == 20
+    assert task.names == ("x",)
+
+
+def test_a_column_that_betrays_the_label_is_warned_of(tmp_path: Path) -> None:
+    rows = [f"{i % 7},{i % 2 + 0.1},{('alive', 'buried')[i % 2]},{i % 2}" for i in range(80)]
+    _, cohort = cohort_of(written(tmp_path, "\n".join(["x,copy,state,y", *rows])), label="y", id=None)
+    told = [note.split(" ")[0] for note in cohort.notes if "by itself" in note]
+    assert told == ["copy", "state"]
+
+
+def test_a_time_of_its_own(tmp_path: Path) -> None:
+    _, cohort = cohort_of(written(tmp_path, CSV), time="seen")
+    assert cohort.time_of[:2].tolist() == [7305.0, 7306.0]
+    with pytest.raises(DataError, match=r"field ward: holds no dates — .*task.columns.ward=date"):
+        cohort_of(written(tmp_path, CSV), time="ward")
+
+
+def test_a_folder_of_files_is_one_table(tmp_path: Path) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    written(folder, "\n".join([HEADER, *ROWS[:30]]), "a.csv")
+    written(folder, "\n".join([HEADER, *ROWS[30:]]), "b.csv")
+    _, cohort = cohort_of(folder)
+    expected = cohort_of(written(tmp_path, CSV))[1].records
+    assert sorted(cohort.records.digests) == sorted(expected.digests)
+
+
+def test_unseen_categories_and_missing_cells_are_values(tmp_path: Path) -> None:
+    task, _ = cohort_of(written(tmp_path, CSV))
+    body = {"age (years)": None, "sex": "X", "ward": "moon", "smoker": None, "seen": "2031-02-03"}
+    records = task.parse([RawInput("r", body)], strict=True).records
+    assert records.payload.levels == {"sex": ("X",), "ward": ("moon",)}  # type: ignore[attr-defined]
+    assert np.isnan(records.payload.values[0]).tolist() == [True, False, False, True, False]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("body", "settings", "said"),
+    [
+        ("", {}, "table.csv: is empty —"),
+        ("a,b\n1,2\n", {"label": "y"}, "task.label: table.csv has no column 'y' — it has a, b"),
+        ("x,y\n1,1\n2,1\n", {"label": "y"}, "field y: holds one value only, 1 —"),
+        ("x,y\n" + "\n".join(f"{i},{i}" for i in range(300)), {"label": "y"}, "field y: holds 300 values —"),
+        ("x,y\n1,left\n2,right\n", {"label": "y"}, "task.positive: .* — say task.positive=right"),
+        ("x,x,y\n1,2,0\n", {"label": "y"}, "field x: stands twice in the header —"),
+        ("x,,y\n1,2,0\n", {"label": "y"}, "column 2 has no name —"),
+        (
+            "x,y\n1,0\n2\n3,1\n",
+            {"label": "y"},
+            "record line 3: has 1 cells where the header names 2 columns —",
+        ),
+        ('x,y\n1,0\n"2,1\n3,1\n', {"label": "y"}, "record line 3: .*quotes never close"),
+        ("x,y\n1,\x000\n", {"label": "y"}, "holds NUL bytes"),
+        ("y\n1\n0\n", {"label": "y"}, "has no column to predict from —"),
+        ("x,y\n1,0\n2,1\n", {"label": "y", "columns": {"z": "number"}}, "task.columns.z: .* no such column"),
+        (
+            "x,y\n1,0\n2,1\n",
+            {"label": "y", "columns": {"x": "integer"}},
+            "task.columns.x: 'integer' is no kind",
+        ),
+        (
+            "x,y\nred,0\n2,1\n",
+            {"label": "y", "columns": {"x": "number"}},
+            "line 2, field x: 'red' is no number",
+        ),
+    ],
+)
+def test_what_is_no_table_ends_in_one_line(
+    body: str, settings: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    with pytest.raises((DataError, ConfigError), match=said):
+        cohort_of(written(tmp_path, body), id=None, **settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"age (years)": "old"}, "field age \\(years\\): 'old' is no number"),
+        ({"age (years)": True}, "field age \\(years\\): True is no number"),
+        ({"ward": ["icu"]}, "field ward: .* is no cell"),
+        ({"seen": "yesterday"}, "field seen: 'yesterday' is no date \\(%Y-%m-%d\\)"),
+        ({"smoker": "perhaps"}, "field smoker: 'perhaps' is no flag"),
+        ({"colour": "red"}, "field colour: is not a known column"),
+    ],
+)
+def test_a_posted_row_that_cannot_be_names_its_field(
+    change: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    task, _ = cohort_of(written(tmp_path, CSV))
+    body = {**task.raw_schema()["examples"][0], **change}
+    with pytest.raises(DataError, match=said):
+        task.parse([RawInput("r", body)], strict=True)
