@@ -16,10 +16,10 @@ from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.records import Records
 from ehrbench.core.target import Kind, Target
 from ehrbench.core.task import Form, Parsed, RawInput, Skipped, Task, Words
-from ehrbench.core.types import FloatArray, StrArray
+from ehrbench.core.types import BoolArray, FloatArray, StrArray
 from ehrbench.core.views import Table
 from ehrbench.features.rows import Rows
-from ehrbench.tasks.columns import NO, YES, Column, values_of
+from ehrbench.tasks.columns import NO, SHOWN, YES, Column, values_of
 from ehrbench.tasks.names import NAME_REMEDY, RECORD_ID_SCHEMA, fault_of_name, id_of
 from ehrbench.tasks.numbers import of_json, shown
 from ehrbench.tasks.raw_files import LEFT_OUT
@@ -130,6 +130,7 @@ class OwnTable(Task):
             payload=payload,
             n_units=np.ones(len(kept), dtype=np.int64),
             subgroups=self._subgroups(payload),
+            flags={"unseen_category": self._unseen(payload)},
         )
         return kept, records, [faults[i] for i in sorted(faults)]
 
@@ -173,6 +174,16 @@ class OwnTable(Task):
                 texts[known] = np.array(names, dtype=str)[cells[known].astype(np.int64)] if len(names) else ""
                 found[column.name] = texts
         return found
+
+    def _unseen(self, payload: Rows) -> BoolArray:
+        """(N,) records with a level that training never had; models take all such for one, "other"."""
+        unseen = np.zeros(len(payload.values), dtype=bool)
+        for j, column in enumerate(self.columns):
+            if column.kind == "category" and len(column.levels) < SHOWN:  # all of them are known
+                levels = payload.levels.get(column.name, ())
+                new = [code for code, level in enumerate(levels) if level not in column.levels]
+                unseen |= np.isin(payload.values[:, j], new)
+        return unseen
 
     def _posted(self, raw: RawInput) -> RawTable:
         """A JSON object as a table of one row; DataError for unknown, missing and impossible fields."""
@@ -356,4 +367,5 @@ def joined_rows(parts: Sequence[Records], names: tuple[str, ...]) -> Records:
         payload=Rows(np.concatenate(blocks), names, levels),
         n_units=np.ones(sum(map(len, parts)), dtype=np.int64),
         subgroups={k: np.concatenate([part.subgroups[k] for part in parts]) for k in parts[0].subgroups},
+        flags={k: np.concatenate([part.flags[k] for part in parts]) for k in parts[0].flags},
     )
