@@ -104,6 +104,10 @@ class Service:
         if len(records) > self.settings.max_records:
             remedy = f"post at most {self.settings.max_records}"
             raise Problem(413, f"{len(records)} records in one request", remedy=remedy)
+        if records.total_units > (most := self.settings.max_units):
+            units = bundle.task.words.units
+            problem = f"{records.total_units:,} {units} in one request"
+            raise Problem(413, problem, remedy=f"post at most {most:,} {units}")
         try:
             found = occlusion(bundle, records) if pieces else None
         except DataError as error:

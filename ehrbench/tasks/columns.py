@@ -130,8 +130,9 @@ def values_of(column: Column, table: RawTable) -> tuple[FloatArray, tuple[str, .
         for spelled, number in ((YES, 1), (NO, 0)):
             values[pc.is_in(lower, pa.array(sorted(spelled))).to_numpy(zero_copy_only=False)] = number
     else:
-        values[~missing] = _as_numbers(cells.filter(pc.invert(cells.is_null())))
-    return values, (), np.isnan(values) & ~missing
+        with np.errstate(over="ignore"):  # beyond float32: infinite, and refused
+            values[~missing] = _as_numbers(cells.filter(pc.invert(cells.is_null())))
+    return values, (), ~np.isfinite(values) & ~missing
 
 
 def _with_levels(column: Column, cells: pa.Array) -> Column:

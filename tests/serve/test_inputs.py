@@ -144,6 +144,11 @@ BAD: dict[str, tuple[dict[str, Any], int, dict[str, str]]] = {
     "wrong file": ({"files": {"file": ("p9.txt", b"p9,1,x,2\n")}}, 422, {"file": "p9.txt", "field": "b"}),
     "form field": ({"data": {"id": "p7"}, "files": {"x": b"p9,1,1,2\n"}}, 422, {"field": "id"}),
     "too many": ({"json": {"records": [RECORD] * 6}}, 413, {"problem": "6 records", "remedy": "at most 5"}),
+    "too many units": (
+        {"content": b"a,1,2,3\n" * 301, "headers": {"Content-Type": "text/plain"}},
+        413,
+        {"problem": "301 units", "remedy": "at most 300"},
+    ),
     "too large": ({"content": b"x" * 20_001, "headers": JSON}, 413, {"problem": "larger than 20000 bytes"}),
     "too large, unannounced": (
         {"content": iter([b"x" * 15_000] * 4), "headers": {"Content-Type": "text/plain"}},
