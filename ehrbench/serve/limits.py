@@ -14,9 +14,9 @@ class ServeSettings:
     threads: cores one prediction may use; device: where networks run, ``cpu`` or ``cuda``.
     concurrency: predictions at once; max_waiting: requests that may wait for their turn, more are told to
         come back (503).
-    max_body_bytes, max_records, max_units: of one request; more is refused (413). A day has about 100,000
-        beats, and a server takes some 4 kB for each while it predicts. body_timeout_s: for a body to arrive; a
-        slower client is answered 408 and lets go.
+    max_body_bytes, max_records, max_units: of one request; more is refused (413). A day has some 100,000
+        beats, and a server takes about 4 kB for each while it predicts.
+    body_timeout_s: for a body to arrive; a slower client is answered 408 and lets go.
     """
 
     threads: int = 1

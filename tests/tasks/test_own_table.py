@@ -252,6 +252,7 @@ def test_what_is_no_table_ends_in_one_line(
     [
         ({"age (years)": "old"}, "field age \\(years\\): 'old' is no number"),
         ({"age (years)": True}, "field age \\(years\\): True is no number"),
+        ({"age (years)": 1e300}, "field age \\(years\\): 1e\\+300 is no number"),  # it became infinite
         ({"ward": ["icu"]}, "field ward: .* is no cell"),
         ({"seen": "yesterday"}, "field seen: 'yesterday' is no date \\(%Y-%m-%d\\)"),
         ({"smoker": "perhaps"}, "field smoker: 'perhaps' is no flag"),
