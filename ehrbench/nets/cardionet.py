@@ -41,7 +41,7 @@ class DoubleConvolution(nn.Module):
 
 
 class AttendedRecurrence(nn.Module):
-    """Gated recurrent units along a recording, in both directions, and what the window around each beat holds.
+    """Gated recurrent units along a recording, both ways, and what the window around each beat holds.
 
     Additive attention is a softmax over the window: a mean of exp(a) h over one of exp(a), so two means that
     slide along the recording give it for every beat at once.

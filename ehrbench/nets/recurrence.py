@@ -2,8 +2,8 @@
 one direction or both.
 
 PyTorch's bidirectional layers start their backward pass in the padding unless sequences are packed, and
-packed ones cannot be exported. Here the backward layers read each sequence mirrored within its own valid steps, so
-what stands behind them changes nothing. The two directions run apart through all their layers.
+packed ones cannot be exported. Here the backward layers read each sequence mirrored within its own valid
+steps, so what stands behind them changes nothing. The two directions run apart through all their layers.
 """
 
 from __future__ import annotations
