@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -28,8 +29,10 @@ from rich.progress import Progress as RichBars
 from rich.table import Table
 from rich.text import Text
 
-from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress, Step
+
+if TYPE_CHECKING:
+    from ehrbench.core.metric import Metric
 
 #: A plain log repeats a step's remark at most this often, in seconds.
 QUIET_S = 30.0

@@ -107,7 +107,10 @@ def _search(
     inner: bool,
 ) -> float:
     console, progress = terminal()
-    wired = open_search(config, settings, run.name, progress)
+    try:
+        wired = open_search(config, settings, run.name, progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Nothing was trained yet.") from None
     console.print(_banner(wired))
     tracker = wired.search.backend.tracker
     _open_parent(wired)
@@ -119,10 +122,8 @@ def _search(
             wired.search.spend(progress)
         summary, results = _conclude(wired, run, progress)
     except KeyboardInterrupt:
-        said = " Finished fits are kept; the same command goes on from here."
-        console.print(Text.assemble(("stopped.", "yellow"), said))
         tracker.close(5)
-        raise
+        raise KeyboardInterrupt("Finished fits are kept; the same command goes on from here.") from None
     _print(console, wired, summary, run)
     metric = wired.search.metric.name
     if inner:
