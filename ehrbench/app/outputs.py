@@ -9,10 +9,14 @@ data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step:
 budget: {model: trials of each of its studies};
 models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, high, level, method,
     n_replicates, ...}, interval_procedure: {...} where there are several folds} or {undefined: why}}};
+    of several classes means over those that are scored;
+unscored: {class: {why, models: {model: {metric: {mean, interval, folds_used} or {undefined: why}}}}}, where
+    split has too few of a class to score it (see spine.scored): its own, over the folds that have a value;
 selected: {model: {inner: mean inner value of the chosen trials, outer: mean outer value}} (the optimism);
     both of what the search optimised: for a metric with an ideal between, of the distance to it;
-folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds, calling}}], "all" being the
-    bundle's; calling: {model: {longest_gap, shortest_run}} where calls are mended along a record;
+folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds, calling, thresholds_given}}],
+    "all" being the bundle's; calling: {model: {longest_gap, shortest_run}} where calls are mended along a
+    record; thresholds_given: {class: why its threshold is 0.5 and not chosen};
 studies: {key: {complete, pruned, failed: tickets, where there are any; fits, seconds}};
 code: {git_commit, versions}; files: {other file of the folder: SHA-256}.
 """
@@ -36,9 +40,13 @@ from ehrbench.core.digest import digest
 from ehrbench.core.ledger import StudyKey
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress
+from ehrbench.core.target import Target
+from ehrbench.core.types import FloatArray
+from ehrbench.report.page import N_BOOTSTRAP
 from ehrbench.spine.bundling import write_bundle
 from ehrbench.spine.procedure import Decided, describe
 from ehrbench.spine.search import Conclusion
+from ehrbench.statistics.defined import by_class
 from ehrbench.statistics.evaluation import evaluate
 from ehrbench.statistics.fold_data import FoldData
 
@@ -54,21 +62,26 @@ def judge(wired: Wired, outcome: Conclusion, progress: Progress) -> dict[str, di
     search = wired.search
     results = {}
     for name in outcome.tested[0].probabilities:
-        folds = []
-        for decided, tested in zip(outcome.decided, outcome.tested, strict=True):
-            fold = decided.chosen[0].study.setting.fold
-            records = search.dataset.open(fold, "test", tested.index)
-            groups = np.repeat(search.dataset.groups[tested.index], records.n_units)
-            n_train = len(np.unique(search.dataset.groups[fold.train]))
-            p, threshold = tested.probabilities[name], decided.thresholds[name]
-            levels = decided.calling[name].levels(p, records.n_units)
-            owner = records.unit_record
-            folds.append(FoldData(records.labels, p, groups, threshold, n_train, owner, levels))
+        folds = _tested(wired, outcome, name)
         n_replicates = wired.settings.report.n_bootstrap
         chosen = reported_metrics(wired)
         with progress.step(f"intervals · {name}"):
             results[name] = evaluate(folds, chosen, search.target, search.seed, n_replicates=n_replicates)
     return results
+
+
+def _tested(wired: Wired, outcome: Conclusion, name: str) -> list[FoldData]:
+    """What one model, or the ensemble, said of the outer tests."""
+    dataset, folds = wired.search.dataset, []
+    for decided, tested in zip(outcome.decided, outcome.tested, strict=True):
+        fold = decided.chosen[0].study.setting.fold
+        records = dataset.open(fold, "test", tested.index)
+        groups = np.repeat(dataset.groups[tested.index], records.n_units)
+        n_train = len(np.unique(dataset.groups[fold.train]))
+        p, threshold = tested.probabilities[name], decided.thresholds[name]
+        levels = decided.calling[name].levels(p, records.n_units)
+        folds.append(FoldData(records.labels, p, groups, threshold, n_train, records.unit_record, levels))
+    return folds
 
 
 def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,6 +91,7 @@ def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> 
     if outcome.final not in decided:
         decided.append(outcome.final)
     metric = search.metric.name
+    apart = {"unscored": _describe_unscored(wired, outcome)} if search.split.unscored else {}
     return {
         "schema": 1,
         "study_name": search.study_name,
@@ -92,6 +106,7 @@ def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> 
         "data": _describe_data(wired),
         "budget": {name: contender.n_trials for name, contender in search.contenders.items()},
         "models": results,
+        **apart,
         "selected": {
             name: {
                 "inner": float(np.mean([_inner(d, name) for d in outcome.decided])),
@@ -105,19 +120,44 @@ def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> 
     }
 
 
+def _describe_unscored(wired: Wired, outcome: Conclusion) -> dict[str, Any]:
+    """Class -> why no macro mean counts it, and each model's values of it over the folds that have one."""
+    search, classes = wired.search, {}
+    names = [decided.chosen[0].study.setting.fold.name for decided in outcome.decided]
+    chosen, columns = reported_metrics(wired), sorted(search.split.unscored)
+    by_model = {
+        model: by_class(
+            _tested(wired, outcome, model), chosen, search.target, names=names, columns=columns,
+            seed=search.seed, n_replicates=min(N_BOOTSTRAP, wired.settings.report.n_bootstrap),
+        )
+        for model in outcome.tested[0].probabilities
+    }  # fmt: skip
+    for c in columns:
+        name = search.target.classes[c]
+        models = {m: {k: v.to_dict() for k, v in found[name].items()} for m, found in by_model.items()}
+        classes[name] = {"why": search.split.unscored[c], "models": models}
+    return classes
+
+
 def _describe_data(wired: Wired) -> dict[str, Any]:
     cohort, target = wired.cohort, wired.search.target
-    share = np.nanmean(cohort.records.labels, axis=0)
     return {
         "digest": wired.search.dataset.digest,
         "sets": list(cohort.sets),
         "n_records": len(cohort.records),
         "n_units": cohort.records.total_units,
-        "positives": dict(zip(target.classes, share.tolist(), strict=True)),
+        "positives": positives(cohort.records.labels, target),
         "flow": dict(cohort.flow),
         "skipped": len(cohort.skipped),
         "notes": list(cohort.notes),
     }
+
+
+def positives(y: FloatArray, target: Target) -> dict[str, float | None]:
+    """Class -> share of the units with a known label that have it; None where there are none."""
+    known = ~np.isnan(y)
+    shares = zip(target.classes, (y == 1).sum(axis=0), known.sum(axis=0), strict=True)
+    return {name: float(n) / float(of) if of else None for name, n, of in shares}
 
 
 def _inner(decided: Decided, name: str) -> float:

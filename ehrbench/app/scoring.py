@@ -16,6 +16,7 @@ from ehrbench import metrics
 from ehrbench.app.building import build_publisher
 from ehrbench.app.checking import BatchPrediction, Evaluation, checked
 from ehrbench.app.console import leaderboard, shown, terminal
+from ehrbench.app.outputs import positives
 from ehrbench.core.bundle import CONFIG
 from ehrbench.core.errors import BundleError, ConfigError, DataError, check_once
 from ehrbench.core.files import replacing, write_json
@@ -23,6 +24,7 @@ from ehrbench.core.records import Records
 from ehrbench.core.task import Publisher, Skipped
 from ehrbench.runtime.bundle import Bundle, Prediction
 from ehrbench.spine.folds import split_groups
+from ehrbench.spine.scored import unscored
 from ehrbench.statistics.evaluation import evaluate
 from ehrbench.statistics.fold_data import FoldData
 from ehrbench.tasks.raw_files import parse_files
@@ -54,18 +56,20 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
         )
     with progress.step("predicting"):
         prediction = bundle.predict(records.without_labels())
-    groups = np.repeat(split_groups(records), records.n_units)
+    apart = split_groups(records)
+    groups = np.repeat(apart, records.n_units)
+    few = unscored(records, apart, [(f"sets {', '.join(sets)}", np.arange(len(records)))])
+    target = bundle.manifest.target
+    if set(target.scored) - set(few):  # else every metric says itself why it has no value
+        target = target.without(few)
     p, owner = prediction.probabilities, records.unit_record
     judged = [FoldData(records.labels, p, groups, bundle.threshold, record=owner, levels=prediction.levels)]
     chosen = [metrics.load(name) for name in bundle.task.metrics]
-    results = evaluate(
-        judged, chosen, bundle.manifest.target, settings.seed, n_replicates=settings.n_bootstrap
-    )
+    results = evaluate(judged, chosen, target, settings.seed, n_replicates=settings.n_bootstrap)
     for result in results.values():
         if "mean" in result:
             result["value"] = result.pop("mean")
             del result["sd"], result["folds"]
-    share = np.nanmean(records.labels, axis=0).tolist()
     folder = Path(settings.output or bundle.directory.parent / f"evaluation-{'-'.join(sets)}")
     write_json(
         folder / METRICS,
@@ -73,12 +77,13 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
             **results,
             "n": len(records),
             "n_units": records.total_units,
-            "prevalence": dict(zip(bundle.manifest.target.classes, share, strict=True)),
+            "prevalence": positives(records.labels, target),
             "threshold": bundle.threshold.tolist(),
             "threshold_rule": bundle.manifest.threshold_rule,
             "cohort": cohort.label,
             "sets": sets,
             "data_digest": cohort.digest,
+            "unscored": list(target.unscored),
             "bundle": bundle.digest,
             "bundle_cohort": bundle.manifest.cohort,
             "flow": dict(cohort.flow),
@@ -93,6 +98,9 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     leaderboard(
         console, title, [("ensemble", found)], [metric for metric in chosen if metric.name in found][:8]
     )
+    if target.unscored:
+        rare = ", ".join(target.unscored)
+        console.print(f"[yellow]in no mean over classes[/], too rare here or in the search: {rare}")
     for result in results.values():
         if "undefined" in result:
             console.print(Text.assemble(("no value", "yellow"), f" of {result['undefined']}"))

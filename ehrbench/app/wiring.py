@@ -82,15 +82,16 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
     planned = plan(config, settings)
     task, metric = planned.task, planned.metric
     cohort, split = read_and_split(publisher, settings, progress)
+    target = task.target.without(split.unscored)
     race = None
     if settings.pruner.name != "none":
         race = Race(
-            metrics.load("auroc") if metric.needs_threshold else metric, task.target, settings.pruner.blocks
+            metrics.load("auroc") if metric.needs_threshold else metric, target, settings.pruner.blocks
         )
     search = Search(
         study_name=study_name,
         task=str(config["task"]["name"]),
-        target=task.target,
+        target=target,
         dataset=Dataset(cohort),
         split=split,
         contenders=planned.contenders,

@@ -41,6 +41,7 @@ class Manifest:
 
     task: import path of the class under ``ehrbench.tasks``, and its settings.
     models: model name -> folders of its members, relative to the bundle.
+    target: its ``unscored`` classes no metric below counts.
     thresholds: (C,) decision thresholds, one a class; threshold_rule says how they were chosen.
     calling: how calls are mended along a record, before the threshold.
     metrics: metric -> {"mean", "interval", "interval_procedure", ...} as ``summary.json`` has them for the
@@ -83,10 +84,12 @@ class Manifest:
                 raise BundleError(
                     f"{MANIFEST}: format {raw.get('format')} is not {FORMAT} — export again with this version"
                 )
-            raw["target"] = Target(raw["target"]["kind"], tuple(raw["target"]["classes"]))
+            target = raw["target"]
+            left_out = tuple(target.get("unscored", ()))
+            raw["target"] = Target(target["kind"], tuple(target["classes"]), left_out)
             raw["calling"] = Calling(**raw.get("calling", {}))
             return Manifest(**raw)
-        except (json.JSONDecodeError, TypeError, KeyError, AttributeError, ValueError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise BundleError(f"{MANIFEST}: cannot be read ({error}) — export the bundle again") from error
 
 

@@ -2,7 +2,8 @@
 
 A metric is one file under ``ehrbench/metrics`` named as the metric, holding one class. It takes binary,
 multi-label and multi-class targets alike: labels (U, C) of 0, 1 and NaN (unknown, not counted) and
-probabilities (U, C). Where it is defined on one column, it is the unweighted mean over classes (macro).
+probabilities (U, C). Where it is defined on one column, it is the unweighted mean over the target's scored
+classes (macro).
 """
 
 from __future__ import annotations
@@ -38,6 +39,10 @@ class Metric(ABC):
     #: Its value depends on the share of positives, or on the number of units, and so differs between
     #: subgroups of different risk or size without any unfairness.
     depends_on_mix: ClassVar[bool] = False
+    #: Each class against the rest has a value of its own, of which that of several classes is the mean.
+    by_class: ClassVar[bool] = False
+    #: Counts the calls or ranks of all classes of a unit together, those that are not scored among them.
+    pooled: ClassVar[bool] = False
     #: How two models' values are compared.
     paired_test: ClassVar[PairedTest] = "bootstrap"
     #: A sentence that a reader needs beside its title, or none.

@@ -7,12 +7,14 @@ which kind it is except to turn scores into probabilities:
 - ``multilabel``: C independent probabilities;
 - ``multiclass``: C probabilities that sum to 1, labels one-hot.
 
-A label of NaN is unknown: no loss, no metric counts it.
+A label of NaN is unknown: no loss, no metric counts it. A class that is not *scored* is learned and predicted
+like the others, and no macro mean counts it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -27,10 +29,14 @@ _EPS = 1e-7
 
 @dataclass(frozen=True)
 class Target:
-    """Kind and class names of a target."""
+    """Kind and class names of a target; unscored: classes that a split has too few of to score them.
+
+    Two targets are equal whatever is scored: it is a matter of who judges, not of what is predicted.
+    """
 
     kind: Kind
     classes: tuple[str, ...]
+    unscored: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         fewest = {"binary": 1, "multilabel": 1, "multiclass": 2}
@@ -38,10 +44,26 @@ class Target:
             raise ValueError(f"target kind {self.kind!r} is none of {', '.join(fewest)}")
         if len(self.classes) < fewest[self.kind] or (self.kind == "binary" and len(self.classes) != 1):
             raise ValueError(f"a {self.kind} target cannot have classes {self.classes}")
+        if not set(self.unscored) < set(self.classes):
+            raise ValueError(f"unscored classes {self.unscored} are not some of {self.classes}")
 
     @property
     def n_classes(self) -> int:
         return len(self.classes)
+
+    @property
+    def scored(self) -> list[int]:
+        """Columns of the classes that macro means count."""
+        return [c for c, name in enumerate(self.classes) if name not in self.unscored]
+
+    def without(self, columns: Iterable[int]) -> Target:
+        """The target with these classes not scored either; ValueError where none would be left."""
+        left_out = {*self.unscored, *(self.classes[c] for c in columns)}
+        return replace(self, unscored=tuple(name for name in self.classes if name in left_out))
+
+    def alone(self, column: int) -> Target:
+        """One class against the rest, as a binary target."""
+        return Target("binary", (self.classes[column],))
 
     def probabilities(self, scores: FloatArray) -> FloatArray:
         """Probabilities (U, C) of scores (U, C): softmax for multi-class, otherwise sigmoid."""

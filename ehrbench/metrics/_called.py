@@ -3,24 +3,22 @@
 Binary and multi-label: a class is called where its probability reaches its threshold. Multi-class: one class
 a unit is called, the one whose probability is the greatest multiple of its threshold; with equal thresholds
 the most probable. As in scikit-learn's ``f1_score`` with all classes named, a class that no unit has and none
-is called for counts 0: the mean is over the same classes in every fold.
+is called for counts 0: the mean is over the same classes, those that are scored, in every fold.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ehrbench.core.errors import UndefinedMetric
-from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
 from ehrbench.core.types import BoolArray, FloatArray
+from ehrbench.metrics._at_once import AtOnceMetric, Weighted
 
 
-class CalledF1(Metric):
+class CalledF1(AtOnceMetric):
     """In [0, 1]; undefined only without a known label."""
 
     needs_threshold: ClassVar[bool] = True
@@ -33,29 +31,23 @@ class CalledF1(Metric):
     def of_counts(self, true: FloatArray, called: FloatArray, positive: FloatArray) -> FloatArray:
         """Values (R,) of weights called rightly, called, and positive, each (R, C)."""
 
-    def value(
+    def weighted(
         self,
         y: FloatArray,
         p: FloatArray,
         *,
         target: Target,
-        weight: FloatArray | None,
-        threshold: FloatArray | None,
-    ) -> float:
-        weights = np.ones((1, len(y))) if weight is None else np.asarray(weight, dtype=np.float64)[None]
-        value = float(self.weighted(y, p, target=target, threshold=threshold)(weights)[0])
-        if np.isnan(value):
-            raise UndefinedMetric(f"{self.name}: there is no unit with a known label")
-        return value
-
-    def weighted(
-        self, y: FloatArray, p: FloatArray, *, target: Target, threshold: FloatArray | None = None
-    ) -> Callable[[FloatArray], FloatArray]:
+        threshold: FloatArray | None = None,
+        **more: Any,
+    ) -> Weighted:
         assert threshold is not None
         known, positive = ~np.isnan(y), y == 1
         calls = called_classes(p, threshold, target) & known
-        terms = np.concatenate([calls & positive, calls, positive], axis=1).astype(np.float64)  # (U, 3C)
-        counted = known.any(axis=1).astype(np.float64)
+        c = slice(None) if self.pooled else target.scored
+        terms = np.concatenate(
+            [x[:, c] for x in (calls & positive, calls, positive)], axis=1, dtype=np.float64
+        )
+        counted = known[:, c].any(axis=1).astype(np.float64)
 
         def values(weights: FloatArray) -> FloatArray:
             weights = np.asarray(weights, dtype=np.float64)

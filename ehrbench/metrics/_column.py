@@ -4,16 +4,16 @@ A column's metric is written once, for many weight vectors at a time: a single v
 only depends on the order of the predictions is computed before any weight is seen, because the bootstrap
 asks for thousands of values on the same predictions.
 
-The macro mean does not leave classes out: where one class has no value, neither has the mean, since a mean
-over whichever classes happened to be defined would change its meaning from fold to fold.
+The macro mean is over the classes that the target scores, the same ones in every fold. Where one of those has
+no value, neither has the mean, since a mean over whichever classes happened to be defined would change its
+meaning from fold to fold.
 """
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,13 +21,13 @@ from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
-
-#: Weights (R, n) to values (R,), NaN where undefined.
-Weighted = Callable[[FloatArray], FloatArray]
+from ehrbench.metrics._at_once import AtOnceMetric, Weighted
 
 
 class ColumnMetric(Metric):
     """Mean over classes of a metric of one column; units whose label is unknown are left out of a column."""
+
+    by_class: ClassVar[bool] = True
 
     @abstractmethod
     def column(self, y: FloatArray, p: FloatArray, threshold: float) -> Weighted:
@@ -47,8 +47,9 @@ class ColumnMetric(Metric):
         threshold: FloatArray | None,
     ) -> float:
         weight = np.ones(len(y)) if weight is None else np.asarray(weight, dtype=np.float64)
-        values = []
-        for c, cut in enumerate(_cuts(threshold, y.shape[1])):
+        values, cuts = [], _cuts(threshold, y.shape[1])
+        for c in target.scored:
+            cut = cuts[c]
             counted = ~np.isnan(y[:, c]) & (weight > 0)
             column = y[counted, c], p[counted, c], cut
             value = float(self.column(*column)(weight[None, counted])[0])
@@ -61,10 +62,9 @@ class ColumnMetric(Metric):
     def weighted(
         self, y: FloatArray, p: FloatArray, *, target: Target, threshold: FloatArray | None = None
     ) -> Weighted:
-        known = ~np.isnan(y)
+        known, cuts = ~np.isnan(y), _cuts(threshold, y.shape[1])
         columns = [
-            (known[:, c], self.column(y[known[:, c], c], p[known[:, c], c], cut))
-            for c, cut in enumerate(_cuts(threshold, y.shape[1]))
+            (known[:, c], self.column(y[known[:, c], c], p[known[:, c], c], cuts[c])) for c in target.scored
         ]
 
         def values(weights: FloatArray) -> FloatArray:
@@ -91,8 +91,8 @@ class SumsMetric(ColumnMetric):
         return lambda weights: self.of_sums(weights @ terms, threshold)
 
 
-class UnitMean(Metric):
-    """Weighted mean of a loss that each unit has by itself; macro over columns where it has several."""
+class UnitMean(AtOnceMetric):
+    """Weighted mean of a loss that each unit has by itself; macro over scored columns of several."""
 
     greater_is_better: ClassVar[bool] = False
 
@@ -103,25 +103,18 @@ class UnitMean(Metric):
     def loss(self, y: FloatArray, p: FloatArray, target: Target) -> FloatArray:
         """(U, K) each unit's loss, NaN where its label is unknown; K = 1 for binary and multi-class."""
 
-    def value(
+    def weighted(
         self,
         y: FloatArray,
         p: FloatArray,
         *,
         target: Target,
-        weight: FloatArray | None,
-        threshold: FloatArray | None,
-    ) -> float:
-        weights = np.ones((1, len(y))) if weight is None else np.asarray(weight, dtype=np.float64)[None]
-        value = float(self.weighted(y, p, target=target, threshold=threshold)(weights)[0])
-        if np.isnan(value):
-            raise UndefinedMetric(f"{self.name}: there is no unit with a known label")
-        return value
-
-    def weighted(
-        self, y: FloatArray, p: FloatArray, *, target: Target, threshold: FloatArray | None = None
+        threshold: FloatArray | None = None,
+        **more: Any,
     ) -> Weighted:
         loss = self.loss(y, p, target)  # (U, K)
+        if loss.shape[1] > 1:  # where it is one of all classes together, every unit counts
+            loss = loss[:, target.scored]
         known = ~np.isnan(loss)
         terms = np.hstack([np.where(known, loss, 0.0), known])  # (U, 2K)
 

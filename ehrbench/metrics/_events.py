@@ -8,6 +8,7 @@ does. Units without a known label are left out, and do not part those around the
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -16,14 +17,15 @@ from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
-from ehrbench.metrics._column import Weighted
+from ehrbench.metrics._at_once import Weighted
 
 
 class EventMetric(Metric):
-    """A function of sums over runs; macro over classes. Without records every unit is a run of its own."""
+    """A function of sums over runs, macro over scored classes. Without records each unit is a run."""
 
     needs_threshold: ClassVar[bool] = True
     needs_record: ClassVar[bool] = True
+    by_class: ClassVar[bool] = True
 
     @abstractmethod
     def of_sums(self, sums: FloatArray) -> FloatArray:
@@ -41,15 +43,15 @@ class EventMetric(Metric):
         record: IntArray | None = None,
     ) -> float:
         weights = np.ones((1, len(y))) if weight is None else np.asarray(weight, dtype=np.float64)[None]
-        each = self._columns(y, p, threshold, record)
-        for name, known, terms in zip(target.classes, (~np.isnan(y)).T, each, strict=True):
+        each = self._columns(y, p, target, threshold, record)
+        for c, terms in each.items():
             if np.isnan(self.of_sums(weights @ terms)[0]):
-                of = f" of {name}" * (target.n_classes > 1)
-                if not known.any():
+                of = f" of {target.classes[c]}" * (target.n_classes > 1)
+                if np.isnan(y[:, c]).all():
                     raise UndefinedMetric(f"{self.name}{of}: there is no unit with a known label")
                 events, found, called = (int(n) for n in terms.sum(axis=0)[:3])
                 raise UndefinedMetric(f"{self.name}{of}: {events} events, {found} found, {called} called")
-        return float(np.mean([self.of_sums(weights @ terms)[0] for terms in each]))
+        return float(np.mean([self.of_sums(weights @ terms)[0] for terms in each.values()]))
 
     def weighted(
         self,
@@ -60,7 +62,7 @@ class EventMetric(Metric):
         threshold: FloatArray | None = None,
         record: IntArray | None = None,
     ) -> Weighted:
-        each = self._columns(y, p, threshold, record)
+        each = self._columns(y, p, target, threshold, record).values()
 
         def values(weights: FloatArray) -> FloatArray:
             weights = np.asarray(weights, dtype=np.float64)
@@ -69,16 +71,22 @@ class EventMetric(Metric):
         return values
 
     def _columns(
-        self, y: FloatArray, p: FloatArray, threshold: FloatArray | None, record: IntArray | None
-    ) -> list[FloatArray]:
+        self,
+        y: FloatArray,
+        p: FloatArray,
+        target: Target,
+        threshold: FloatArray | None,
+        record: IntArray | None,
+    ) -> Mapping[int, FloatArray]:
+        """Scored class (its column) -> (U, 5)."""
         record = np.arange(len(y)) if record is None else record
         cuts = np.broadcast_to(np.asarray(threshold, dtype=np.float64), (y.shape[1],))
-        each: list[FloatArray] = []
-        for c, cut in enumerate(cuts):
+        each = {}
+        for c in target.scored:
             known = ~np.isnan(y[:, c])
             terms = np.zeros((len(y), 5))
-            terms[known] = _terms(y[known, c] == 1, p[known, c] >= cut, record[known])
-            each.append(terms)
+            terms[known] = _terms(y[known, c] == 1, p[known, c] >= cuts[c], record[known])
+            each[c] = terms
         return each
 
 

@@ -16,6 +16,7 @@ class UnitGain(UnitMean):
     """Weighted mean of what each unit gains, in [0, 1]."""
 
     greater_is_better: ClassVar[bool] = True
+    pooled: ClassVar[bool] = True
 
     def bounds(self, target: Target) -> tuple[float, float]:
         return 0.0, 1.0

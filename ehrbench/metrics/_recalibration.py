@@ -17,7 +17,7 @@ from scipy.special import expit
 
 from ehrbench.core.target import Target
 from ehrbench.core.types import BoolArray, FloatArray
-from ehrbench.metrics._column import Weighted
+from ehrbench.metrics._at_once import Weighted
 
 _MOST_STEPS, _TOLERANCE = 100, 1e-10
 #: A Newton step as small as this leaves an error of its square.

@@ -12,7 +12,8 @@ import numpy as np
 from ehrbench.core.metric import PairedTest
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
-from ehrbench.metrics._column import ColumnMetric, Weighted, one_class, ratio
+from ehrbench.metrics._at_once import Weighted
+from ehrbench.metrics._column import ColumnMetric, one_class, ratio
 from ehrbench.metrics._ranking import Ranking
 
 

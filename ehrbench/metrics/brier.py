@@ -19,6 +19,7 @@ class Brier(UnitMean):
     name = "brier"
     title = "Brier score"
     depends_on_mix: ClassVar[bool] = True
+    by_class: ClassVar[bool] = True
 
     def bounds(self, target: Target) -> tuple[float, float]:
         return 0.0, 2.0 if target.kind == "multiclass" else 1.0

@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from ehrbench.core.types import FloatArray
-from ehrbench.metrics._column import ColumnMetric, Weighted, one_class
+from ehrbench.metrics._at_once import Weighted
+from ehrbench.metrics._column import ColumnMetric, one_class
 from ehrbench.metrics._recalibration import logits, maximum_likelihood
 
 

@@ -19,7 +19,8 @@ import numpy as np
 
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
-from ehrbench.metrics._column import ColumnMetric, Weighted
+from ehrbench.metrics._at_once import Weighted
+from ehrbench.metrics._column import ColumnMetric
 
 N_BINS = 10
 

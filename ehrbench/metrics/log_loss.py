@@ -24,6 +24,7 @@ class LogLoss(UnitMean):
     name = "log_loss"
     title = "Log loss"
     depends_on_mix: ClassVar[bool] = True
+    by_class: ClassVar[bool] = True
 
     def loss(self, y: FloatArray, p: FloatArray, target: Target) -> FloatArray:
         p = np.clip(p, _EPS, 1 - _EPS)

@@ -5,6 +5,8 @@ For a multi-class target, where each unit is called once, it is the accuracy of 
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ehrbench.core.types import FloatArray
 from ehrbench.metrics._called import CalledF1, share
 
@@ -14,6 +16,7 @@ class MicroF1(CalledF1):
 
     name = "micro_f1"
     title = "Micro F1"
+    pooled: ClassVar[bool] = True
 
     def of_counts(self, true: FloatArray, called: FloatArray, positive: FloatArray) -> FloatArray:
         return share(2 * true.sum(axis=1), (called + positive).sum(axis=1))

@@ -87,7 +87,10 @@ def _use(manifest: Manifest) -> str:
 
 def _data(summary: Mapping[str, Any]) -> str:
     data = summary["data"]
-    positives = "; ".join(f"{name} {share:.1%}" for name, share in data["positives"].items())
+    positives = "; ".join(
+        f"{name} {'not known' if share is None else f'{share:.1%}'}"
+        for name, share in data["positives"].items()
+    )
     listed = " (skipped.csv)" * bool(data["skipped"])
     flow = "\n".join(f"- {step}: {count:,}" for step, count in data.get("flow", {}).items())
     return (
@@ -126,8 +129,11 @@ def _performance(summary: Mapping[str, Any], manifest: Manifest) -> str:
         procedure = result.get("interval_procedure")
         ends = [interval(result.get("interval")), interval(procedure) if procedure else "one test fold"]
         rows.append(f"| {title} | {result['mean']:.4f} | {_cell(ends[0])} | {_cell(ends[1])} |")
-    note = f"\n\n‡ at each outer fold's threshold, {how_chosen(manifest.threshold_rule)}."
-    return f"## Performance\n\n{_served(summary)}\n\n" + "\n".join(rows) + note * called
+    note = f"\n\n‡ at each outer fold's threshold, {how_chosen(manifest.threshold_rule)}." * called
+    if unscored := summary.get("unscored"):
+        why = "; ".join(f"{name} ({one['why']})" for name, one in unscored.items())
+        note += f"\n\nMeans over classes leave out those that a fold has too few of to score them: {why}."
+    return f"## Performance\n\n{_served(summary)}\n\n" + "\n".join(rows) + note
 
 
 def _served(summary: Mapping[str, Any]) -> str:

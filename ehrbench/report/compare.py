@@ -74,6 +74,7 @@ def compare_runs(
             runs.append(read_run(folder))
             bar.advance()
         _check(runs)
+        runs = _scored_alike(runs)
         names = _names(runs)
         chosen = metrics.load(metric) if metric else runs[0].metric
         shared = share(runs, names)
@@ -99,6 +100,7 @@ def compare_runs(
             "leaderboard": ranking(chosen, results, colours, margin=260),
             "pairs": compared,
             "classes": _curves(runs, leaders, shared, seed, n_bootstrap),
+            "unlike": len({tuple(run.summary.get("unscored", ())) for run in runs}) > 1,
             "simulated": any(run.simulated for run in runs),
             "options": {"seed": seed, "n_bootstrap": n_bootstrap},
         }
@@ -163,6 +165,18 @@ def _check(runs: Sequence[Run]) -> None:
                 )
         if not np.array_equal(first.records["record"], run.records["record"]):
             raise BundleError(f"{run.folder}/records.csv: not the records of {first.folder}, in their order")
+
+
+def _scored_alike(runs: Sequence[Run]) -> list[Run]:
+    """The runs, their targets without the classes that one of them could not score."""
+    n = runs[0].target.n_classes
+    scored = set.intersection(*(set(run.target.scored) for run in runs))
+    if not scored:
+        raise BundleError(
+            f"{', '.join(str(run.folder) for run in runs)}: no class is scored in all of them — compare runs "
+            "of the same protocol"
+        )
+    return [replace(run, target=run.target.without(set(range(n)) - scored)) for run in runs]
 
 
 def _short(value: object) -> str:

@@ -36,7 +36,7 @@ from ehrbench.report.pictures import write_pictures
 from ehrbench.report.rendering import parts_of, render, write_page
 from ehrbench.report.run import ENSEMBLE, Run, fold_values, read_run
 from ehrbench.report.svg import N_COLOURS
-from ehrbench.statistics import pairs, slices, subgroups
+from ehrbench.statistics import defined, pairs, slices, subgroups
 from ehrbench.statistics.score_counts import score_counts
 
 N_BOOTSTRAP = 1000
@@ -101,6 +101,10 @@ def report_context(
         bar.note("curves")
         classes = class_curves(run, colours, attempts, **options)
         bar.advance()
+        several = run.target.n_classes > 1
+        by_class = attempts.part(
+            "by-class", lambda: classes_of_leader(run, **options) if several else {}, lambda why: {}
+        )
         bar.note("subgroups")
         of_all = (run.folds, run.families, leader, run.metrics, run.target)
         groups = rows("subgroups", lambda: subgroups.by_subgroup(*of_all, seed=seed, n_bootstrap=n_bootstrap))
@@ -129,6 +133,7 @@ def report_context(
         "run": run,
         "summary": run.summary,
         "parts": parts_of(run.metrics),
+        "parts_by_class": parts_of([m for m in run.metrics if m.by_class]),
         "reported": {m.name: m for m in run.metrics},
         "colours": colours,
         "figures": drawn,
@@ -137,6 +142,8 @@ def report_context(
         if "pairs" in attempts.lost
         else pairs.letters(run.ranking, compared),
         "classes": classes,
+        "by_class": by_class,
+        "given": given_thresholds(run),
         "groups": groups,
         "gaps": gaps,
         "slices": worst,
@@ -234,6 +241,27 @@ def _curves(
         attempts.figure(f"calibration-{c}", lambda: risk_curves.calibration(*of)),
         attempts.figure(f"decision-{c}", lambda: risk_curves.decision(*of, thresholds)),
     )
+
+
+def classes_of_leader(run: Run, *, seed: int, n_bootstrap: int) -> dict[str, dict[str, defined.Value]]:
+    """Class -> metric -> the leader's value of that class alone, those not scored among them."""
+    return defined.by_class(
+        [fold.of(run.leader) for fold in run.folds],
+        run.metrics,
+        run.target,
+        names=[fold.name for fold in run.folds],
+        seed=seed,
+        n_replicates=n_bootstrap,
+    )
+
+
+def given_thresholds(run: Run) -> dict[str, list[str]]:
+    """Class whose threshold could not be chosen -> the outer folds in which."""
+    found: dict[str, list[str]] = {}
+    for fold in run.summary["folds"]:
+        for name in fold.get("chosen", {}).get("thresholds_given", {}):
+            found.setdefault(name, []).append(fold["name"])
+    return found
 
 
 def search(run: Run, model: str, colour: str, seed: int, attempts: Attempts) -> tuple[Figure, ...]:

@@ -70,6 +70,7 @@ def _read(path: Path, remedy: str) -> pd.DataFrame:
             dtype={**kinds, "unit": np.int64, "label": np.float64, "probability": np.float64},
             keep_default_na=False,
             na_values={"label": [""], "probability": ["nan"]},
+            float_precision="round_trip",  # to the last bit: a probability may stand on its threshold
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
         raise BundleError(f"{path}: cannot be read ({str(error).strip()}) — {remedy}") from error

@@ -42,6 +42,7 @@ class Run:
     models: names in the summary's order, the ensemble among them where there is one.
     folds: outer test folds; ``records`` (N rows): record, group, set, outcome.<class>…, subgroup.<name>…,
         flag.<name>….
+    target: the bundle's; its ``unscored`` classes no figure counts but those of that class.
     trials: one row a ticket, with ``value`` a number or NaN and ``params`` a mapping.
     digests: SHA-256 of every file read.
     """
@@ -132,6 +133,7 @@ def read_run(folder: Path | str) -> Run:
         raise BundleError(f"{manifest_path}: {error}") from error
     if manifest.data_digest != summary["data"]["digest"]:
         raise BundleError(f"{manifest_path}: its data digest is not that of {SUMMARY} — {AGAIN}")
+    target = _target(folder / SUMMARY, manifest.target, summary.get("unscored", {}))
     records = _read_records(folder / RECORDS, summary)
     folds = read_predictions(folder / PREDICTIONS, records, manifest.target, summary["folds"], AGAIN)
     models = tuple(summary["models"])
@@ -142,7 +144,7 @@ def read_run(folder: Path | str) -> Run:
     run = Run(
         folder,
         summary,
-        manifest.target,
+        target,
         models,
         tuple(folds),
         records,
@@ -206,6 +208,15 @@ def _read_summary(path: Path) -> dict[str, Any]:
         if key not in summary:
             raise BundleError(f"{path}: {key} is missing — {AGAIN}")
     return summary
+
+
+def _target(path: Path, target: Target, unscored: Mapping[str, Any]) -> Target:
+    """The target with the classes that the run could not score."""
+    if strange := [name for name in unscored if name not in target.classes]:
+        raise BundleError(f"{path}: unscored class {strange[0]!r} is none of the target's — {AGAIN}")
+    if len(unscored) == target.n_classes:
+        raise BundleError(f"{path}: has no class that is scored — {AGAIN}")
+    return target.without([target.classes.index(name) for name in unscored])
 
 
 def _check_digests(folder: Path, summary: Mapping[str, Any], digests: Mapping[str, str]) -> None:

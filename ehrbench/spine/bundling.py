@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from ehrbench.core.files import CHECKSUMS
 from ehrbench.core.progress import Progress
 from ehrbench.core.records import Records
 from ehrbench.spine.procedure import ENSEMBLE_NAME, Decided
+from ehrbench.spine.thresholds import GIVEN
 
 
 def write_bundle(
@@ -40,7 +42,8 @@ def write_bundle(
 ) -> None:
     """Write everything beside the target directory, then put it in place at once.
 
-    manifest: complete but for models, thresholds and reference, which are filled in here.
+    manifest: complete but for models, thresholds and reference, which are filled in here; its threshold_rule
+        is told which classes it could not be used on.
     example: the records of ``Task.example``; their probability becomes the bundle's self-test.
     """
     directory = directory.resolve()  # a link stays one
@@ -87,8 +90,13 @@ def _write_members(
         models=models,
         thresholds=decided.thresholds[ENSEMBLE_NAME].tolist(),
         calling=decided.calling[ENSEMBLE_NAME],
+        threshold_rule=manifest.threshold_rule + _given(decided.given),
         reference={"probability": decided.ensemble.predict(scores).tolist()},
     )
+
+
+def _given(classes: Mapping[str, str]) -> str:
+    return f", {GIVEN:g} for {', '.join(classes)}" if classes else ""
 
 
 def _replace(work: Path, directory: Path) -> None:

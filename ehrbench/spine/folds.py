@@ -8,7 +8,7 @@ processing on any machine. Positions are positions in the cohort.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,7 +16,11 @@ from ehrbench.core.digest import derive_seed, digest
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.records import Records
 from ehrbench.core.types import IntArray
+from ehrbench.spine.scored import FEWEST, unscored
+from ehrbench.spine.stratification import parts
 
+#: What helps where folds have too few of a class.
+FEWER_FOLDS = "use fewer folds (protocol.outer_folds, protocol.inner_folds) or more records (data.sets)"
 #: The parts of one fold of an external file of splits.
 PARTS = ("train", "valid", "test")
 
@@ -52,14 +56,16 @@ class OuterFold:
 class Split:
     """The outer folds of a protocol.
 
-    label: how figures made from it are called ("nested 5x5", "holdout a -> b").
+    label: how figures made from it are called ("nested 5x5", "holdout a -> b", "…, scored 11 of 14 classes").
     final: the fold whose procedure becomes the bundle; one of ``outer`` where the protocol has a fixed
         training set.
+    unscored: class (its column) -> why no macro mean counts it (see ``scored``).
     """
 
     label: str
     outer: tuple[OuterFold, ...]
     final: OuterFold
+    unscored: Mapping[int, str] = field(default_factory=dict)
 
     @property
     def all_folds(self) -> tuple[OuterFold, ...]:
@@ -77,7 +83,7 @@ def nested(records: Records, k_outer: int, k_inner: int, seed: int, label: str =
         train = np.setdiff1d(everything, test, assume_unique=True)
         outer.append(_outer_fold(records, groups, i, train, test, k_inner, seed))
     final = _outer_fold(records, groups, None, everything, everything[:0], k_inner, seed)
-    return Split(f"{label} {k_outer}x{k_inner}", tuple(outer), final)
+    return _split(records, groups, f"{label} {k_outer}x{k_inner}", tuple(outer), final)
 
 
 def holdout(
@@ -98,7 +104,7 @@ def holdout(
     groups = split_groups(records)
     train, dropped = _apart(records, groups, train, test, duplicates, label)
     fold = _outer_fold(records, groups, 0, train, test, k_inner, seed)
-    return Split(label + _marks(duplicates, dropped), (fold,), fold)
+    return _split(records, groups, label + _marks(duplicates, dropped), (fold,), fold)
 
 
 def from_file(
@@ -148,7 +154,7 @@ def from_file(
     marks = _marks(duplicates, dropped)
     if inner == "valid":
         marks = ", stopped and chosen on valid" + _marks(duplicates, dropped, "valid or test")
-    return Split(f"file {label}{marks}", tuple(outer), outer[0])
+    return _split(records, groups, f"file {label}{marks}", tuple(outer), outer[0])
 
 
 def split_groups(records: Records) -> IntArray:
@@ -161,6 +167,27 @@ def halves(records: Records, seed: int) -> tuple[IntArray, IntArray]:
     groups = _relabel(records.groups)
     first, second = _k_fold(records, np.arange(len(records)), groups, 2, seed, "protocol.inner_folds")
     return first, second
+
+
+def _split(
+    records: Records, groups: IntArray, label: str, outer: tuple[OuterFold, ...], final: OuterFold
+) -> Split:
+    """The split, having decided which classes it can score."""
+    split = Split(label, outer, final)
+    judging = []
+    for fold in split.all_folds:
+        judging += [(f"inner fold {j} of outer fold {fold.name}", i.valid) for j, i in enumerate(fold.inner)]
+        judging += [(f"outer fold {fold.name}", fold.test)] * (fold.index is not None)
+    left_out, n = unscored(records, groups, judging), records.labels.shape[1]
+    if len(left_out) == n:
+        raise DataError(
+            f"{label}: no class has {FEWEST} groups with it and {FEWEST} without in every fold; "
+            f"the first has {left_out[0]}",
+            remedy=FEWER_FOLDS,
+        )
+    if left_out:
+        label = f"{label}, scored {n - len(left_out)} of {n} classes"
+    return replace(split, label=label, unscored=left_out)
 
 
 def _outer_fold(
@@ -189,7 +216,7 @@ def _finish(
 def _k_fold(
     records: Records, index: IntArray, groups: IntArray, k: int, seed: int, key: str
 ) -> list[IntArray]:
-    """``index`` in k parts by group, each stratum of groups dealt evenly by number of units."""
+    """``index`` in k parts by group, alike in their labels and about equal in units."""
     if k < 2:
         raise ConfigError(key, f"{k} folds cannot be made", "choose at least 2")
     group = _relabel(groups[index])
@@ -198,50 +225,8 @@ def _k_fold(
         raise ConfigError(
             key, f"{k} folds need at least {k} groups; there are {n_groups}", "choose fewer folds"
         )
-    sizes = np.bincount(group, weights=records.n_units[index], minlength=n_groups)
-    strata = _strata(records, index, group, n_groups, sizes)
-    order = np.random.default_rng(seed).permutation(n_groups)
-    order = order[np.lexsort((-sizes[order], strata[order]))]  # by stratum, large first, ties shuffled
-    fold_of_group = _deal(order, sizes, strata, k)
-    fold = fold_of_group[group]
-    return [np.sort(index[fold == i]) for i in range(k)]
-
-
-def _deal(order: IntArray, sizes: np.ndarray, strata: IntArray, k: int) -> IntArray:
-    """Groups to folds, a run of equal stratum and size at a time, folds with the fewest units first."""
-    fold_of_group = np.zeros(len(order), dtype=np.int64)
-    kinds = np.stack([strata[order], sizes[order]], axis=1)
-    starts = np.flatnonzero(np.r_[True, (kinds[1:] != kinds[:-1]).any(axis=1)])
-    total, within, stratum = np.zeros(k), np.zeros(k), -1
-    for start, stop in zip(starts, [*starts[1:], len(order)], strict=True):
-        run = order[start:stop]
-        if strata[run[0]] != stratum:
-            stratum, within = int(strata[run[0]]), np.zeros(k)
-        emptiest = np.lexsort((total, within))
-        fold = emptiest[np.arange(len(run)) % k]
-        fold_of_group[run] = fold
-        added = np.bincount(fold, minlength=k) * sizes[run[0]]
-        within, total = within + added, total + added
-    return fold_of_group
-
-
-def _strata(records: Records, index: IntArray, group: IntArray, n_groups: int, sizes: np.ndarray) -> IntArray:
-    """(G,) strata: a group's rarest positive class, then the quartile of its share of positives."""
-    if records.target is None:
-        return np.zeros(n_groups, dtype=np.int64)
-    units = records.units_of(index)
-    y = np.nan_to_num(records.target[units])  # (U, C)
-    unit_group = np.repeat(group, records.n_units[index])
-    counts = np.stack([np.bincount(unit_group, weights=c, minlength=n_groups) for c in y.T], axis=1)  # (G, C)
-    rarity = np.argsort(np.argsort(counts.sum(axis=0), kind="stable"), kind="stable")  # 0 = rarest class
-    has = counts > 0
-    key = np.where(has, rarity[None, :], counts.shape[1])
-    rarest = key.min(axis=1)  # C where nothing is positive
-    share = counts.sum(axis=1) / np.maximum(sizes, 1)
-    if (share[rarest < counts.shape[1]] == 1).all() if has.any() else True:
-        return np.asarray(rarest, dtype=np.int64)
-    edges = np.quantile(share[has.any(axis=1)], (0.25, 0.5, 0.75))
-    return np.asarray(rarest * 4 + np.searchsorted(edges, share), dtype=np.int64)
+    part = parts(records, index, group, k, seed)
+    return [np.sort(index[part == i]) for i in range(k)]
 
 
 def _check_classes(records: Records, index: IntArray, name: str) -> None:
@@ -256,7 +241,7 @@ def _check_classes(records: Records, index: IntArray, name: str) -> None:
             "no labelled unit" if not len(known) else f"only {'positive' if positive else 'negative'} units"
         )
         n, n_positive = int((~np.isnan(records.labels)).sum()), int(np.nansum(records.labels))
-        remedy = "use fewer folds (protocol.outer_folds, protocol.inner_folds) or more records (data.sets)"
+        remedy = FEWER_FOLDS
         if n_positive in (0, n):
             remedy = "give records of both classes (data.sets): of one, nothing can be learned"
         raise DataError(

@@ -68,6 +68,7 @@ class Decided:
     ensemble: Ensemble
     thresholds: Mapping[str, FloatArray]  # model or ensemble -> (C,)
     calling: Mapping[str, Calling]  # model or ensemble -> how its calls are mended along a record
+    given: Mapping[str, str]  # class whose threshold could not be chosen -> why
     index: IntArray  # out-of-fold records, in inner-fold order
     out_of_fold: Mapping[str, FloatArray]  # model or ensemble -> (U, C)
 
@@ -137,7 +138,7 @@ def decide(
         found = {name: (Calling(), rule.choose(y, p, target)) for name, p in out.items()}
     calling = {name: how for name, (how, _) in found.items()}
     thresholds = {name: cuts for name, (_, cuts) in found.items()}
-    return Decided(tuple(chosen), ensemble, thresholds, calling, index, out)
+    return Decided(tuple(chosen), ensemble, thresholds, calling, rule.given(y, target), index, out)
 
 
 def test(decided: Decided, target: Target, refit: str) -> Tested:
@@ -163,4 +164,5 @@ def describe(decided: Decided, metric: Metric) -> dict[str, Any]:
         "ensemble": decided.ensemble.choices(),
         "thresholds": {name: t.tolist() for name, t in decided.thresholds.items()},
         "calling": {name: asdict(how) for name, how in decided.calling.items() if not how.plain},
+        "thresholds_given": dict(decided.given),
     }

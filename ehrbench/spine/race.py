@@ -26,6 +26,7 @@ from ehrbench.core.metric import Metric
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.spine.stratification import parts
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,15 @@ class Race:
         return self.metric(y, probabilities, target=self.target)
 
     def _block_of_record(self, records: Records, seed: int) -> IntArray:
-        """(N,) block of each record: its group's, dealt in order of label content, ties shuffled."""
+        """(N,) block of each record: its group's, dealt in order of label content, ties shuffled.
+
+        Of several classes as folds are dealt, so that no block holds all that a rare one has.
+        """
         _, first, group = np.unique(records.groups, return_index=True, return_inverse=True)
+        if records.labels.shape[1] > 1:
+            n_blocks = min(self.blocks, len(first))
+            block = parts(records, np.arange(len(records)), group.ravel(), n_blocks, seed)
+            return np.unique(block, return_inverse=True)[1].ravel()
         group = np.argsort(np.argsort(first))[group]  # numbered as they come
         owner = np.repeat(group, records.n_units)
         positives = np.bincount(

@@ -136,6 +136,7 @@ class Search:
             "search": dict(self.settings),
             "race_blocks": None if self.race is None else self.race.blocks,
             "seed": self.seed,
+            **({"unscored": self.target.unscored} if self.target.unscored else {}),
         }
 
     def spend(self, progress: Progress) -> None:

@@ -2,7 +2,8 @@
 
 A unit is called positive where p ≥ threshold. A cut lies half way between two neighbouring predictions, so
 that a last digit decides nothing. Of cuts that are equally good the lowest is taken, which calls most
-units. Several classes: each against the rest.
+units. Several classes: each against the rest; one whose known labels are all alike, too rare for its folds,
+gives nothing to choose by and gets ``GIVEN``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from ehrbench.core.errors import ConfigError, FitError, UndefinedMetric
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray, IntArray
 
+#: Threshold of a class among several that has no positive, or no negative, to choose one by.
+GIVEN = 0.5
 #: Rule -> what it does, and what its value is ("" where it takes none).
 RULES: dict[str, tuple[str, str]] = {
     "f1": ("greatest F1", ""),
@@ -65,24 +68,36 @@ class ThresholdRule:
     def choose(self, y: FloatArray, p: FloatArray, target: Target) -> FloatArray:
         """(C,) thresholds for labels (U, C), NaN unknown, and out-of-fold probabilities (U, C).
 
-        Raises UndefinedMetric for probabilities that are not finite, FitError naming a class whose known
+        Raises UndefinedMetric for probabilities that are not finite, FitError for a single class whose known
         labels are all alike: no cut is better than another there (``fixed`` needs no labels).
         """
         if self.rule == "fixed":
             return np.full(target.n_classes, float(self.value or 0.0))
         if not np.isfinite(p).all():
             raise UndefinedMetric(f"threshold by {self}: some probabilities are not finite")
-        cuts = []
-        for c, name in enumerate(target.classes):
-            known = ~np.isnan(y[:, c])
-            labels = y[known, c]
-            if len(np.unique(labels)) < 2:
+        given = self.given(y, target)
+        for name, why in given.items():
+            if target.n_classes == 1:
                 raise FitError(
-                    f"threshold by {self}: class {name} has {int(labels.sum())} positives among "
-                    f"{len(labels)} out-of-fold labels — use threshold=fixed, or more records"
+                    f"threshold by {self}: class {name} has {why} — use threshold=fixed, or more records"
                 )
-            cuts.append(self._cut(labels, p[known, c])[0])
-        return np.array(cuts)
+        cuts = np.full(target.n_classes, GIVEN)
+        for c, name in enumerate(target.classes):
+            if name not in given:
+                known = ~np.isnan(y[:, c])
+                cuts[c] = self._cut(y[known, c], p[known, c])[0]
+        return cuts
+
+    def given(self, y: FloatArray, target: Target) -> dict[str, str]:
+        """Class -> why there is nothing to choose its threshold by; a matter of labels (U, C) alone."""
+        if self.rule == "fixed":
+            return {}
+        found = {}
+        for name, column in zip(target.classes, y.T, strict=True):
+            labels = column[~np.isnan(column)]
+            if len(np.unique(labels)) < 2:
+                found[name] = f"{int(labels.sum())} positives among {len(labels)} out-of-fold labels"
+        return found
 
     def choose_calling(
         self, y: FloatArray, p: FloatArray, target: Target, n_units: IntArray

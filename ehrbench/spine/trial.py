@@ -26,7 +26,7 @@ from ehrbench.core.model import Builder, Model
 from ehrbench.core.progress import Step
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
-from ehrbench.core.types import FloatArray
+from ehrbench.core.types import BoolArray, FloatArray
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.folds import OuterFold, halves
 from ehrbench.spine.race import Race
@@ -213,18 +213,29 @@ def fold_score(setting: TrialSetting, valid: Records, predictions: FloatArray, i
     """The metric on one inner fold.
 
     A metric of decisions needs a threshold: each half of the fold's groups is judged at the threshold that
-    the rule chooses on the other half, so that no unit helps to choose its own.
+    the rule chooses on the other half, so that no unit helps to choose its own. Of several classes those
+    count that either half has both labels of, the same for every trial.
     """
     metric, target = setting.metric, setting.target
     if not metric.needs_threshold:
         return metric(valid.labels, predictions, target=target, record=valid.unit_record)
     first, second = map(valid.units_of, halves(valid, derive_seed(setting.seed, "halves", inner)))
+    if target.n_classes > 1:
+        lacking = np.any([_one_sided(valid.labels[half]) for half in (first, second)], axis=0)
+        if lacking[target.scored].all():
+            raise UndefinedMetric(f"{metric.name}: no class has both labels in either half of the fold")
+        target = target.without(np.flatnonzero(lacking))
     scores = []
     for judged, other in ((first, second), (second, first)):
         threshold = setting.threshold.choose(valid.labels[other], predictions[other], target)
         y, p, record = valid.labels[judged], predictions[judged], valid.unit_record[judged]
         scores.append(metric(y, p, target=target, threshold=threshold, record=record))
     return float(np.mean(scores))
+
+
+def _one_sided(y: FloatArray) -> BoolArray:
+    """(C,) whether a class lacks positives, or negatives, among labels (U, C)."""
+    return np.asarray(~((y == 1).any(axis=0) & (y == 0).any(axis=0)))
 
 
 def check_predictions(p: FloatArray, shape: tuple[int, ...], model: str) -> FloatArray:

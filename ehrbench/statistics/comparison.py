@@ -71,7 +71,7 @@ def compare(
                 if not all(np.isfinite(f.p).all() for f in models[name]):
                     raise UndefinedMetric(f"{name} has predictions that are not finite")
             if metric.paired_test == "delong":
-                return delong(models[a], models[b], level=level)
+                return delong(_scored(models[a], target), _scored(models[b], target), level)
             arguments: dict[str, Any] = {"seed": seed, "n_replicates": n_replicates, "level": level}
             return paired_bootstrap(models[a], models[b], metric, target, **arguments)
         except UndefinedMetric as error:
@@ -80,6 +80,13 @@ def compare(
     pairs = {pair: one(*pair) for pair in (combinations(models, 2) if which is None else which)}
     corrected = holm([d.p_value for d in pairs.values()])
     return {pair: replace(d, p_holm=p) for (pair, d), p in zip(pairs.items(), corrected, strict=True)}
+
+
+def _scored(folds: Sequence[FoldData], target: Target) -> list[FoldData]:
+    """The folds with the columns of the classes that the target scores."""
+    if not target.unscored:
+        return list(folds)
+    return [replace(f, y=f.y[:, target.scored], p=f.p[:, target.scored]) for f in folds]
 
 
 def delong(a: Sequence[FoldData], b: Sequence[FoldData], level: float = 0.95) -> Difference:

@@ -42,6 +42,12 @@ class FoldData:
         more = {"record": self.record} if metric.needs_record else {}
         return metric.weighted(y, p, target=target, threshold=self.threshold, **more)
 
+    def alone(self, c: int) -> FoldData:
+        """One class against the rest; beside ``target.alone(c)``."""
+        threshold = None if self.threshold is None else self.threshold[[c]]
+        levels = None if self.levels is None else self.levels[:, [c]]
+        return replace(self, y=self.y[:, [c]], p=self.p[:, [c]], threshold=threshold, levels=levels)
+
     def _seen(self, metric: Metric) -> FloatArray:
         return self.p if self.levels is None or not metric.needs_threshold else self.levels
 

@@ -7,6 +7,10 @@ the design: the statistic is the mean over folds of the metric in each, and rank
 folds. The draws depend on the seed and the groups alone. Two models judged on the same folds with the same
 seed are therefore resampled alike, and the difference of their replicates is a paired one.
 
+Of several classes a rare one may be missing from a resample (from a share e^-m, where m groups have it): its
+macro mean is then over the classes that it has. To leave such resamples out would leave none where a few
+classes are rare.
+
 Published splits may test a patient in several folds (five random splits, say). Folds are then no independent
 samples, and all groups are drawn together, each with all the folds it stands in.
 """
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -101,7 +106,7 @@ def resample(
         at_once = max(1, _CHUNK // n_units)
         weights = draws(stratum, n_replicates, seed, at_once)
         blocks = _leave_out(n, size, derive_seed(seed, "jackknife", stratum.folds[0]), at_once)
-        values_of = {m.name: [folds[i].weighted(m, target) for i in stratum.folds] for m in defined}
+        values_of = {m.name: [_weighted(m, folds[i], target) for i in stratum.folds] for m in defined}
         for name, values in _sums(values_of, [None] if alone else stratum.member, weights).items():
             replicates[name] += values / len(folds)
         for name, values in _sums(values_of, stratum.member, blocks).items():
@@ -118,6 +123,29 @@ def resample(
         )
         for m in defined
     }
+
+
+def _weighted(metric: Metric, fold: FoldData, target: Target) -> Weighted:
+    together = fold.weighted(metric, target)
+    if len(target.scored) < 2 or not metric.by_class:
+        return together
+
+    @cache
+    def apart() -> list[Weighted]:
+        """Each scored class's own metric."""
+        return [fold.alone(c).weighted(metric, target.alone(c)) for c in target.scored]
+
+    def values(weights: FloatArray) -> FloatArray:
+        found = together(weights)
+        lacking = np.isnan(found)
+        if lacking.any():
+            each = np.array([of(weights[lacking]) for of in apart()])  # (C, r)
+            has = ~np.isnan(each)
+            total, count = np.where(has, each, 0.0).sum(axis=0), has.sum(axis=0)
+            found[lacking] = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
+        return found
+
+    return values
 
 
 def strata(groups: Sequence[np.ndarray[Any, Any]]) -> list[Stratum]:

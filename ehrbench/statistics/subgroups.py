@@ -1,8 +1,9 @@
 """Metrics by subgroup, with intervals, and the gaps between subgroups.
 
-A subgroup smaller than ``MINIMUM`` records, or with fewer than ``MINIMUM_EACH`` of either class, gets no
-figure: what it would show is noise that reads like a finding. A subgroup's metric is computed in each fold
-and averaged, as the leaderboard's is; a fold in which the subgroup has no value is left out and counted.
+A subgroup smaller than ``MINIMUM`` records, or with fewer than ``MINIMUM_EACH`` of either label of a scored
+class, gets no figure: what it would show is noise that reads like a finding. A subgroup's metric is computed
+in each fold and averaged, as the leaderboard's is; a fold in which the subgroup has no value is left out and
+counted.
 
 A gap is the spread between the highest and the lowest subgroup. Its test is Cochran's Q over all of them
 (their errors are independent: subgroups share no patient), so that picking the two extremes is paid for.
@@ -18,30 +19,14 @@ import numpy as np
 from scipy import stats
 
 from ehrbench.core.digest import derive_seed
-from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
 from ehrbench.core.types import StrArray
 from ehrbench.statistics.comparison import holm
-from ehrbench.statistics.fold_data import FoldData, FoldPredictions
-from ehrbench.statistics.intervals import Interval, interval_of
-from ehrbench.statistics.resampling import Resampled, resample
+from ehrbench.statistics.defined import Value, values_where_defined
+from ehrbench.statistics.fold_data import FoldPredictions
 
 MINIMUM, MINIMUM_EACH = 30, 5
-#: Above this many units a jackknife over ``BLOCKS`` takes the bootstrap's place: seconds instead of minutes.
-MOST_BOOTSTRAPPED, BLOCKS = 40_000, 200
-Z = float(stats.norm.ppf(0.975))
-
-
-@dataclass(frozen=True)
-class Value:
-    """A metric in a subgroup, or ``undefined`` saying why not."""
-
-    mean: float | None = None
-    interval: Interval | None = None
-    standard_error: float | None = None
-    folds_used: int = 0
-    undefined: str | None = None
 
 
 @dataclass(frozen=True)
@@ -96,10 +81,17 @@ def by_subgroup(
     for family, levels in families.items():
         for level in in_order(levels[tested]):
             inside = [fold.take(np.flatnonzero(levels[fold.record] == level)) for fold in folds]
-            group = _describe(family, level, inside)
+            group = _describe(family, level, inside, target)
             if group.small is None:
-                at = derive_seed(seed, "subgroup", family, level)
-                group = replace(group, values=_values(inside, model, metrics, target, at, n_bootstrap))
+                values = values_where_defined(
+                    [fold.of(model) for fold in inside],
+                    metrics,
+                    target,
+                    names=[fold.name for fold in inside],
+                    seed=derive_seed(seed, "subgroup", family, level),
+                    n_replicates=n_bootstrap,
+                )
+                group = replace(group, values=values)
             found.append(group)
     return found
 
@@ -147,93 +139,16 @@ def _cochran(values: Sequence[tuple[str, float, Value]]) -> tuple[float | None, 
     return float(stats.chi2.sf(q, len(values) - 1)), None, ""
 
 
-def _describe(family: str, level: str, folds: Sequence[FoldPredictions]) -> Subgroup:
+def _describe(family: str, level: str, folds: Sequence[FoldPredictions], target: Target) -> Subgroup:
     record, unit = (np.concatenate([getattr(f, name) for f in folds]) for name in ("record", "unit"))
     n_records = len(np.unique(record))
     once = np.unique(record * (unit.max(initial=0) + 1) + unit, return_index=True)[1]
     y = np.concatenate([f.y for f in folds])[once]
     each = np.stack([(y == 0).sum(axis=0), (y == 1).sum(axis=0)])
-    small = None
+    scored, small = each[:, target.scored], None
     if n_records < MINIMUM:
         small = f"{n_records} record{'s' * (n_records != 1)}, fewer than {MINIMUM}: too few to say anything"
-    elif each.min() < MINIMUM_EACH:
-        kind = "with" if each[1].min() <= each[0].min() else "without"
-        small = f"{each.min()} {kind} the outcome, fewer than {MINIMUM_EACH}: too few to say anything"
+    elif scored.min() < MINIMUM_EACH:
+        kind = "with" if scored[1].min() <= scored[0].min() else "without"
+        small = f"{scored.min()} {kind} the outcome, fewer than {MINIMUM_EACH}: too few to say anything"
     return Subgroup(family, level, n_records, len(y), int(each[1].sum()), small)
-
-
-def _values(
-    folds: Sequence[FoldPredictions],
-    model: str,
-    metrics: Sequence[Metric],
-    target: Target,
-    seed: int,
-    n_replicates: int,
-) -> dict[str, Value]:
-    """Metrics that have a value in the same folds share one set of draws."""
-    data = [fold.of(model) for fold in folds]
-    found: dict[str, Value] = {}
-    alike: dict[tuple[int, ...], list[Metric]] = {}
-    for metric in metrics:
-        usable, why = _usable(data, metric, target, [fold.name for fold in folds])
-        if usable:
-            alike.setdefault(usable, []).append(metric)
-        else:
-            found[metric.name] = Value(undefined=why)
-    for usable, together in alike.items():
-        some = [data[k] for k in usable]
-        if sum(len(f.y) for f in some) > MOST_BOOTSTRAPPED:
-            found |= {m.name: _jackknife(some, m, target, seed) for m in together}
-            continue
-        try:
-            resampled = resample(some, together, target, seed=seed, n_replicates=n_replicates)
-        except UndefinedMetric as error:
-            found |= {m.name: Value(undefined=str(error)) for m in together}
-        else:
-            found |= {m.name: _value(resampled[m.name], m.bounds(target), len(some)) for m in together}
-    return found
-
-
-def _usable(
-    data: Sequence[FoldData], metric: Metric, target: Target, names: Sequence[str]
-) -> tuple[tuple[int, ...], str]:
-    """Folds in which the metric has a value, and why it has none in the others."""
-    usable, why = [], ""
-    for k, fold in enumerate(data):
-        if not len(fold.y):
-            why = f"{metric.name}: no record in fold {names[k]}"
-            continue
-        try:
-            fold.value(metric, target)
-            usable.append(k)
-        except UndefinedMetric as error:
-            why = str(error)
-    return tuple(usable), why
-
-
-def _value(resampled: Resampled | UndefinedMetric, bounds: tuple[float, float], n_folds: int) -> Value:
-    if isinstance(resampled, UndefinedMetric):
-        return Value(undefined=str(resampled))
-    interval = interval_of(resampled).within(bounds)
-    spread = None  # of the replicates that happen to be defined would say too little
-    if interval.low is not None:
-        spread = float(np.nanstd(resampled.replicates, ddof=1))
-    return Value(float(resampled.value), interval, spread, n_folds)
-
-
-def _jackknife(folds: Sequence[FoldData], metric: Metric, target: Target, seed: int) -> Value:
-    """Delete-a-block jackknife of the mean over folds, ``BLOCKS`` blocks of groups in each."""
-    most = BLOCKS * len(folds)
-    try:
-        resampled = resample(folds, [metric], target, seed=seed, n_replicates=0, most_blocks=most)
-    except UndefinedMetric as error:
-        return Value(undefined=str(error))
-    found = resampled[metric.name]
-    if isinstance(found, UndefinedMetric):
-        return Value(undefined=str(found))
-    spread = float(np.sqrt(sum((len(left) - 1) * left.var() for left in found.jackknife)))
-    if not spread > 0:
-        why = "the same, or undefined, when one block of groups is left out"
-        return Value(found.value, Interval(None, None, 0.95, "jackknife", BLOCKS, why), None, len(folds))
-    interval = Interval(found.value - Z * spread, found.value + Z * spread, 0.95, "jackknife", BLOCKS)
-    return Value(found.value, interval.within(metric.bounds(target)), spread, len(folds))

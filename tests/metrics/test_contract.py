@@ -59,6 +59,25 @@ def test_it_says_whether_the_share_of_positives_moves_it(name):
 
 
 @every_metric
+def test_a_class_that_is_not_scored_moves_nothing_and_needs_no_value(name):
+    metric, (y, p) = metrics.load(name), sample(MULTILABEL)
+    scored = MULTILABEL.without([1])
+    before = value_or_reason(metric, y, p, scored)
+    if metric.pooled:  # of all classes together, whatever is scored
+        assert before == value_or_reason(metric, y, p, MULTILABEL) is not None
+        return
+    y[:, 1], p[:, 1] = 0, 0.5  # one label only: of most metrics it has no value
+    assert before is not None
+    assert value_or_reason(metric, y, p, scored) == before
+    if metric.by_class:
+        each = [
+            metric(y[:, [c]], p[:, [c]], target=MULTILABEL.alone(c), threshold=THRESHOLD["multilabel"][[c]])
+            for c in scored.scored
+        ]
+        assert before == pytest.approx(np.mean(each), rel=1e-12)
+
+
+@every_metric
 @given(case=binary(least=12))
 @settings(max_examples=25, deadline=None)
 def test_an_integer_weight_counts_a_unit_so_often(name, case):

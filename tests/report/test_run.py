@@ -1,5 +1,6 @@
 """A run folder is read whole, or refused with the file named."""
 
+import csv
 import json
 
 import numpy as np
@@ -20,6 +21,16 @@ def test_predictions_come_back_by_fold_and_model(binary):
         np.testing.assert_allclose(
             fold.p["ensemble"], np.mean([fold.p[m] for m in ("ssm", "lstm", "lightgbm")], axis=0)
         )
+
+
+def test_probabilities_come_back_to_the_last_bit(binary):
+    """One that stands on its threshold is called, or not, as the search called it."""
+    with (binary.folder / "predictions.csv").open() as file:
+        rows = [r for r in csv.DictReader(file) if (r["outer_fold"], r["model"]) == ("0", "ssm")]
+    written = {r["record"]: float(r["probability"]) for r in rows}
+    fold = binary.folds[0]
+    read = dict(zip(binary.records["record"].iloc[fold.record], fold.p["ssm"][:, 0].tolist(), strict=True))
+    assert read == written
 
 
 def test_ids_stay_text(binary):

@@ -240,6 +240,18 @@ def test_compare_gives_every_pair_with_corrected_p_values():
     assert pairs["noise0.2", "noise3.0"].value < 0  # Brier: lower for the better
 
 
+def test_classes_that_are_not_scored_are_not_compared():
+    rng = np.random.default_rng(0)
+    y = np.c_[(rng.random((300, 2)) < 0.3), np.zeros(300)].astype(float)  # nobody has the third
+    a, b = rng.random((2, 300, 3))
+    models = {"a": [FoldData(y, a, np.arange(300))], "b": [FoldData(y, b, np.arange(300))]}
+    target, auroc = Target("multilabel", ("a", "b", "c")), metrics.load("auroc")
+    assert compare(models, auroc, target, seed=0)["a", "b"].value is None
+    found = compare(models, auroc, target.without([2]), seed=0)["a", "b"]
+    expected = auroc(y, a, target=target.without([2])) - auroc(y, b, target=target.without([2]))
+    assert found.value == pytest.approx(expected, abs=1e-12)
+
+
 def test_minimum_detectable_difference():
     # z(0.975) + z(0.8) = 1.959964 + 0.841621
     assert minimum_detectable_difference(0.01) == pytest.approx(0.0280158522, rel=1e-8)

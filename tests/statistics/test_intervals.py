@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from ehrbench import metrics
+from ehrbench.core.target import Target
 from ehrbench.statistics.comparison import auroc_covariance
 from ehrbench.statistics.evaluation import evaluate
 from ehrbench.statistics.fold_data import FoldData
@@ -160,6 +161,41 @@ def test_what_cannot_be_had_says_why():
     assert "not finite" in bootstrap([spoilt], "brier").reason
     assert "threshold" in bootstrap([perfect], "f1").reason
     json.dumps(rare.to_dict(), allow_nan=False)
+
+
+def rare_folds(seed=0, n=200, prevalences=(0.012, 0.015, 0.02, 0.05, 0.1, 0.2)):
+    """Five folds of several classes, each with two positives or more of the rarest."""
+    rng, out = np.random.default_rng(seed), []
+    for k in range(5):
+        y = np.zeros((n, len(prevalences)))
+        while (y.sum(axis=0) < 2).any():
+            y = (rng.random(y.shape) < prevalences).astype(float)
+        z = rng.normal(size=y.shape) + y * np.linspace(0.6, 1.6, len(prevalences))
+        out.append(FoldData(y, 1 / (1 + np.exp(-z)), np.arange(n) + n * k))
+    return out
+
+
+def test_a_rare_class_that_a_resample_lacks_costs_no_interval():
+    target = Target("multilabel", tuple("abcdef"))
+    data = rare_folds()
+    auroc = metrics.load("auroc")
+    found = resample(data, [auroc], target, seed=0, n_replicates=300)["auroc"]
+    assert np.isfinite(found.replicates).all()
+    interval = group_bootstrap(data, auroc, target, seed=0, n_replicates=300)
+    assert interval.low < found.value < interval.high
+    alone = group_bootstrap([FoldData(f.y[:, :1], f.p[:, :1], f.group) for f in data], auroc, BINARY, seed=0)
+    assert "undefined in" in alone.reason  # of the rarest by itself too little is known
+
+
+def test_classes_that_are_not_scored_move_nothing():
+    target = Target("multilabel", tuple("abcdef"))
+    chosen = [metrics.load(name) for name in ("auroc", "auprc", "brier", "log_loss", "ece")]
+    data = rare_folds()
+    few = [FoldData(f.y[:, 3:], f.p[:, 3:], f.group) for f in data]
+    scored = group_bootstraps(data, chosen, target.without([0, 1, 2]), seed=0, n_replicates=200)
+    apart = group_bootstraps(few, chosen, Target("multilabel", tuple("def")), seed=0, n_replicates=200)
+    for name, interval in apart.items():
+        assert (scored[name].low, scored[name].high) == pytest.approx((interval.low, interval.high), rel=1e-9)
 
 
 def test_percentile_stands_in_where_the_jackknife_has_no_value():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ehrbench import metrics
-from ehrbench.statistics import slices, subgroups
+from ehrbench.statistics import defined, slices, subgroups
 from ehrbench.statistics.intervals import group_bootstrap
 
 
@@ -109,7 +109,7 @@ def test_no_interval_of_a_subgroup_passes_what_its_metric_can_reach(monkeypatch,
             replace(f, p={**f.p, "ensemble": 0.98 * f.y + 0.01 * f.p["ensemble"]}) for f in binary.folds
         ),
     )
-    monkeypatch.setattr(subgroups, "MOST_BOOTSTRAPPED", 10)
+    monkeypatch.setattr(defined, "MOST_BOOTSTRAPPED", 10)
     for g in by_subgroup(perfect, "ensemble", [metrics.load("brier")], seed=0, n_bootstrap=10):
         if not g.small:
             assert g.values["brier"].interval.low >= 0
@@ -178,7 +178,7 @@ def test_the_jackknife_of_large_cohorts_agrees_with_the_bootstrap(monkeypatch, s
         seed=0,
         n_replicates=1000,
     )
-    monkeypatch.setattr(subgroups, "MOST_BOOTSTRAPPED", 10)
+    monkeypatch.setattr(defined, "MOST_BOOTSTRAPPED", 10)
     whole = replace(spoiled, records=spoiled.records.assign(**{"subgroup.sex": "all"}))
     found = by_subgroup(whole, "ssm", [metric], seed=0, n_bootstrap=10)
     value = next(g for g in found if g.level == "all").values["auroc"]
