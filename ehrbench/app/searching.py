@@ -82,6 +82,12 @@ def work(config: Mapping[str, Any]) -> None:
         wired.search.backend.tracker.close()
 
 
+def folder_of(config: Mapping[str, Any]) -> Path:
+    """Where ``search`` leaves the run of this configuration."""
+    settings = check(config)
+    return Path(settings.runs_dir) / _named(settings)
+
+
 def _named(settings: Settings, *more: str) -> str:
     """The study's name: as given, or task, protocol and ``more``."""
     name = settings.study_name or "-".join((settings.task.name, settings.protocol.name, *more))
