@@ -15,7 +15,7 @@ from rich.text import Text
 from ehrbench import metrics
 from ehrbench.app.building import build_publisher
 from ehrbench.app.checking import BatchPrediction, Evaluation, checked
-from ehrbench.app.console import leaderboard, shown, terminal
+from ehrbench.app.console import leaderboard, plain_console, shown, terminal
 from ehrbench.app.outputs import positives
 from ehrbench.core.bundle import CONFIG
 from ehrbench.core.errors import BundleError, ConfigError, DataError, check_once
@@ -97,12 +97,12 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     found = {
         name: {**result, "mean": result["value"]} for name, result in results.items() if "value" in result
     }
-    leaderboard(
-        console, title, [("ensemble", found)], [metric for metric in chosen if metric.name in found][:8]
-    )
+    shown_metrics = [metric for metric in chosen if metric.name in found][:8]
+    leaderboard(plain_console(), title, [("ensemble", found)], shown_metrics)
     if target.unscored:
         rare = ", ".join(target.unscored)
-        console.print(f"[yellow]in no mean over classes[/], too rare here or in the search: {rare}")
+        too_rare = f", too rare here or in the search: {rare}"
+        console.print(Text.assemble(("in no mean over classes", "yellow"), too_rare))
     for result in results.values():
         if "undefined" in result:
             console.print(Text.assemble(("no value", "yellow"), f" of {result['undefined']}"))

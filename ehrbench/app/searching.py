@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from rich.console import Console
 from rich.text import Text
 
 from ehrbench.app import certifying, outputs, tables
 from ehrbench.app.checking import LONGEST_NAME, Settings, check, recorded
-from ehrbench.app.console import command, comparing, leaderboard, shown, terminal
+from ehrbench.app.console import command, comparing, leaderboard, plain_console, shown, terminal
 from ehrbench.app.gpus import visible_gpus
 from ehrbench.app.opening import made_folder, open_search
 from ehrbench.app.sealing import seal
@@ -130,7 +129,7 @@ def _search(
     except KeyboardInterrupt:
         tracker.close(5)
         raise KeyboardInterrupt("Finished fits are kept; the same command goes on from here.") from None
-    _print(console, wired, summary, run)
+    _print(wired, summary, run)
     metric = wired.search.metric.name
     if inner:
         mean = sum(s["inner"] for s in summary["selected"].values()) / len(summary["selected"])
@@ -218,7 +217,9 @@ def _write(
     seal(run, wired.search.backend.ledger)
 
 
-def _print(console: Console, wired: Wired, summary: Mapping[str, Any], run: RunFolder) -> None:
+def _print(wired: Wired, summary: Mapping[str, Any], run: RunFolder) -> None:
+    """The result, on standard output: all else that a search says is for whoever waits for it."""
+    console = plain_console()
     order = by_model(summary["models"], wired.search.metric)
     budget = ", ".join(f"{name} {n}" for name, n in summary["budget"].items())
     title = f"{summary['study_name']}: {summary['protocol']}, trials a study: {budget}\n"

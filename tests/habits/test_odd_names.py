@@ -33,10 +33,10 @@ def test_a_search_below_a_folder_of_any_name(simulated, tmp_path, capsys):
     assert "wait in the spool" not in out
     assert not list((runs / "spool").glob("*.jsonl"))
     assert [path.name for path in tmp_path.iterdir()] == [ODD]
-    assert f"report    {ODD}/s/report.html\n" in error, "neither broken nor taken for markup"
+    assert f"report    {ODD}/s/report.html\n" in out, "neither broken nor taken for markup"
     printed = {
         line[:10].strip(): shlex.split(line[10:])
-        for line in error.splitlines()
+        for line in out.splitlines()
         if line.startswith(("serve ", "compare "))
     }
     assert printed["serve"][1:] == ["serve", "--bundle", f"{ODD}/s/bundle"]
