@@ -2,7 +2,8 @@
 
 summary.json      every figure, with intervals (schema in app.outputs)
 predictions.csv   record, unit, class, label, outer_fold, model, probability: of the outer tests
-records.csv       record, group, set, outcome.<class>…, subgroup.<name>…, flag.<name>…: of all records
+records.csv       record, group, set, subgroup.<name>…, flag.<name>…: of all records; how many of its units
+                  have a class (outcome.<class>…) and, where it has several, a known label (labelled.<class>…)
 skipped.csv       file, record, field, problem: of the publisher's rows that were left out
 trials.csv        model, outer_fold, ticket, state, attempt, value, seconds, folds, best_steps, params,
                   error: one row a trial

@@ -51,7 +51,7 @@ def write_bundle(
     work = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
         manifest = _write_members(work, decided, manifest, example, refit, progress)
-        setting = decided.chosen[0].study.setting
+        setting = decided.setting
         seen = setting.dataset.open(setting.fold, "fit", setting.fold.train)
         np.save(
             work / TRAINING_GROUPS, np.sort(np.unique(group_hashes(manifest.salt, seen.groups.astype(str))))
