@@ -17,31 +17,35 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ehrbench.app.conf import CONF
 from ehrbench.core.errors import ConfigError, EhrbenchError, check_once
 from ehrbench.infra.settings import Environment, refuse_bytes
 
 if TYPE_CHECKING:
     from hydra.errors import CompactHydraException
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 #: Exit status after Ctrl-C, as shells have it.
 INTERRUPTED = 130
 #: After which an interrupt that was swallowed is repeated, in seconds.
 AGAIN_S = 0.1
 
 
-def start(main: Callable[[], object]) -> None:
-    """Run a Hydra script's ``main``; what Hydra cannot compose ends in one line of ours."""
+def start(main: Callable[[], object], *more: str) -> None:
+    """Run a Hydra script's ``main``; what Hydra cannot compose ends in one line of ours.
+
+    more: overrides that those of the command line may override in their turn.
+    """
     from hydra.errors import CompactHydraException  # the command ehrbench does without Hydra
 
     begin()
+    sys.argv[1:1] = more
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print
     try:
         main()
     except CompactHydraException as error:
         _end(not_composed(error))
-    except KeyboardInterrupt:  # while modules are imported
-        raise SystemExit(INTERRUPTED) from None
+    except KeyboardInterrupt as interrupt:  # while modules are imported
+        _stop(interrupt)
 
 
 def not_composed(error: CompactHydraException) -> ConfigError:
@@ -51,6 +55,9 @@ def not_composed(error: CompactHydraException) -> ConfigError:
     lines = str(error).splitlines()
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
+        if group == "task":
+            remedy = "your own file goes with task=table data.file=FILE task.label=COLUMN; else choose among "
+            return ConfigError(group, f"there is no {name!r}", remedy + ", ".join(error.options))
         return ConfigError(group, f"there is no {name!r}", f"choose among {', '.join(error.options)}")
     if isinstance(error, OverrideParseException):
         said = [line for line in lines[1:] if not line.startswith("See ")]
@@ -245,8 +252,14 @@ def guarded(run: Callable[[Mapping[str, Any]], float | None], config: DictConfig
             return run(resolved(config))
     except EhrbenchError as error:
         _end(error)
-    except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
+    except KeyboardInterrupt as interrupt:
+        _stop(interrupt)
+
+
+def _stop(interrupt: KeyboardInterrupt) -> NoReturn:
+    """A word on being stopped, and what of it: the interrupt's own text, where it has one."""
+    print(" ".join(["stopped.", *map(str, interrupt.args)]), file=sys.stderr, flush=True)
+    raise SystemExit(INTERRUPTED) from None
 
 
 def _end(error: EhrbenchError) -> NoReturn:

@@ -24,8 +24,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ehrbench.core.bundle import CHECKSUMS
 from ehrbench.core.errors import BundleError
+from ehrbench.core.files import CHECKSUMS
 
 SUMMARY, CONFIG = "summary.json", "config.yaml"
 PREDICTIONS, RECORDS, SKIPPED, TRIALS = "predictions.csv", "records.csv", "skipped.csv", "trials.csv"

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 
 from ehrbench.core.bundle import (
-    CHECKSUMS,
     ENSEMBLE,
     MANIFEST,
     TRAINING_GROUPS,
@@ -28,6 +27,7 @@ from ehrbench.core.bundle import (
     group_hashes,
 )
 from ehrbench.core.errors import BundleError
+from ehrbench.core.files import CHECKSUMS
 from ehrbench.core.records import Records
 from ehrbench.core.task import Task
 from ehrbench.core.types import BoolArray, FloatArray, IntArray

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from ehrbench.core.bundle import (
-    CHECKSUMS,
     CONFIG,
     ENSEMBLE,
     MANIFEST,
@@ -25,6 +24,7 @@ from ehrbench.core.bundle import (
     write_checksums,
 )
 from ehrbench.core.errors import StorageError
+from ehrbench.core.files import CHECKSUMS
 from ehrbench.core.progress import Progress
 from ehrbench.core.records import Records
 from ehrbench.spine.procedure import ENSEMBLE_NAME, Decided

@@ -30,6 +30,8 @@ DATES = (
     "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y/%m/%d", "%d.%m.%Y",
     "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%d-%b-%Y",
 )  # fmt: skip
+#: ISO 8601, as Parquet's own dates are shown.
+_ISO = DATES[:4]
 _AMBIGUOUS = frozenset({"%m/%d/%Y", "%d/%m/%Y"})
 #: A category has at most so many levels, or so few that each stands in this many rows on average.
 FEW, ROWS_A_LEVEL, MOST = 20, 10, 1000
@@ -185,6 +187,9 @@ def _date_format(texts: pa.Array) -> str:
 
 
 def _parsed(texts: pa.Array, date_format: str) -> pa.Array:
+    """Null where a text is no such date; without a format (of a column that was typed) ISO 8601."""
+    if not date_format:
+        return pc.coalesce(*(_parsed(texts, iso) for iso in _ISO))
     return pc.strptime(texts, format=date_format, unit="s", error_is_null=True)
 
 

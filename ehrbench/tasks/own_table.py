@@ -88,6 +88,11 @@ class OwnTable(Task):
         """The columns that predictions are made from."""
         return tuple(column.name for column in self.columns)
 
+    def spelled(self, label: str) -> tuple[str, ...]:
+        """The values of a binary label as the table spells them, the outcome last; () before ``settle``."""
+        values: Mapping[str, int] = (self.settled or {}).get("values", {}).get(label, {})
+        return tuple(sorted(values, key=lambda value: values[value]))
+
     def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:
         """Tables (any number of rows) and JSON objects of one row each."""
         parts, skipped, n_rows = [], [], 0

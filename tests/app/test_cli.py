@@ -2,7 +2,8 @@
 
 import pytest
 
-from ehrbench.app.cli import main, task_names
+from ehrbench.app.cli import main
+from ehrbench.app.conf import task_names
 from tests.tasks.own_data import OWN
 
 

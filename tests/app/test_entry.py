@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import CompactHydraException
 
 from ehrbench.app import entry, searching
+from ehrbench.app.conf import CONF
 from ehrbench.app.entry import begin, check_models, guarded, not_composed, spell_out
 from ehrbench.core.errors import ConfigError
 from tests.app.processes import ROOT, SMALL, run
@@ -149,7 +150,7 @@ def test_a_wrong_value_ends_in_one_line_that_names_its_key(arguments, message, d
     ],
 )
 def test_a_task_may_name_its_threshold_and_the_command_line_has_the_last_word(arguments, rule):
-    with initialize_config_dir(str(ROOT / "conf")):
+    with initialize_config_dir(str(CONF)):
         assert compose("config", spell_out(arguments)).threshold.rule == rule
 
 
@@ -167,7 +168,7 @@ def test_a_task_may_name_its_threshold_and_the_command_line_has_the_last_word(ar
     ],
 )
 def test_what_hydra_cannot_compose_is_said_in_one_line(argument, message):
-    with initialize_config_dir(str(ROOT / "conf")), pytest.raises(CompactHydraException) as refused:
+    with initialize_config_dir(str(CONF)), pytest.raises(CompactHydraException) as refused:
         compose("config", [*spell_out(SMALL), argument])
     said = str(not_composed(refused.value))
     assert said.startswith(message)
@@ -186,7 +187,7 @@ def test_a_key_that_does_not_exist_ends_in_one_line(script, data):
 
 def refused(runs_dir: Path, data: Path, capsys, *arguments: str) -> str:
     """What the entry point's guard prints for a run that it refuses with exit code 2."""
-    with initialize_config_dir(str(ROOT / "conf")):
+    with initialize_config_dir(str(CONF)):
         config = compose(
             "config", spell_out([*SMALL, f"runs_dir={runs_dir}", f"data.root={data}", *arguments])
         )

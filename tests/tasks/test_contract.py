@@ -11,7 +11,7 @@ import pytest
 
 from ehrbench import metrics
 from ehrbench.app.building import build, build_publisher, build_task
-from ehrbench.app.cli import task_names
+from ehrbench.app.conf import task_names
 from ehrbench.core.errors import DataError
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.task import Cohort, Publisher, RawInput, Task

@@ -266,3 +266,18 @@ def test_a_posted_row_that_cannot_be_names_its_field(
     body = {**task.raw_schema()["examples"][0], **change}
     with pytest.raises(DataError, match=said):
         task.parse([RawInput("r", body)], strict=True)
+
+
+def test_a_dates_column_that_is_typed_takes_texts_too(tmp_path: Path) -> None:
+    """A Parquet file's own dates: the example, a posted row and a CSV bring them as ISO 8601."""
+    days = np.datetime64("2020-01-01", "s") + np.arange(40) * np.timedelta64(1, "D")
+    table = pa.table({"seen": days, "age": np.arange(40), "died": [i % 2 for i in range(40)]})
+    pq.write_table(table, tmp_path / "typed.parquet")
+    task, cohort = cohort_of(tmp_path / "typed.parquet", id=None)
+    expected = cohort.records.payload.values[3, 0]  # type: ignore[attr-defined]
+    task.parse([task.example()], strict=True)
+    for text in ("2020-01-04", "2020-01-04 00:00:00", "2020-01-04T00:00:00"):
+        posted = task.parse([RawInput("row", {"seen": text, "age": 3})], strict=True).records
+        assert posted.payload.values[0, 0] == expected  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"04\.01\.2020.* is no date"):
+        task.parse([RawInput("row", {"seen": "04.01.2020", "age": 3})], strict=True)
