@@ -8,6 +8,7 @@ does. Units without a known label are left out, and do not part those around the
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -76,7 +77,7 @@ class EventMetric(Metric):
         target: Target,
         threshold: FloatArray | None,
         record: IntArray | None,
-    ) -> dict[int, FloatArray]:
+    ) -> Mapping[int, FloatArray]:
         """Scored class (its column) -> (U, 5)."""
         record = np.arange(len(y)) if record is None else record
         cuts = np.broadcast_to(np.asarray(threshold, dtype=np.float64), (y.shape[1],))

@@ -43,6 +43,7 @@ class Explanations:
     missingness: Mapping[str, float] | None = None
     overall: tuple[Figure, ...] = ()
     examples: tuple[Figure, ...] = ()
+    n_units: int | None = None
 
 
 def explanations(run: Run, colour: str, attempts: Attempts | None = None) -> Explanations:
@@ -89,11 +90,12 @@ def _drawn(run: Run, content: Mapping[str, Any], colour: str, attempts: Attempts
     shares = {m: _share(a["parameters"]) for m, a in attributions.items() if "parameters" in a}
     permuted = content["permutation"]
     overall = [draw("permutation", lambda: figures.permutation(run, permuted, run.leader, colour))]
-    overall += [draw("course", lambda: figures.course(content["course"]))]
+    overall += [draw("course", lambda: figures.course(content["course"], figures.axis_of_time(run)))]
     for model, found in attributions.items():
         overall.append(draw(f"attribution-{model}", partial(figures.attribution, model, found)))
         if any(kinds["value"] for kinds in found.get("hours", {}).values()):
-            overall.append(draw(f"hours-{model}", partial(figures.hours, model, found, step_hours)))
+            drawn = partial(figures.hours, model, found, figures.axis_of_time(run, step_hours), step_hours)
+            overall.append(draw(f"hours-{model}", drawn))
     shown = next((m for m in run.ranking if m in shares), None)
     examples = [f for k, one in enumerate(content["examples"]) for f in example(k, one)]
     drops = content["permutation"].get("drops", {}).get(run.leader, {})
@@ -107,6 +109,7 @@ def _drawn(run: Run, content: Mapping[str, Any], colour: str, attempts: Attempts
         shares,
         tuple(overall),
         tuple(examples),
+        content.get("n_units"),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
@@ -101,6 +102,7 @@ class ModelAnswer(ModelName):
 
     intended_use: str
     description: str
+    words: dict[str, str] = Field(description="What the task calls a record, a unit and the axis of time")
     target: dict[str, Any]
     thresholds: dict[str, float]
     threshold_rule: str
@@ -177,6 +179,7 @@ def model_answer(bundle: Bundle) -> ModelAnswer:
         **model_name(bundle),
         intended_use=INTENDED_USE,
         description=_description(bundle),
+        words=asdict(bundle.task.words),
         target={"kind": manifest.target.kind, "classes": list(manifest.target.classes)},
         thresholds=dict(zip(manifest.target.classes, manifest.thresholds, strict=True)),
         threshold_rule=manifest.threshold_rule,

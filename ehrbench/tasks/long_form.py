@@ -202,7 +202,7 @@ class LongTable:
         Raises DataError for the first fault when ``strict``.
         """
         form, table, n = self.form, self.table, self.table.n_rows
-        faults = _Faults(self, strict)
+        faults = _RowFaults(self, strict)
         named = self.owner >= 0
         for row in np.flatnonzero(~named).tolist():
             faults.add(row, form.id, "is empty", "say whose measurement it is")
@@ -235,7 +235,9 @@ class LongTable:
             *(skipped, flow),
         )
 
-    def _check_times(self, rows: IntArray, minute: FloatArray, starts: FloatArray, faults: _Faults) -> None:
+    def _check_times(
+        self, rows: IntArray, minute: FloatArray, starts: FloatArray, faults: _RowFaults
+    ) -> None:
         form, unread = self.form, np.isnan(minute)
         kind = {NUMBER: f"number of {form.unit}", CLOCK: "time HH:MM"}.get(form.format, f"date {form.format}")
         for at in np.flatnonzero(unread & ~np.isnan(starts)).tolist():
@@ -257,7 +259,7 @@ class LongTable:
             )
 
 
-class _Faults:
+class _RowFaults:
     """Faults by row, the first of each; or the first of all is raised."""
 
     def __init__(self, long: LongTable, strict: bool) -> None:

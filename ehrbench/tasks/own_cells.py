@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
-from ehrbench.core.types import FloatArray, StrArray
-from ehrbench.tasks.columns import Column, values_of
+from ehrbench.core.types import BoolArray, FloatArray, StrArray
+from ehrbench.tasks.columns import SHOWN, Column, values_of
+from ehrbench.tasks.names import NAME_REMEDY, fault_of_name
 from ehrbench.tasks.numbers import of_json, shown
 from ehrbench.tasks.own_labels import label_text
 from ehrbench.tasks.tabular_files import RawTable
@@ -44,9 +45,7 @@ def cells_of(
             cell = shown(table.columns[column.name][i].as_py())
             problem = f"{cell} is no {column.kind}" + (f" ({column.format})" if column.format else "")
             if strict:
-                raise DataError(
-                    problem, file=table.name, record=table.row(i), field=column.name, remedy=REMEDY
-                )
+                raise table.fault(i, column.name, problem, REMEDY)
             faults.setdefault(i, Skipped(table.name, table.row(i), column.name, problem))
     return values, levels, faults
 
@@ -59,12 +58,26 @@ def subgroups_of(
     for j, column in enumerate(columns):
         cells = values[:, j]
         known = ~np.isnan(cells)
-        names = ("no", "yes") if column.kind == "flag" else levels.get(column.name, ())
+        names: Sequence[str] = ("no", "yes")
+        if column.kind == "category":
+            names = [one if one in column.levels else "other" for one in levels.get(column.name, ())]
         if column.kind == "flag" or (column.kind == "category" and len(column.levels) <= MOST_SUBGROUPS):
             texts = np.full(len(cells), "unknown", dtype=f"<U{max([7, *map(len, names)])}")
             texts[known] = np.array(names, dtype=str)[cells[known].astype(np.int64)] if len(names) else ""
             found[column.name] = texts
     return found
+
+
+def unseen_in(
+    columns: Sequence[Column], values: FloatArray, levels: Mapping[str, tuple[str, ...]]
+) -> BoolArray:
+    """(N,) records with a level that training never had; models take all such for one, "other"."""
+    unseen = np.zeros(len(values), dtype=bool)
+    for j, column in enumerate(columns):
+        if column.kind == "category" and len(column.levels) < SHOWN:  # all of them are known
+            of = levels.get(column.name, ())
+            unseen |= np.isin(values[:, j], [code for code, one in enumerate(of) if one not in column.levels])
+    return unseen
 
 
 def posted_cells(columns: Sequence[Column], body: Mapping[str, Any], name: str) -> dict[str, pa.Array]:
@@ -94,11 +107,22 @@ def cell_schema(column: Column) -> dict[str, Any]:
     return one | ({"examples": list(column.levels)} if column.levels else {})
 
 
+def named_in(table: RawTable, column: str | None, strict: bool, faults: dict[int, Skipped]) -> list[str]:
+    """What a column of names says of each row, nothing where it is not there; faults join the others."""
+    if not column or column not in table.columns:
+        return []
+    names = []
+    for i, cell in enumerate(table.columns[column].to_pylist()):
+        name = "" if cell is None else label_text(cell)
+        problem = "is empty" if cell is None else fault_of_name(name)
+        if problem and (strict or cell is None):
+            raise table.fault(i, column, problem, "fill it in" if cell is None else NAME_REMEDY)
+        if problem:
+            faults.setdefault(i, Skipped(table.name, table.row(i), column, problem))
+        names.append(name)
+    return names
+
+
 def names_in(table: RawTable, column: str) -> StrArray:
-    """(N,) a column's cells as texts that name something; DataError for an empty one."""
-    cells = table.columns[column]
-    for i in np.flatnonzero(cells.is_null().to_numpy(zero_copy_only=False))[:1].tolist():
-        raise DataError("is empty", file=table.name, record=table.row(i), field=column, remedy="fill it in")
-    coded = cells.dictionary_encode()
-    texts = np.array([label_text(cell) for cell in coded.dictionary.to_pylist()], dtype=str)
-    return texts[coded.indices.to_numpy()] if len(texts) else np.zeros(0, dtype=str)
+    """(N,) likewise, as an array; DataError for the first that names nothing."""
+    return np.array(named_in(table, column, True, {}), dtype=str)

@@ -47,7 +47,9 @@ def brought_together(ids: StrArray, id: str, tables: Sequence[RawTable]) -> RawT
                 if had is not None and had.type != given.type:
                     had, given = had.cast(pa.string()), given.cast(pa.string())
                 columns[name] = given if had is None else pc.coalesce(had, given)
-    return RawTable(tables[0].name if tables else "", columns, len(ids), 1)
+    return RawTable(
+        tables[0].name if tables else "", columns, len(ids), 1, posted=any(t.posted for t in tables)
+    )
 
 
 def places(names: StrArray, among: StrArray) -> IntArray:

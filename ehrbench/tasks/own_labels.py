@@ -60,7 +60,7 @@ def labels_of(
         numbers = np.array([meant.get(text, -1) for text in texts] or [-1])[codes]
         for i in np.flatnonzero(known & (numbers < 0))[:1].tolist():
             problem = f"{shown(texts[codes[i]])} is none of {', '.join(meant)}"
-            raise DataError(problem, file=table.name, record=table.row(i), field=label, remedy="mend it")
+            raise table.fault(i, label, problem, "mend it")
         if target.kind == "multiclass":
             y[known] = np.eye(target.n_classes)[numbers[known]]
         else:

@@ -24,7 +24,9 @@ from ehrbench.features.events import Events, concatenate
 from ehrbench.tasks.columns import Column, days_of
 from ehrbench.tasks.long_form import CLOCK, NUMBER, UNITS, LongForm, LongTable
 from ehrbench.tasks.measures import Measure
-from ehrbench.tasks.own_cells import cells_of, names_in, subgroups_of
+from ehrbench.tasks.names import NAME_REMEDY, fault_of_name
+from ehrbench.tasks.numbers import shown
+from ehrbench.tasks.own_cells import cells_of, names_in, subgroups_of, unseen_in
 from ehrbench.tasks.own_descriptors import brought_together, places, spread, spread_values, static_table
 from ehrbench.tasks.own_labels import target_of
 from ehrbench.tasks.posted_series import posted_tables, series_schema
@@ -169,6 +171,9 @@ class OwnSeries(Task):
         ids = np.array(
             list(dict.fromkeys(np.concatenate([np.zeros(0, dtype=str), *names]).tolist())), dtype=str
         )
+        for name in ids.tolist():
+            if problem := fault_of_name(name):
+                raise DataError(problem, record=shown(name), field=self.id, remedy=NAME_REMEDY)
         return self.records_of(ids, long, beside, strict=strict)
 
     def records_of(
@@ -208,7 +213,10 @@ class OwnSeries(Task):
             payload=events,
             n_units=np.ones(len(ids), dtype=np.int64),
             subgroups=subgroups_of(self.columns, values, levels),
-            flags={"no_measurements": events.n_events == 0},
+            flags={
+                "no_measurements": events.n_events == 0,
+                "unseen_category": unseen_in(self.columns, values, levels),
+            },
         )
         return Read(records, tuple(skipped), flow | counts)
 
@@ -218,7 +226,7 @@ class OwnSeries(Task):
         """Cells that cannot be read are listed, and unknown."""
         nothing = pa.nulls(cells.n_rows, pa.string())
         whole = {column.name: cells.columns.get(column.name, nothing) for column in self.columns}
-        table = RawTable(cells.name, whole, cells.n_rows, cells.first_line)
+        table = RawTable(cells.name, whole, cells.n_rows, cells.first_line, posted=cells.posted)
         values, levels, faults = cells_of(self.columns, table, strict=strict)
         return values, levels, [faults[row] for row in sorted(faults)]
 
@@ -284,7 +292,7 @@ def _end_to_end(parts: Sequence[Records], vocabulary: Vocabulary) -> Records:
         payload=payload,
         n_units=np.ones(len(payload), dtype=np.int64),
         subgroups={name: np.concatenate([part.subgroups[name] for part in parts]) for name in names},
-        flags={"no_measurements": payload.n_events == 0},
+        flags={name: np.concatenate([part.flags[name] for part in parts]) for name in parts[0].flags},
     )
 
 

@@ -16,11 +16,20 @@ from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.task import Form, Parsed, RawInput, Skipped, Task, Words
-from ehrbench.core.types import FloatArray, StrArray
+from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Table
 from ehrbench.features.rows import Rows
 from ehrbench.tasks.columns import Column
-from ehrbench.tasks.own_cells import REMEDY, cell_schema, cells_of, names_in, posted_cells, subgroups_of
+from ehrbench.tasks.names import NAME_REMEDY, RECORD_ID_SCHEMA, fault_of_name, id_of
+from ehrbench.tasks.own_cells import (
+    REMEDY,
+    cell_schema,
+    cells_of,
+    named_in,
+    posted_cells,
+    subgroups_of,
+    unseen_in,
+)
 from ehrbench.tasks.own_labels import labels_of, target_of
 from ehrbench.tasks.raw_files import LEFT_OUT
 from ehrbench.tasks.tabular_files import RawTable, read_table
@@ -84,6 +93,11 @@ class OwnTable(Task):
         """The columns that predictions are made from."""
         return tuple(column.name for column in self.columns)
 
+    def spelled(self, label: str) -> tuple[str, ...]:
+        """The values of a binary label as the table spells them, the outcome last; () before ``settle``."""
+        values: Mapping[str, int] = (self.settled or {}).get("values", {}).get(label, {})
+        return tuple(sorted(values, key=lambda value: values[value]))
+
     def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:
         """Tables (any number of rows) and JSON objects of one row each."""
         parts, skipped, n_rows = [], [], 0
@@ -101,40 +115,44 @@ class OwnTable(Task):
     def records_of(self, table: RawTable, *, strict: bool) -> tuple[np.ndarray, Records, list[Skipped]]:
         """Records of a table without labels, the rows (K,) they come from, and what was skipped."""
         values, levels, faults = cells_of(self.columns, table, strict=strict)
+        ids = self._ids(table, strict, faults)
+        groups = named_in(table, self.group, strict, faults)
         kept = np.setdiff1d(np.arange(table.n_rows), list(faults))
         payload = Rows(values[kept], self.names, levels)
-        ids = self._ids(table)[kept]
         records = Records(
-            ids=ids,
-            groups=names_in(table, self.group)[kept] if self.group and self.group in table.columns else ids,
+            ids=np.array([ids[i] for i in kept], dtype=str),
+            groups=np.array([(groups or ids)[i] for i in kept], dtype=str),
             payload=payload,
             n_units=np.ones(len(kept), dtype=np.int64),
             subgroups=subgroups_of(self.columns, payload.values, payload.levels),
+            flags={"unseen_category": unseen_in(self.columns, payload.values, payload.levels)},
         )
         return kept, records, [faults[i] for i in sorted(faults)]
 
-    def _ids(self, table: RawTable) -> StrArray:
-        if self.id and self.id in table.columns:
-            return names_in(table, self.id)
+    def _ids(self, table: RawTable, strict: bool, faults: dict[int, Skipped]) -> list[str]:
+        if ids := named_in(table, self.id, strict, faults):
+            return ids
+        if table.posted:
+            return [table.name]
         stem = table.name.rsplit("/", 1)[-1].split(".")[0]
-        if table.n_rows == 1:
-            return np.array([stem])
-        return np.array([f"{stem}:{i + 1}" for i in range(table.n_rows)], dtype=str)
+        return [stem] if table.n_rows == 1 else [f"{stem}:{i + 1}" for i in range(table.n_rows)]
 
     def _posted(self, raw: RawInput) -> RawTable:
         """A JSON object as a table of one row; DataError for unknown, missing and impossible fields."""
         body = raw.body
         assert isinstance(body, Mapping)
         known = {*self.names, *self.labels, *filter(None, (self.id, self.group, self.time)), "record_id"}
-        name = str(body["record_id"]) if "record_id" in body else raw.name
+        name = id_of(body, raw.name)
         for key in body:
             if key not in known:
                 raise DataError("is not a known column", record=name, field=key, remedy=REMEDY)
         cells = posted_cells(self.columns, body, name)
-        for extra in (self.id, self.group):
-            if extra and body.get(extra) is not None:
+        for extra in filter(None, (self.id, self.group)):
+            if body.get(extra) is not None:
+                if problem := fault_of_name(body[extra]):
+                    raise DataError(problem, record=name, field=extra, remedy=NAME_REMEDY)
                 cells[extra] = pa.array([str(body[extra])])
-        return RawTable(name, cells, 1, 1)
+        return RawTable(name, cells, 1, 1, posted=True)
 
     def outcomes_of(self, table: RawTable) -> FloatArray:
         """(N, C) labels of a table's rows, NaN where unknown; DataError for a value training never had."""
@@ -142,7 +160,10 @@ class OwnTable(Task):
         return labels_of(table, self.labels, self.settled, self.target)
 
     def raw_schema(self) -> dict[str, Any]:
-        properties: dict[str, Any] = {"record_id": {"type": ["string", "null"], "description": "Returned."}}
+        properties: dict[str, Any] = {"record_id": RECORD_ID_SCHEMA}
+        for name, about in ((self.group, "What it belongs to."), (self.id, "Returned with the answer.")):
+            if name:
+                properties[name] = RECORD_ID_SCHEMA | {"description": about}
         properties |= {column.name: cell_schema(column) for column in self.columns}
         return {
             "type": "object",
@@ -202,4 +223,5 @@ def joined_rows(parts: Sequence[Records], names: tuple[str, ...]) -> Records:
         payload=Rows(np.concatenate(blocks), names, levels),
         n_units=np.ones(sum(map(len, parts)), dtype=np.int64),
         subgroups={k: np.concatenate([part.subgroups[k] for part in parts]) for k in parts[0].subgroups},
+        flags={k: np.concatenate([part.flags[k] for part in parts]) for k in parts[0].flags},
     )

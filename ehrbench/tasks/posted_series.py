@@ -15,6 +15,7 @@ import pyarrow as pa
 from ehrbench.core.errors import DataError
 from ehrbench.tasks.columns import Column
 from ehrbench.tasks.long_form import LongForm, clock_minute
+from ehrbench.tasks.names import RECORD_ID_SCHEMA, id_of
 from ehrbench.tasks.numbers import of_json, shown
 from ehrbench.tasks.own_cells import cell_schema, posted_cells
 from ehrbench.tasks.stays import Vocabulary
@@ -30,16 +31,12 @@ def posted_tables(
     form: LongForm, columns: Sequence[Column], variables: tuple[str, ...], name: str, body: Mapping[str, Any]
 ) -> tuple[RawTable, RawTable]:
     """Measurements in ``form.posted()``, and one row of descriptors; DataError for the first bad field."""
-    record_id = body.get("record_id")
-    record = name if record_id is None else str(record_id)
+    record = id_of(body, name)
     for key in body:
         if key not in _FIELDS:
             raise DataError(
                 "is not a field of a record", record=record, field=key, remedy=f"give {', '.join(_FIELDS)}"
             )
-    if isinstance(record_id, bool) or not isinstance(record_id, str | int | None):
-        problem = f"{shown(record_id)} is neither text nor a whole number"
-        raise DataError(problem, record=name, field="record_id", remedy="name the record, or leave it out")
     descriptors, events = body.get("descriptors", {} if not columns else None), body.get("events")
     if not isinstance(descriptors, Mapping):
         remedy = f"give {', '.join(column.name for column in columns)}; null: unknown"
@@ -69,8 +66,8 @@ def posted_tables(
         posted.value: pa.array([value for _, _, value in read], pa.float64()),
     }
     return (
-        RawTable(record, cells, len(read), 1),
-        RawTable(record, {**row, posted.id: pa.array([record])}, 1, 1),
+        RawTable(record, cells, len(read), 1, posted=True),
+        RawTable(record, {**row, posted.id: pa.array([record])}, 1, 1, posted=True),
     )
 
 
@@ -116,7 +113,7 @@ def series_schema(
         "required": ["descriptors", "events"] if columns else ["events"],
         "additionalProperties": False,
         "properties": {
-            "record_id": {"type": ["string", "integer", "null"], "description": "Returned with the answer."},
+            "record_id": RECORD_ID_SCHEMA,
             "descriptors": {
                 "type": "object",
                 "required": [column.name for column in columns],

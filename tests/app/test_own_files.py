@@ -35,7 +35,7 @@ def wine(path: Path) -> list[str]:
 
 
 def arrests(path: Path) -> list[str]:
-    """Made, of the shape of lifelines' Rossi: weeks, flags as words, dates of release; semicolons, Latin-1."""
+    """Made, of the shape of lifelines' Rossi: flags as words, dates of release; semicolons, Latin-1."""
     rng = np.random.default_rng(4)
     lines = ["Nr;Entlassen;Alter;Hilfe;Rasse;Beruf;Vorstrafen;Rückfall"]
     for i in range(240):

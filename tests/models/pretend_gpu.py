@@ -143,7 +143,37 @@ def _lstm_cell_backward(
     return gates, of_c * f, gates.sum(0) if has_bias else gates.new_empty(0)
 
 
+def _gru_cell(
+    input_gates: Tensor,
+    hidden_gates: Tensor,
+    hx: Tensor,
+    input_bias: Tensor | None = None,
+    hidden_bias: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """The fused cell that only GPUs have: h, and what its backward pass needs."""
+    given = input_gates if input_bias is None else input_gates + input_bias
+    of_h = hidden_gates if hidden_bias is None else hidden_gates + hidden_bias
+    (r, z, n), (hr, hz, hn) = given.chunk(3, 1), of_h.chunk(3, 1)
+    r, z = (r + hr).sigmoid(), (z + hz).sigmoid()
+    n = (n + r * hn).tanh()
+    return n + z * (hx - n), torch.cat([r, z, n, hx, hn], 1)
+
+
+def _gru_cell_backward(
+    grad_hy: Tensor, workspace: Tensor, has_bias: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None]:
+    r, z, n, hx, hn = workspace.chunk(5, 1)
+    of_n = grad_hy * (1 - z) * (1 - n.square())
+    of_z = grad_hy * (hx - n) * z * (1 - z)
+    of_r = of_n * hn * r * (1 - r)
+    given, of_h = torch.cat([of_r, of_z, of_n], 1), torch.cat([of_r, of_z, of_n * r], 1)
+    biases = (given.sum(0), of_h.sum(0)) if has_bias else (None, None)
+    return given, of_h, grad_hy * z, *biases
+
+
 _KERNELS: dict[Any, Any] = {
+    aten._thnn_fused_gru_cell.default: _gru_cell,
+    aten._thnn_fused_gru_cell_backward.default: _gru_cell_backward,
     aten._thnn_fused_lstm_cell.default: _lstm_cell,
     aten._thnn_fused_lstm_cell_backward_impl.default: _lstm_cell_backward,
 }

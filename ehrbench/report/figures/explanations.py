@@ -67,13 +67,19 @@ def attribution(model: str, found: Mapping[str, Any]) -> Figure:
     return Figure(name, title, caption, plot.svg())
 
 
-def hours(model: str, found: Mapping[str, Any], step_hours: int = 1) -> Figure:
-    """When the measurements were taken that a network's score rests on."""
+def axis_of_time(run: Run, step_hours: int = 1) -> str:
+    """What the task calls the axis of a course."""
+    words = run.words.time or "hours"
+    return words[0].upper() + words[1:] if step_hours == 1 else f"Steps of {step_hours} {words}"
+
+
+def hours(model: str, found: Mapping[str, Any], time: str, step_hours: int = 1) -> Figure:
+    """When the measurements were taken that a network's score rests on; time: what the axis is called."""
     title, tables = f"{model}: contributions by hour of measurement", found["hours"]
     names = _largest({n: {k: sum(v) for k, v in kinds.items()} for n, kinds in tables.items()}, MOST_TIMED)
     n_hours = len(tables[names[0]]["value"])
     top = max((max(tables[n][kind]) for n in names for kind in KINDS), default=0.0) or 1.0
-    plot = _rows(title, names, (0, n_hours), _since(step_hours), row=24)
+    plot = _rows(title, names, (0, n_hours), time, row=24)
     for kind, colour in KINDS.items():
         cells = np.array([tables[n][kind] for n in names])  # (P, H)
         shift = 0.25 if kind == "value" else -0.25
@@ -94,11 +100,7 @@ def _step(step_hours: int) -> str:
     return "hour" if step_hours == 1 else f"step of {step_hours} hours"
 
 
-def _since(step_hours: int) -> str:
-    return "Hours since admission" if step_hours == 1 else f"Steps of {step_hours} hours since admission"
-
-
-def course(found: Mapping[str, Any]) -> Figure:
+def course(found: Mapping[str, Any], time: str) -> Figure:
     """The risk as measurements arrive, by outcome."""
     title = "The risk over time, by outcome"
     if "why" in found:
@@ -106,7 +108,7 @@ def course(found: Mapping[str, Any]) -> Figure:
     outcomes, x = found["outcomes"], np.array(found["hours"], dtype=float)
     top = max(max(one["high"]) for one in outcomes.values())
     plot = Plot(title, (0, x[-1]), (0, top * 1.12))
-    plot.axes("Hours since admission", f"Probability of {found['class']}")
+    plot.axes(time, f"Probability of {found['class']}")
     names = {"with": f"with {found['class']}", "without": f"without {found['class']}"}
     for name, colour in (("without", "m0"), ("with", "m1")):
         if one := outcomes.get(name):
@@ -128,17 +130,20 @@ def example(
     """One unit: its risk over time beside what one model's score is made of."""
     name, title = run.target.classes[0], f"{found['which'][0].upper()}{found['which'][1:]}"
     answer = f"{name}: {'yes' if found['outcome'] else 'no'}; predicted {number(found['probability'], 2)}"
-    drawn = [_example_course(k, found, title, answer, step_hours)] if found["course"] else []
+    time = axis_of_time(run, step_hours)
+    drawn = [_example_course(k, found, title, answer, time, step_hours)] if found["course"] else []
     if model is not None:
         drawn.append(_contributions(k, found["contributions"][model], f"{title}: {model}", answer))
     return drawn
 
 
-def _example_course(k: int, found: Mapping[str, Any], title: str, answer: str, step_hours: int) -> Figure:
+def _example_course(
+    k: int, found: Mapping[str, Any], title: str, answer: str, time: str, step_hours: int
+) -> Figure:
     risk, counts = np.array(found["course"]), np.array(found["measurements"])
     x, top = np.arange(1.0, len(risk) + 1), max(0.1, float(risk.max()) * 1.1)
     plot = Plot(title, (0, len(risk)), (-0.25 * top, top), height=250)
-    plot.axes(_since(step_hours), "Probability", y_ticks=ticks(0, top, 4))
+    plot.axes(time, "Probability", y_ticks=ticks(0, top, 4))
     most = max(1, int(counts.max()))
     bars = "".join(
         _column(plot, h, -0.25 * top, -0.25 * top * (1 - 0.8 * c / most)) for h, c in enumerate(counts)

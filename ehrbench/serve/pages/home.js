@@ -193,6 +193,7 @@ async function describe() {
   if (!response.ok) return fail(facts.error.problem, facts.error.remedy || "");
   thresholds = facts.thresholds;
   showsEvidence = facts.shows_evidence;
+  byId("input-title").textContent = "One " + facts.words.record;
   byId("title").textContent = "ehrbench · " + words(facts.task);
   document.title = "ehrbench · " + words(facts.task);
   if (facts.warning) {
