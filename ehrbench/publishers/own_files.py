@@ -21,6 +21,36 @@ from ehrbench.tasks.tabular_files import RawTable, read_table
 #: A column that ranks the outcome better than this, alone, betrays it.
 BETRAYING = 0.995
 
+#: Bytes of memory that a byte of text takes while it is read, and bytes of text in a byte of a packed file.
+_TIMES, _PACKED = 6, 8
+#: Of less memory no word is said.
+_MENTIONED = 2 << 30
+
+
+def reading(files: Sequence[str | None], otherwise: str) -> str:
+    """What the step that reads these files is called: with the memory it takes, where that is much."""
+    size = sum(_text_size(Path(file).expanduser()) for file in files if file)
+    if size * _TIMES < _MENTIONED:
+        return otherwise
+    free = _free_memory()
+    told = f", {free / 1e9:.0f} GB are free" if free else ""
+    return f"{otherwise}: about {size * _TIMES / 1e9:.0f} GB of memory{told}"
+
+
+def _text_size(path: Path) -> int:
+    if path.is_dir():
+        return sum(_text_size(one) for one in path.iterdir() if one.is_file())
+    packed = path.suffix.lower() not in (".csv", ".tsv", ".txt")
+    return path.stat().st_size * (_PACKED if packed else 1) if path.is_file() else 0
+
+
+def _free_memory() -> int | None:
+    """Bytes that the system could give, where it says so (Linux)."""
+    path = Path("/proc/meminfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) * 1024 if found else None
+
 
 def read_own_table(file: str, forms: Sequence[Form], remedy: str) -> RawTable:
     """A file, or the files of a folder or archive, as one table."""

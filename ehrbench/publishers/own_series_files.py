@@ -19,7 +19,7 @@ from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Timed
 from ehrbench.core.task import Cohort, Parsed, Publisher, Task
 from ehrbench.core.types import FloatArray, StrArray
-from ehrbench.publishers.own_files import betrayals, days_in, middle, read_own_table
+from ehrbench.publishers.own_files import betrayals, days_in, middle, read_own_table, reading
 from ehrbench.publishers.own_variables import horizon_notes, outside, settled_variables, without_series
 from ehrbench.tasks.columns import infer, values_of
 from ehrbench.tasks.long_form import LongTable, time_format
@@ -60,7 +60,8 @@ class OwnSeriesFiles(Publisher):
     def settle(self, root: Path, progress: Progress = SILENT) -> Task:
         if self.series.settled is not None:
             return self.series
-        with progress.step("Looking at variables and columns"):
+        files = [self.file, self.labels, self.descriptors]
+        with progress.step(reading(files, "Looking at variables and columns")):
             settled = self._settled()
         task = self.series
         self.task = self.series = OwnSeries(

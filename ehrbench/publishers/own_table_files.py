@@ -17,7 +17,7 @@ from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
 from ehrbench.core.task import Cohort, Parsed, Publisher, Task
-from ehrbench.publishers.own_files import betrayals, days_in, middle, read_own_table
+from ehrbench.publishers.own_files import betrayals, days_in, middle, read_own_table, reading
 from ehrbench.tasks.columns import infer
 from ehrbench.tasks.own_labels import settled_labels
 from ehrbench.tasks.own_table import OwnTable, joined_rows
@@ -44,7 +44,7 @@ class OwnTableFiles(Publisher):
         assert isinstance(task, OwnTable)
         if task.settled is not None:
             return task
-        with progress.step("Looking at columns"):
+        with progress.step(reading([self.file], "Looking at columns")):
             table = self._table(root, TRAIN)
             settled = self._settled(task, table)
         self.task = OwnTable(

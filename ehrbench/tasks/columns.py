@@ -105,6 +105,9 @@ def infer(name: str, cells: pa.Array, wanted: str | None = None) -> tuple[Column
         return Column(name, "text"), f"{told} (say task.columns.{name}=date:%d/%m/%Y)"
     if date_format:
         return Column(name, "date", date_format, unit), ""
+    if other := _other_form(known):
+        told = f"{name}: dates of several forms ({known[0].as_py()}, {other}); left out: write them alike"
+        return Column(name, "text"), told
     n_levels = len(pc.unique(known))
     if n_levels <= max(FEW, min(MOST, len(known) // ROWS_A_LEVEL)):
         return _with_levels(Column(name, "category"), cells), ""
@@ -182,6 +185,15 @@ def formats_of(known: pa.Array) -> list[str]:
     few = known.slice(0, 2000)
     tried = [f for f in DATES if not pc.any(pc.is_null(_parsed(few, f))).as_py()]
     return [f for f in tried if not pc.any(pc.is_null(_parsed(known, f))).as_py()]
+
+
+def _other_form(known: pa.Array) -> str:
+    """The first text that is no date of the first one's form, where most are; "" where there is none."""
+    for date_format in formats_of(known.slice(0, 1)):
+        odd = pc.is_null(_parsed(known, date_format)).to_numpy(zero_copy_only=False)
+        if odd.any() and odd.mean() < 0.5:
+            return str(known[int(np.flatnonzero(odd)[0])].as_py())
+    return ""
 
 
 def date_format_of(texts: pa.Array) -> str:

@@ -161,13 +161,15 @@ def _separator(head: str) -> str:
 
 
 def _check_names(name: str, names: list[str]) -> None:
+    seen: set[str] = set()
     for i, column in enumerate(names):
         if not column:
             raise DataError(f"column {i + 1} has no name", file=name, remedy="give every column a header")
-        if column in names[:i]:
+        if column in seen:
             raise DataError(
                 "stands twice in the header", file=name, field=column, remedy="rename one of them"
             )
+        seen.add(column)
 
 
 def _malformed(name: str, text: str, separator: str, n_columns: int, error: pa.ArrowInvalid) -> DataError:

@@ -10,7 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
+from ehrbench.app.conf import CONF
+from ehrbench.app.entry import of_task, spell_out
+from ehrbench.app.overrides import as_texts
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.task import Cohort, RawInput
 from ehrbench.features.events import Events
@@ -400,6 +405,26 @@ def test_what_is_no_record_is_refused_naming_its_field(
         body = {"descriptors": {"age": 1, "ward": None}, "events": [body["event"]]}
     with pytest.raises(DataError, match=said):
         task.parse([RawInput("r", body)], strict=True)
+
+
+@pytest.mark.parametrize(
+    ("argument", "read"),
+    [
+        ("task.columns.x=category", {"columns": {"x": "category"}}),
+        ("task.columns={x: category}", {"columns": {"x": "category"}}),
+        ("task.ranges.HR=[10,300]", {"ranges": {"HR": [10, 300]}}),
+        ("task.label=Rückfall", {"label": "Rückfall"}),
+        ("task.label=[died,ill]", {"label": ["died", "ill"]}),
+        ("task.variables=20", {"variables": 20}),
+        ("task.variables=[HR,K]", {"variables": ["HR", "K"]}),
+    ],
+)
+def test_a_persons_own_names_are_keys_of_the_command_line(argument: str, read: dict[str, Any]) -> None:
+    with initialize_config_dir(str(CONF)):
+        overrides = of_task(spell_out(as_texts(["task=series", argument])))
+        content = OmegaConf.to_container(compose("config", overrides=overrides).task)
+    assert isinstance(content, dict)
+    assert {key: content[key] for key in read} == read
 
 
 def long_form(root: Path, folder: Path, sets: tuple[str, ...]) -> dict[str, str]:

@@ -16,6 +16,7 @@ import pytest
 
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.task import Cohort, RawInput
+from ehrbench.publishers.own_files import reading
 from ehrbench.publishers.own_table_files import OwnTableFiles
 from ehrbench.tasks.own_table import OwnTable
 
@@ -281,3 +282,34 @@ def test_a_dates_column_that_is_typed_takes_texts_too(tmp_path: Path) -> None:
         assert posted.payload.values[0, 0] == expected  # type: ignore[attr-defined]
     with pytest.raises(DataError, match=r"04\.01\.2020.* is no date"):
         task.parse([RawInput("row", {"seen": "04.01.2020", "age": 3})], strict=True)
+
+
+def test_thousands_of_columns_are_read(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    cells = rng.normal(size=(40, 3000)).round(2).astype(str)
+    lines = [
+        ",".join([*(f"g{i}" for i in range(3000)), "y"]),
+        *(f"{','.join(r)},{i % 2}" for i, r in enumerate(cells)),
+    ]
+    task, cohort = cohort_of(written(tmp_path, "\n".join(lines)), label="y", id=None)
+    assert len(task.names) == 3000
+    assert len(task.parse([task.example()], strict=True).records) == 1
+    assert cohort.records.payload.values[0, 2999] == np.float32(cells[0, 2999])  # type: ignore[attr-defined]
+
+
+def test_dates_of_several_forms_are_left_out_with_a_word(tmp_path: Path) -> None:
+    dates = ["2020-01-02", "2020-01-03", "04.01.2020"] * 20
+    lines = ["seen,x,y", *(f"{date},{i},{i % 2}" for i, date in enumerate(dates))]
+    task, cohort = cohort_of(written(tmp_path, "\n".join(lines)), label="y", id=None)
+    assert task.names == ("x",)
+    assert "seen: dates of several forms (2020-01-02, 04.01.2020); left out: write them alike" in cohort.notes
+
+
+def test_much_memory_is_told_before_a_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    with path.open("wb") as file:
+        file.truncate(2_000_000_000)  # a hole: nothing is written
+    assert reading([str(path), None], "Looking").startswith("Looking: about 12 GB of memory")
+    assert reading([str(tmp_path)], "Looking").startswith("Looking: about 12 GB of memory")
+    path.write_text("x,y\n")
+    assert reading([str(path)], "Looking") == "Looking"
