@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from ehrbench.app.sources import code_digest
+from ehrbench.app.sources import sources
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.model import Model
@@ -137,4 +137,5 @@ class ModelBuilder:
 
     def settings(self) -> dict[str, Any]:
         shaping = {k: v for k, v in self._config.items() if k not in NOT_SHAPING}
-        return {"build": shaping, "featurizer": self._featurizer, "code": code_digest()}
+        named = [_target(block, self.name)[0].__module__ for block in (self._config, self._featurizer)]
+        return {"build": shaping, "featurizer": self._featurizer, "code": sources(*named)}
