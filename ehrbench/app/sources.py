@@ -1,9 +1,9 @@
 """Sources: the code that a study uses, module by module, so that it never mixes two versions of a model.
 
 What counts is what its model, featurizer, task and metric import, and what these import in turn, as far as it
-is ehrbench's own or a plugin's: a new network beside them is no other study. Comments, docstrings and layout do
-not count, only what Python would run. Imports are read from the text, nothing is run; one that is made by name
-(``import_module``) is not seen.
+is ehrbench's own or a plugin's: a new network beside them is no other study. Comments, docstrings and layout
+do not count, only what Python would run. Imports are read from the text, nothing is run; one that is made by
+name (``import_module``) is not seen.
 """
 
 from __future__ import annotations

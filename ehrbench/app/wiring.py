@@ -167,7 +167,7 @@ def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Setti
     builder = ModelBuilder(name, raw, settings_of(config["task"], "views", "task"), task.target)
     builder({})  # a setting that cannot be, shows before any data are read
     for parameter in space.parameters:
-        if not builder.takes(parameter.name):
+        if not builder.takes(parameter.name, parameter.first):
             key = f"model.{name}.space.{parameter.name}"
             raise ConfigError(
                 key, "the model has no such setting", f"see model.{name}.build for those it has"
