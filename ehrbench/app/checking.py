@@ -35,8 +35,6 @@ class _NoPlace(ValueError):
 def _place(given: Any, info: ValidationInfo) -> Any:
     if not isinstance(given, str | Path):
         return given
-    if not str(given):
-        raise _NoPlace("is empty", "name a file or folder")
     where: Callable[[Path], Path] = (info.context or {}).get("placed", Path.absolute)
     try:
         return str(where(home(given, "")))

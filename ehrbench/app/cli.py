@@ -83,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     describe.set_defaults(run_command=_describe)
     for verb in (get, simulate, describe):
         verb.add_argument("task", help=f"one of {', '.join(task_names())}")
-        root = home(os.environ.get("EHRBENCH_DATA", "data"), "EHRBENCH_DATA")
+        root = home(os.environ.get("EHRBENCH_DATA") or "data", "EHRBENCH_DATA")
         verb.add_argument(
             "--root", type=argument, default=root, help="data folder (default: EHRBENCH_DATA, or data)"
         )

@@ -91,6 +91,14 @@ class View(ABC):
         """(len,) length of each item along the free axis; None where items are all of one shape."""
         return None
 
+    def pieces(self, steps: int, shift: float) -> Self:
+        """The same units on shorter items, for training: nothing but time that is padding is lost.
+
+        An item of more than ``steps`` steps becomes as few nearly equal pieces as that takes, whose ends move
+        with ``shift`` (0 to 1); their number does not. Itself, where items are all of one shape.
+        """
+        return self
+
     def batches(self, items: int, cells: int) -> Iterator[Self]:
         """Consecutive parts of at most ``items`` items and, where they differ, ``cells`` cells with padding.
 
@@ -211,6 +219,18 @@ class Signal(View):
 
     def extents(self) -> IntArray:
         return np.diff(self.starts)
+
+    def pieces(self, steps: int, shift: float) -> Signal:
+        lengths = np.diff(self.starts)
+        count = np.maximum(-(-lengths // steps), 1)
+        owner = np.repeat(np.arange(len(self)), count)
+        place = np.arange(len(owner)) - offsets(count)[owner]  # of each piece among its recording's
+        inside = np.where(place > 0, (place + shift - 0.5) / count[owner], 0.0)
+        starts = np.append(self.starts[owner] + (inside * lengths[owner]).astype(np.int64), self.starts[-1])
+        at = np.repeat(self.starts[:-1], self.n_units) + self.unit_step  # (U,) among all steps
+        piece = np.searchsorted(starts, at, side="right") - 1
+        counts = np.bincount(piece, minlength=len(owner))
+        return Signal(self.values, starts, at - starts[piece], counts, self.channels)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,13 +1,14 @@
 """Explaining: a finished search's outer folds taken apart, as ``explanations.json``.
 
 Everything is asked of the finished procedures and of outer-test records, which nothing was fitted or chosen
-on: the figures say what the reported predictions rest on, not what the training records taught. ``n_records``
-records, drawn by seed and spread over the outer folds, are attributed and followed through time, and
-``PERMUTED`` times as many are permuted, where there are so many.
+on: the figures say what the reported predictions rest on, not what the training records taught. Units of
+``n_records`` records, drawn by seed and spread over the outer folds, are attributed and followed through
+time: as many units as records, so that it takes as long whether a record has one or thousands (the beats of a
+recording). ``PERMUTED`` times as many records are permuted, where there are so many.
 
 Schema (1); ``why`` in place of the other keys says why there is nothing
 ------------------------------------------------------------------------
-study_name, seed, predictions (SHA-256 of the predictions.csv they go with); n_records (attributed),
+study_name, seed, predictions (SHA-256 of the predictions.csv they go with); n_records, n_units (attributed),
     n_permuted;
 permutation: {metric, repeats, drops: {model or "ensemble": {parameter: [mean over outer folds, one a
     repeat]}}};
@@ -45,8 +46,6 @@ SCHEMA = 1
 #: Records permuted for each one attributed: a metric needs more records than a mean.
 PERMUTED = 5
 REPEATS = 3
-#: Units of one record that are attributed: neighbours tell the same story, and a recording has thousands.
-MOST_UNITS = 10
 
 
 @dataclass
@@ -93,6 +92,7 @@ def explain(
         "study_name": setting.key.study_name,
         "seed": seed,
         "n_records": sum(len(f.records) for f in folds),
+        "n_units": sum(len(f.units) for f in folds),
         "n_permuted": sum(f.n_permuted for f in folds),
         "permutation": _permutation([f for f in folds if f.drops], metric, why),
         "attributions": {name: _attribution(folds, name, why) for name in models},
@@ -126,7 +126,7 @@ def _fold(
         course[h] = fitted.predict(until(few, h + 1))[ENSEMBLE_NAME][:, 0]
         bar.advance()
     counts = measured(few.payload, hours) if hours else np.zeros((len(few), 0), dtype=np.int64)
-    units = _some(few, np.random.default_rng(derive_seed(seed, "explain units", setting.fold.name)))
+    units = _some(few, each, np.random.default_rng(derive_seed(seed, "explain units", setting.fold.name)))
     p, owner = fitted.predict(unlabelled)[ENSEMBLE_NAME][units], few.unit_record[units]
     found = _Fold(few, units, p, course[:, units], counts[owner])
     for name, models in fitted.models.items():
@@ -147,13 +147,14 @@ def _fold(
     return found
 
 
-def _some(records: Records, rng: np.random.Generator) -> IntArray:
-    """Positions among all units of at most ``MOST_UNITS`` of each record, in order."""
+def _some(records: Records, n: int, rng: np.random.Generator) -> IntArray:
+    """Positions among all units of n of them, drawn as evenly over the records as they allow, in order."""
     order = rng.permutation(records.total_units)
     owner = records.unit_record[order]
     by_owner = np.argsort(owner, kind="stable")  # each record's units, shuffled
     rank = np.arange(len(order)) - np.repeat(np.cumsum(records.n_units) - records.n_units, records.n_units)
-    return np.sort(order[by_owner][rank < MOST_UNITS])
+    turn = np.argsort(rank, kind="stable")  # one of each record, then another of each
+    return np.sort(order[by_owner][turn][:n])
 
 
 def _permutation(folds: Sequence[_Fold], metric: Metric, why: Mapping[str, str]) -> dict[str, Any]:

@@ -9,9 +9,12 @@ log RR, windows are in beats:
 
 - ``level``: the interval (ms), L less the recording's median and less those of windows, the same in units of
   the spread there, ranks, minima, maxima, and how many beats around lie far below or above;
-- ``neighbours``: L of each of the ``reach`` beats to either side, less the median of the 65 around;
-- ``change``: of L to the next beat and from the last; ``shape``: slope, turns, skew, autocorrelations;
-- ``variability``: spread, deviation, range, RMSSD and pNN50 of windows;
+- ``neighbours``: L of each of the ``reach`` beats to either side, less the median of the 65 around, and less
+  the beat's own;
+- ``change``: of L to the next beat and from the last; ``shape``: slope, turns, skew, autocorrelations, how
+  long L has been rising or falling and will be, how far the window's shortest and longest intervals are;
+- ``variability``: spread, deviation, range, RMSSD and pNN50 of windows, Poincaré's ratio of short-term to
+  long-term (Brennan, Palaniswami & Kamen 2001), and where they rank among all of the recording;
 - ``beside``: windows before and after against each other and against the beat;
 - ``recording``: beats, median, spreads; ``place``: where in it the beat stands; ``lost``: beats left out.
 """
@@ -38,6 +41,7 @@ from ehrbench.features.neighbourhoods import (
     running_quantiles,
     running_rank,
     running_slope,
+    windows,
 )
 
 #: Half widths, in beats, of the windows around a beat, and of those to one side of it.
@@ -99,7 +103,10 @@ class BeatContext(Featurizer):
         level = running_quantiles(log_rr, AROUND[4], (0.5,))[:, 0]
         padded, n = mirrored(log_rr, self.reach), len(log_rr)
         for k in range(-self.reach, self.reach + 1):
-            yield f"neighbours.lag@{k}", padded[self.reach + k : self.reach + k + n] - level
+            there = padded[self.reach + k : self.reach + k + n]
+            yield f"neighbours.lag@{k}", there - level
+            if k:
+                yield f"neighbours.difference@{k}", there - log_rr
 
     def fit_rows(self, view: View) -> None:
         assert isinstance(view, Table)
@@ -124,10 +131,12 @@ def _of_beat(rr: FloatArray, lost: FloatArray) -> Iterator[tuple[str, FloatArray
     yield "level.ms", rr
     yield "level.log_ratio", log_rr - median
     yield "level.z", (log_rr - median) / spread
-    yield "level.rank", (np.argsort(np.argsort(log_rr, kind="stable"), kind="stable") + 0.5) / len(rr)
+    yield "level.rank", rank(log_rr)
     yield "change.change", change
     yield "change.next_change", np.append(change[1:], 0.0)
     yield "change.bend", np.append(change[1:], 0.0) - change
+    yield "shape.run_before", runs(np.sign(change))
+    yield "shape.run_after", runs(np.sign(np.append(change[1:], 0.0))[::-1])[::-1]
     yield "lost.ms", np.asarray(lost)
     yield "lost.around", running_mean(np.asarray(lost, dtype=np.float64), 8)
 
@@ -153,11 +162,23 @@ def _around(rr: FloatArray) -> Iterator[tuple[str, FloatArray]]:
         yield f"shape.skew@{w}", (most + least - 2 * middle) / np.maximum(most - least, _LEAST)
         yield f"level.rank@{w}", running_rank(log_rr, half)
         yield f"shape.slope@{w}", running_slope(log_rr, half)
-        yield f"variability.rmssd@{w}", np.sqrt(running_mean(change**2, half))
+        rmssd = np.sqrt(running_mean(change**2, half))
+        yield f"variability.rmssd@{w}", rmssd
+        yield f"variability.poincare@{w}", np.log(np.maximum(rmssd, _LEAST) / np.maximum(deviation, _LEAST))
+        yield f"variability.rank_of_range@{w}", rank(most - least)
+        yield f"variability.rank_of_rmssd@{w}", rank(rmssd)
+        yield (
+            f"variability.range_over_usual@{w}",
+            np.log(np.maximum(most - least, _LEAST) / max(float(np.median(most - least)), _LEAST)),
+        )
         yield f"variability.jumps@{w}", running_mean(jumps, half)
         yield f"shape.turns@{w}", running_mean(turns.astype(np.float64), half)
         yield f"level.low@{w}", running_mean(low.astype(np.float64), half)
         yield f"level.high@{w}", running_mean(high.astype(np.float64), half)
+    for half in AROUND[1:4]:
+        around = windows(log_rr, half)
+        yield f"shape.shortest_at@{2 * half + 1}", around.argmin(axis=1) - half
+        yield f"shape.longest_at@{2 * half + 1}", around.argmax(axis=1) - half
     for half in AROUND[2:5]:
         for lag in (1, 2, 3, 4):
             yield f"shape.autocorrelation_{lag}@{2 * half + 1}", running_autocorrelation(log_rr, half, lag)
@@ -196,6 +217,18 @@ def _of_recording(rr: FloatArray) -> Iterator[tuple[str, FloatArray]]:
         yield f"recording.{name}", np.full(n, value)
     yield "place.from_start", np.log1p(at)
     yield "place.to_end", np.log1p(n - 1 - at)
+
+
+def rank(x: FloatArray) -> FloatArray:
+    """(n,) share of the recording's values below each; of equal ones the earlier is the lower."""
+    return np.asarray((np.argsort(np.argsort(x, kind="stable"), kind="stable") + 0.5) / len(x))
+
+
+def runs(x: FloatArray) -> FloatArray:
+    """(n,) how many values up to and with each are equal to it, times x; 1 where it differs from the last."""
+    at = np.arange(len(x))
+    begun = np.maximum.accumulate(np.where(np.diff(x, prepend=np.nan) != 0, at, 0))
+    return np.asarray((at - begun + 1) * x)
 
 
 def level_and_spread(log_rr: FloatArray) -> tuple[float, float]:

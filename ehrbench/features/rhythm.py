@@ -1,8 +1,8 @@
 """Rhythm: a whole recording as channels a beat, for networks that read it from end to end.
 
 Networks find shapes by themselves; what they are spared is scale: the interval relative to its recording and
-to slower and slower medians around the beat, how much it varies there, and where beats are lost. Scales are
-learned from training recordings.
+to slower and slower medians around the beat, how much it varies there and how rare that is in the recording,
+and where beats are lost. Scales are learned from training recordings.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Signal, View, offsets
-from ehrbench.features.beat_context import level_and_spread
+from ehrbench.features.beat_context import level_and_spread, rank
 from ehrbench.features.beats import Beats
 from ehrbench.features.neighbourhoods import running_mean, running_quantiles
 from ehrbench.features.scaling import Scaling
@@ -84,9 +84,12 @@ def _channels(rr: FloatArray, lost: FloatArray) -> dict[str, FloatArray]:
     }
     for half in HALVES:
         w = 2 * half + 1
-        q1, middle, q3 = running_quantiles(log_rr, half, (0.25, 0.5, 0.75)).T
+        least, q1, middle, q3, most = running_quantiles(log_rr, half, (0, 0.25, 0.5, 0.75, 1)).T
         found[f"rr.over_median@{w}"] = log_rr - middle
         found[f"rr.spread@{w}"] = np.log(np.maximum(q3 - q1, _LEAST) / spread)
         found[f"rr.rmssd@{w}"] = np.log(np.sqrt(running_mean(change**2, half)) + _LEAST)
+        if half < HALVES[-1]:  # how unusual its surroundings are among all of the recording
+            found[f"rr.rank_of_range@{w}"] = rank(most - least) - 0.5
+    found["rr.rank"] = rank(log_rr) - 0.5
     found["recording.spread"] = np.full(len(rr), np.log(spread))
     return found

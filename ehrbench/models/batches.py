@@ -2,7 +2,8 @@
 
 A view whose items are alike and fit (``RESIDENT`` bytes) is prepared once and lies on the device; batches are
 slices of it. Any other (recordings and texts of every length, images from a memory map) is taken, padded and
-prepared batch by batch. Either way a batch holds the same numbers.
+prepared batch by batch. Either way a batch holds the same numbers. Where nothing is learned, items go by
+their length, so that little of a batch is padding.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Batch(NamedTuple):
 class Batches:
     """Iterates over a fold; each pass is another shuffle from ``seed``, or in order where seed is None.
 
-    y: labels (U, C) of the view's units. items: of a training batch.
+    y: labels (U, C) of the view's units. items: of a training batch. piece: steps, see ``View.pieces``; each
+    pass of training cuts elsewhere. 0: items as they are.
     """
 
     def __init__(
@@ -55,42 +57,62 @@ class Batches:
         items: int,
         device: torch.device,
         seed: int | None = None,
+        piece: int = 0,
     ) -> None:
-        self.net, self.view, self.items, self.device = net, view, items, device
+        self.net, self.view, self.items, self.device, self.piece = net, view, items, device, piece
+        if seed is None:
+            self.view, units, _ = by_length(view)
+            y = y[units]
         self.y = torch.from_numpy(np.asarray(y, dtype=np.float32)).to(device)
-        counts = view.unit_counts()
-        self.starts = None if counts is None else offsets(counts)
         self.generator = None if seed is None else torch.Generator().manual_seed(seed)
         self.inputs = prepared(net, view, device) if resident(view) else None
 
     def __len__(self) -> int:
         """Batches of a training pass."""
-        return -(-len(self.view) // self.items)
+        return -(-len(self._cut(0.0)) // self.items)
 
     def __iter__(self) -> Iterator[Batch]:
         if self.generator is not None:
-            order = torch.randperm(len(self.view), generator=self.generator)
+            view = self._cut(float(torch.rand((), generator=self.generator))) if self.piece else self.view
+            order = torch.randperm(len(view), generator=self.generator)
+            starts = _unit_starts(view)
             for index in torch.split(order.to(self.device) if self.inputs else order, self.items):
-                yield self._at(index)
+                yield self._at(view, starts, index)
         elif self.inputs:
             for start in range(0, len(self.view), PASS_ITEMS):
                 rows = slice(start, start + PASS_ITEMS)
                 yield Batch(tuple(x[rows] for x in self.inputs), self.y[rows])
         else:
-            first = 0
+            first, starts = 0, _unit_starts(self.view)
             for part in self.view.batches(PASS_ITEMS, PASS_CELLS):
-                yield self._lazy(part, np.arange(first, first + len(part)))
+                yield self._lazy(part, starts, np.arange(first, first + len(part)))
                 first += len(part)
 
-    def _at(self, index: Tensor) -> Batch:
+    def _cut(self, shift: float) -> View:
+        return self.view.pieces(self.piece, shift) if self.piece else self.view
+
+    def _at(self, view: View, starts: IntArray | None, index: Tensor) -> Batch:
         if self.inputs:
             return Batch(tuple(x[index] for x in self.inputs), self.y[index])
         items = index.numpy()
-        return self._lazy(self.view.take(items), items)
+        return self._lazy(view.take(items), starts, items)
 
-    def _lazy(self, part: View, items: IntArray) -> Batch:
-        units = items if self.starts is None else ragged(self.starts, items)[0]
+    def _lazy(self, part: View, starts: IntArray | None, items: IntArray) -> Batch:
+        units = items if starts is None else ragged(starts, items)[0]
         return batch(self.net, part, self.y[torch.from_numpy(units).to(self.device)], self.device)
+
+
+def by_length(view: View) -> tuple[View, IntArray, IntArray]:
+    """Items from the shortest to the longest, the units (U,) in that order, and the way back (U,)."""
+    extents, starts = view.extents(), _unit_starts(view)
+    order = np.arange(len(view)) if extents is None else np.argsort(extents, kind="stable")
+    units = order if starts is None else ragged(starts, order)[0]
+    return view if extents is None else view.take(order), units, np.argsort(units, kind="stable")
+
+
+def _unit_starts(view: View) -> IntArray | None:
+    counts = view.unit_counts()
+    return None if counts is None else offsets(counts)
 
 
 def batch(net: Network, view: View, y: Tensor, device: torch.device) -> Batch:

@@ -20,7 +20,9 @@ class CardioNet(NetworkModel):
     """Takes a ``Signal`` view. Settings have the names that CardioSpike's winners gave them.
 
     window: beats around each that are pooled, odd; channels: of each branch; rnn_units: of each direction;
-        top_classifier_units: of the layers above; dropout: in them.
+        top_classifier_units: of the layers above; dropout: in them, and of
+        whole channels of the convolutions.
+    piece: longer recordings are trained on in pieces of about so many beats; 0: whole.
     step_ahead, alpha: of Lookahead, which goes back a share of every so many steps; alpha 1 is plain AdamW.
     """
 
@@ -29,6 +31,7 @@ class CardioNet(NetworkModel):
     rnn_units: int = 16
     top_classifier_units: int = 512
     dropout: float = 0.3
+    piece: int = 0
     step_ahead: int = 6
     alpha: float = 0.5
 
@@ -43,6 +46,7 @@ class CardioNet(NetworkModel):
         check_integer("rnn_units", self.rnn_units, 1, 1024)
         check_integer("top_classifier_units", self.top_classifier_units, 1, 8192)
         check_range("dropout", self.dropout, 0.0, 0.9)
+        check_integer("piece", self.piece, 0, 1_000_000)
         check_integer("step_ahead", self.step_ahead, 1, 1000)
         check_range("alpha", self.alpha, 0.01, 1.0)
 

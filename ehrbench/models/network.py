@@ -23,7 +23,7 @@ from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Port, View, offsets, ragged
-from ehrbench.models.batches import PASS_CELLS, PASS_ITEMS, Batches, batch
+from ehrbench.models.batches import PASS_CELLS, PASS_ITEMS, Batches, batch, by_length
 from ehrbench.models.export import member_of, write_onnx
 from ehrbench.models.labels import check_learnable, class_weights, known_rows
 from ehrbench.models.loss import JointLoss, TargetLoss
@@ -41,6 +41,9 @@ class NetworkModel(TrainingSettings, Model):
 
     target: Target
     featurizer: Featurizer
+    #: Models of recordings make a setting of it: while trained on, longer ones are cut into pieces of about
+    #: so many steps (``View.pieces``); 0: none is. Nothing is cut when it is predicted.
+    piece = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,7 +105,7 @@ class NetworkModel(TrainingSettings, Model):
                 owner = np.repeat(np.arange(len(view)), counts)
                 items = np.unique(owner[keep])
                 view, y = view.take(items), y[ragged(offsets(counts), items)[0]]
-        return Batches(net, view, y, self.batch_size, self._device, seed)
+        return Batches(net, view, y, self.batch_size, self._device, seed, self.piece)
 
     def _train(
         self, net: Network, batches: Batches, checks: Batches | None, y: FloatArray, epochs: int, watch: Watch
@@ -143,14 +146,14 @@ class NetworkModel(TrainingSettings, Model):
 
     def predict(self, records: Records) -> FloatArray:
         net, device = self.fitted_network, self._device
-        view = self.featurizer.transform(records.without_labels())
+        view, _, back = by_length(self.featurizer.transform(records.without_labels()))
         found = [torch.zeros(0, self.target.n_classes)]
         with threads(self.threads), single_precision(device.type == "cuda"), torch.inference_mode():
             for part in view.batches(PASS_ITEMS, PASS_CELLS):
                 counts = part.unit_counts()
                 nobody = torch.zeros(len(part) if counts is None else int(counts.sum()), 0)
                 found.append(batch(net, part, nobody, device).scores(net).cpu())
-            return self.target.probabilities(torch.cat(found).double().numpy())
+            return self.target.probabilities(torch.cat(found).double().numpy()[back])
 
     def save(self, directory: Path) -> None:
         state = self.fitted_network.state_dict()

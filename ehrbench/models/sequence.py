@@ -25,6 +25,8 @@ class SequenceModel(NetworkModel):
         ``width``. A ``Signal`` view is not pooled: each of its steps has scores.
     use_mask, use_delta, use_statistics: feed missingness, hours since the last measurement, and statistics of
         each channel to the head; a ``Signal`` or ``Tokens`` view has none of these.
+    piece: of a ``Signal``'s recordings, longer ones are trained on in pieces of about so many steps; 0:
+        whole.
     """
 
     width: int = 64
@@ -35,12 +37,14 @@ class SequenceModel(NetworkModel):
     use_mask: bool = True
     use_delta: bool = True
     use_statistics: bool = True
+    piece: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_integer("width", self.width, 4, 4096)
         check_integer("n_layers", self.n_layers, 1, 32)
         check_range("dropout", self.dropout, 0.0, 0.9)
+        check_integer("piece", self.piece, 0, 1_000_000)
         check_choice("pooling", self.pooling, POOLINGS)
         check_integer("attention_heads", self.attention_heads, 1, 64)
         if self.pooling == "attention":

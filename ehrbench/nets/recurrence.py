@@ -1,8 +1,9 @@
-"""Recurrence: LSTM layers (Hochreiter & Schmidhuber 1997) over padded sequences, in one direction or both.
+"""Recurrence: LSTM (Hochreiter & Schmidhuber 1997) or GRU layers (Cho et al. 2014) over padded sequences, in
+one direction or both.
 
-PyTorch's bidirectional LSTM starts its backward pass in the padding unless sequences are packed, and packed
-ones cannot be exported. Here the backward layers read each sequence mirrored within its own valid steps, so
-what stands behind them changes nothing. The two directions run apart through all their layers.
+PyTorch's bidirectional layers start their backward pass in the padding unless sequences are packed, and
+packed ones cannot be exported. Here the backward layers read each sequence mirrored within its own valid
+steps, so what stands behind them changes nothing. The two directions run apart through all their layers.
 """
 
 from __future__ import annotations
@@ -15,15 +16,20 @@ class Recurrence(nn.Module):
     """x (B, L, D) -> h (B, L, width); both directions share ``width``, dropout stands between layers."""
 
     def __init__(
-        self, n_inputs: int, width: int, *, n_layers: int, bidirectional: bool, dropout: float
+        self,
+        n_inputs: int,
+        width: int,
+        *,
+        n_layers: int,
+        bidirectional: bool,
+        dropout: float,
+        cell: type[nn.LSTM] | type[nn.GRU] = nn.LSTM,
     ) -> None:
         super().__init__()
 
-        def layers() -> nn.LSTM:
+        def layers() -> nn.LSTM | nn.GRU:
             between = dropout if n_layers > 1 else 0.0
-            return nn.LSTM(
-                n_inputs, width // (1 + bidirectional), n_layers, batch_first=True, dropout=between
-            )
+            return cell(n_inputs, width // (1 + bidirectional), n_layers, batch_first=True, dropout=between)
 
         self.ahead = layers()
         self.back = layers() if bidirectional else None

@@ -24,7 +24,9 @@ from ehrbench.nets.inputs import shift
 
 #: Steps of one Toeplitz product; longer sequences go chunk by chunk.
 CHUNK = 64
-#: Chunks of chunks in ``convolve_any``: CHUNK^2 steps a unit of the last, dense product.
+#: Of ``convolve_any``: short recordings and pieces are padded to whole chunks, and far chunks are cheap. With
+#: chunks of chunks, a unit of the last, dense product is ANY_CHUNK^LEVELS steps.
+ANY_CHUNK = 16
 LEVELS = 2
 
 
@@ -73,7 +75,7 @@ def convolve(system: Discrete, v_re: Tensor, v_im: Tensor) -> tuple[Tensor, Tens
 def convolve_any(system: Discrete, v_re: Tensor, v_im: Tensor, levels: int = LEVELS) -> tuple[Tensor, Tensor]:
     """As ``convolve``: inputs v (P, L, B) -> states x (P, L, B), L of any size and not known to the graph.
 
-    The states at the ends of chunks follow a recurrence of their own, with Λ̄^CHUNK.
+    The states at the ends of chunks follow a recurrence of their own, with Λ̄^ANY_CHUNK.
     """
     length = v_re.shape[1]
     if levels == 0:
@@ -82,19 +84,19 @@ def convolve_any(system: Discrete, v_re: Tensor, v_im: Tensor, levels: int = LEV
         n, below = apart.clamp(min=0).flatten(), (apart >= 0).to(v_re)
         t_re, t_im = (p.view(-1, *apart.shape) * below for p in _powers(system, n))  # (P, L, L)
         return _product(t_re, t_im, v_re, v_im)
-    steps = torch.arange(CHUNK + 1, dtype=system.angle.dtype, device=v_re.device)
-    p_re, p_im = _powers(system, steps)  # (P, CHUNK + 1)
-    t_re, t_im = _toeplitz(p_re[:, :-1]), _toeplitz(p_im[:, :-1])  # (P, CHUNK, CHUNK)
+    steps = torch.arange(ANY_CHUNK + 1, dtype=system.angle.dtype, device=v_re.device)
+    p_re, p_im = _powers(system, steps)  # (P, ANY_CHUNK + 1)
+    t_re, t_im = _toeplitz(p_re[:, :-1]), _toeplitz(p_im[:, :-1])  # (P, ANY_CHUNK, ANY_CHUNK)
     n_pairs, _, batch = v_re.shape
-    v_re, v_im = (F.pad(v, (0, 0, 0, -length % CHUNK)) for v in (v_re, v_im))
-    chunked = [v.view(n_pairs, -1, CHUNK, batch).transpose(1, 2).flatten(2) for v in (v_re, v_im)]
+    v_re, v_im = (F.pad(v, (0, 0, 0, -length % ANY_CHUNK)) for v in (v_re, v_im))
+    chunked = [v.view(n_pairs, -1, ANY_CHUNK, batch).transpose(1, 2).flatten(2) for v in (v_re, v_im)]
     x_re, x_im = (
-        x.view(n_pairs, CHUNK, -1, batch) for x in _product(t_re, t_im, *chunked)
-    )  # (P, CHUNK, N, B)
-    far = replace(system, log_modulus=system.log_modulus * CHUNK, angle=system.angle * CHUNK)
+        x.view(n_pairs, ANY_CHUNK, -1, batch) for x in _product(t_re, t_im, *chunked)
+    )  # (P, ANY_CHUNK, N, B)
+    far = replace(system, log_modulus=system.log_modulus * ANY_CHUNK, angle=system.angle * ANY_CHUNK)
     ends = convolve_any(far, x_re[:, -1], x_im[:, -1], levels - 1)  # (P, N, B), each
     last_re, last_im = (shift(end, 1)[:, None] for end in ends)  # (P, 1, N, B)
-    carry_re, carry_im = p_re[:, 1:, None, None], p_im[:, 1:, None, None]  # (P, CHUNK, 1, 1)
+    carry_re, carry_im = p_re[:, 1:, None, None], p_im[:, 1:, None, None]  # (P, ANY_CHUNK, 1, 1)
     x_re, x_im = (
         x_re + carry_re * last_re - carry_im * last_im,
         x_im + carry_re * last_im + carry_im * last_re,

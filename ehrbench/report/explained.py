@@ -43,6 +43,7 @@ class Explanations:
     missingness: Mapping[str, float] | None = None
     overall: tuple[Figure, ...] = ()
     examples: tuple[Figure, ...] = ()
+    n_units: int | None = None
 
 
 def explanations(run: Run, colour: str, attempts: Attempts | None = None) -> Explanations:
@@ -108,6 +109,7 @@ def _drawn(run: Run, content: Mapping[str, Any], colour: str, attempts: Attempts
         shares,
         tuple(overall),
         tuple(examples),
+        content.get("n_units"),
     )
 
 

@@ -27,6 +27,30 @@ def test_models_are_spelled_as_hydra_wants_them():
     assert spelled == ["search.py", "model=[a,b]", "model=[c]", "model.a.build.x=1", "n_trials=3"]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("model=a,b", [["a"], ["b"]]),  # as Hydra's users expect; it was one job of both
+        ("model=[a,b],[c]", [["a", "b"], ["c"]]),
+        ("model=a", [["a"]]),
+        ("models=[a,b]", [["a", "b"]]),
+        ("models=a,b", [["a", "b"]]),
+    ],
+)
+@pytest.mark.parametrize("sweep", ["-m", "--multirun", "hydra.mode=MULTIRUN"])
+def test_a_sweep_over_models_is_one_job_each(given, expected, sweep):
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    arguments = [*spell_out(["search.py", sweep, given]), "seed=1,2"]
+    overrides = OverridesParser.create().parse_overrides(
+        [a for a in arguments if a.startswith(("model", "seed"))]
+    )
+    jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
+    names = [f"model=[{','.join(names)}]" for names in expected]
+    assert jobs == [[name, f"seed={seed}"] for name in names for seed in (1, 2)]
+
+
 @pytest.fixture
 def begin_with(tmp_path, monkeypatch):
     """``entry.begin`` in a folder with this ``.env``, and everything as before afterwards."""
@@ -289,6 +313,7 @@ def test_runs_that_cannot_be_written_are_said_before_anything_is_trained(data, t
         (["+experiment=of_beats", "model=[lightgbm]"], "model=[beats/lightgbm]"),
         (["model=[lightgbm]"], "model=[lightgbm]"),
         (["task=beats", "model=$models"], "model=$models"),
+        (["-m", "task=beats", "model=[ssm],[lightgbm, ssm]"], "model=[ssm],[beats/lightgbm,ssm]"),
     ],
 )
 def test_a_tasks_own_yaml_of_a_model_takes_its_place(

@@ -110,6 +110,19 @@ def test_records_that_cannot_be_taken_apart_and_several_units_each(tmp_path):
     assert content["attributions"]["logistic"]["parameters"]
 
 
+def test_as_many_units_as_records_are_taken_apart_however_many_a_record_has(tmp_path):
+    searching.search(
+        tiny_config("beats", tmp_path, "models=[logistic]", "n_trials=1", "report.explained=6"), []
+    )
+    run = tmp_path / "tiny-beats-nested"
+    content = read(run)
+    assert (content["n_records"], content["n_units"]) == (6, 6)
+    assert content["examples"]
+    assert main(["explain", str(run), "--records", "1000"]) == 0
+    content = read(run)
+    assert content["n_records"] < content["n_units"] <= 1000 + 5
+
+
 def test_nothing_is_explained_where_nothing_is_asked(tmp_path):
     searching.search(
         tiny_config("beats", tmp_path, "models=[logistic]", "n_trials=1", "report.explained=0"), []
