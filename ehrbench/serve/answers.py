@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from ehrbench.core.records import Divisible, Records, Serial
+from ehrbench.core.task import Words
 from ehrbench.runtime import Bundle, Prediction
 from ehrbench.runtime.occlusion import Occlusion
 
@@ -113,6 +114,7 @@ class ModelAnswer(ModelName):
     created: str
     seed: int
     versions: dict[str, str]
+    words: dict[str, str] = Field(description="What the task calls its records and units")
     shows_evidence: bool = Field(description="Whether ?explain=pieces is answered")
     record_schema: dict[str, Any] = Field(description="JSON schema of one raw record")
 
@@ -189,9 +191,14 @@ def model_answer(bundle: Bundle) -> ModelAnswer:
         created=manifest.created,
         seed=manifest.seed,
         versions=manifest.versions,
+        words=_words(bundle.task.words),
         shows_evidence=_is_divisible(bundle),
         record_schema=bundle.task.raw_schema(),
     )
+
+
+def _words(words: Words) -> dict[str, str]:
+    return {key: getattr(words, key) for key in ("record", "records", "unit", "units")}
 
 
 def _is_divisible(bundle: Bundle) -> bool:
