@@ -22,7 +22,6 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,6 +30,7 @@ from scipy.special import expit
 
 from ehrbench import metrics
 from ehrbench.app.checking import Settings, check
+from ehrbench.app.conf import CONF
 from ehrbench.app.console import terminal
 from ehrbench.app.entry import resolved
 from ehrbench.app.wiring import check_ensemble, open_backend
@@ -54,7 +54,6 @@ from ehrbench.spine.search import Contender, Search
 from ehrbench.spine.space import read_space
 from ehrbench.spine.thresholds import ThresholdRule
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
 TARGET = Target("binary", ("event",))
 N_BLOCKS, WIDTH = 8, 5
 N_COLUMNS = N_BLOCKS * WIDTH

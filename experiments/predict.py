@@ -1,20 +1,11 @@
 """Predict: python experiments/predict.py bundle=DIR input=FILE_OR_FOLDER output=FILE
 
-Batch inference on raw files without labels.
+Batch inference on raw files without labels. ``ehrbench predict`` is the same.
 """
 
-import hydra
-from omegaconf import DictConfig
+import sys
 
-from ehrbench.app.entry import guarded, start
-
-
-@hydra.main(config_path="../conf", config_name="predict")
-def main(config: DictConfig) -> float | None:
-    from ehrbench.app import scoring  # seconds, which a wrong key need not wait for
-
-    return guarded(scoring.predict_files, config)
-
+from ehrbench.app.commands import run
 
 if __name__ == "__main__":
-    start(main)
+    run("predict", sys.argv[1:])

@@ -16,7 +16,7 @@ from ehrbench.tasks.mortality import Mortality
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "adding.md"
-COPIED = ("ehrbench", "conf", "experiments", "tests", "pyproject.toml")
+COPIED = ("ehrbench", "experiments", "tests", "pyproject.toml")
 
 
 def blocks() -> list[tuple[str, str]]:

@@ -185,7 +185,7 @@ def test_no_data_file_is_tracked() -> None:
     assert [p for p in tracked() if p.suffix in data and results not in p.parents] == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "ehrbench" / "conf").rglob("*.yaml")), ids=lambda p: p.stem)
 def test_configuration_parses_and_says_why(path: Path) -> None:
     text = path.read_text()
     yaml.safe_load(text)

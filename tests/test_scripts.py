@@ -38,7 +38,7 @@ def test_quickstart_refuses_what_cannot_be_before_it_fetches_anything(
     override: str, message: str, tmp_path: Path
 ) -> None:
     """The script itself, with the environment that is there and a download that would be noticed."""
-    for name in ("conf", "ehrbench", "experiments"):
+    for name in ("ehrbench", "experiments"):
         (tmp_path / name).symlink_to(ROOT / name)
     bin = tmp_path / ".venv" / "bin"
     bin.mkdir(parents=True)

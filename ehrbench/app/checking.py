@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
+from ehrbench.app.conf import task_keys
 from ehrbench.core.errors import ConfigError, check_once
 from ehrbench.core.places import home, is_address
 from ehrbench.infra.mlflow_store import tracking_address
@@ -35,8 +35,6 @@ class _NoPlace(ValueError):
 def _place(given: Any, info: ValidationInfo) -> Any:
     if not isinstance(given, str | Path):
         return given
-    if not str(given):
-        raise _NoPlace("is empty", "name a file or folder")
     where: Callable[[Path], Path] = (info.context or {}).get("placed", Path.absolute)
     try:
         return str(where(home(given, "")))
@@ -266,19 +264,13 @@ def checked(
         raise ConfigError(key, first["msg"][0].lower() + first["msg"][1:] + shown, remedy) from None
 
 
-def _own_keys(task: str) -> set[str]:
-    """Keys of the task's YAML, those of its own among them; none where it has no YAML here."""
-    path = Path(__file__).resolve().parents[2] / "conf" / "task" / f"{task}.yaml"
-    return set(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else set()
-
-
 def check(config: Mapping[str, Any], placed: Callable[[Path], Path] = Path.absolute) -> Settings:
     """The checked blocks of a search. Raises ConfigError."""
     settings = checked(Settings, config, placed)
     for name in ("sets", "train_sets", "test_sets"):
         check_once(f"data.{name}", getattr(settings.data, name))
     storage = settings.storage
-    known = _own_keys(settings.task.name)
+    known = task_keys(settings.task.name)
     for key in settings.task.model_extra or {}:
         if key not in known:
             raise ConfigError(f"task.{key}", "unknown key", "--cfg job shows all keys")

@@ -1,4 +1,4 @@
-"""The command ``ehrbench``: data and serving. Searches are Hydra's, under ``experiments/``."""
+"""The command ``ehrbench``. What Hydra composes (search, train, evaluate, predict) goes to ``commands``."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
 from ehrbench.app import operating
-from ehrbench.app.building import build_publisher, build_task
+from ehrbench.app.conf import CONF, task_names
 from ehrbench.app.console import command, shown, terminal
-from ehrbench.app.entry import CONF, check_text, spell_unprintable
+from ehrbench.app.entry import check_text, spell_unprintable
+from ehrbench.app.usage import PURPOSE
 from ehrbench.core.errors import ConfigError, EhrbenchError
 from ehrbench.core.places import argument, home
 from ehrbench.core.run_folder import PAGE, RunFolder
-from ehrbench.core.task import Publisher
 from ehrbench.infra.settings import Environment
+
+if TYPE_CHECKING:
+    from ehrbench.core.task import Publisher
 
 
 class _Parser(argparse.ArgumentParser):
@@ -39,6 +42,12 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or the error's exit code after one line on standard error."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given and given[0] in PURPOSE:
+        from ehrbench.app.commands import run  # which a server has no packages for
+
+        run(given[0], given[1:])
+        return 0
     spell_unprintable()
     try:
         check_text(sys.argv if arguments is None else ["ehrbench", *arguments])
@@ -56,6 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="ehrbench", description="Clinical prediction, searched and certified.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (purpose, example) in PURPOSE.items():
+        brief = purpose.partition(";")[0].partition(",")[0].rstrip(".")
+        composed = commands.add_parser(name, help=brief[0].lower() + brief[1:], epilog=f"{name} {example}")
+        composed.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     data = commands.add_parser("data", help="get, simulate or describe a task's data")
     verbs = data.add_subparsers(required=True, metavar="VERB")
     get = verbs.add_parser("get", help="download the publisher's files (resumable, checked)")
@@ -70,7 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
     describe.set_defaults(run_command=_describe)
     for verb in (get, simulate, describe):
         verb.add_argument("task", help=f"one of {', '.join(task_names())}")
-        root = home(os.environ.get("EHRBENCH_DATA", "data"), "EHRBENCH_DATA")
+        root = home(os.environ.get("EHRBENCH_DATA") or "data", "EHRBENCH_DATA")
         verb.add_argument(
             "--root", type=argument, default=root, help="data folder (default: EHRBENCH_DATA, or data)"
         )
@@ -121,15 +134,12 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def task_names() -> list[str]:
-    """Tasks that have a YAML under conf/task."""
-    return sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
-
-
 def load_publisher(name: str) -> Publisher:
     """The publisher of ``conf/task/<name>.yaml`` and its task, with their default settings."""
     if name not in task_names():
         raise ConfigError("task", f"there is no task {name!r}", f"choose one of {', '.join(task_names())}")
+    from ehrbench.app.building import build_publisher, build_task
+
     task = OmegaConf.load(CONF / "task" / f"{name}.yaml")
     config = OmegaConf.create({"data": {"file": None, "test_file": None}, "task": task})
     content = OmegaConf.to_container(config.task, resolve=True)

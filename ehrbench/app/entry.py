@@ -17,31 +17,35 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ehrbench.app.conf import CONF
 from ehrbench.core.errors import ConfigError, EhrbenchError, check_once
 from ehrbench.infra.settings import Environment, refuse_bytes
 
 if TYPE_CHECKING:
     from hydra.errors import CompactHydraException
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 #: Exit status after Ctrl-C, as shells have it.
 INTERRUPTED = 130
 #: After which an interrupt that was swallowed is repeated, in seconds.
 AGAIN_S = 0.1
 
 
-def start(main: Callable[[], object]) -> None:
-    """Run a Hydra script's ``main``; what Hydra cannot compose ends in one line of ours."""
+def start(main: Callable[[], object], *more: str) -> None:
+    """Run a Hydra script's ``main``; what Hydra cannot compose ends in one line of ours.
+
+    more: overrides that those of the command line may override in their turn.
+    """
     from hydra.errors import CompactHydraException  # the command ehrbench does without Hydra
 
     begin()
+    sys.argv[1:1] = more
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print
     try:
         main()
     except CompactHydraException as error:
         _end(not_composed(error))
-    except KeyboardInterrupt:  # while modules are imported
-        raise SystemExit(INTERRUPTED) from None
+    except KeyboardInterrupt as interrupt:  # while modules are imported
+        _stop(interrupt)
 
 
 def not_composed(error: CompactHydraException) -> ConfigError:
@@ -51,6 +55,9 @@ def not_composed(error: CompactHydraException) -> ConfigError:
     lines = str(error).splitlines()
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
+        if group == "task":
+            remedy = "your own file goes with task=table data.file=FILE task.label=COLUMN; else choose among "
+            return ConfigError(group, f"there is no {name!r}", remedy + ", ".join(error.options))
         return ConfigError(group, f"there is no {name!r}", f"choose among {', '.join(error.options)}")
     if isinstance(error, OverrideParseException):
         said = [line for line in lines[1:] if not line.startswith("See ")]
@@ -128,9 +135,10 @@ def _insisting() -> Iterator[None]:
     """Interrupt again where Python has swallowed an interrupt, as it does in destructors and callbacks.
 
     A stop that comes in the midst of one, of Lightning's or SQLAlchemy's, would otherwise be lost, and the
-    worker train on until it is killed, its trial kept from others until the lease is over.
+    worker train on until it is killed, its trial kept from others until the lease is over. What is still to
+    be repeated when the work is done comes here and now: later it would meet an exit hook of some library.
     """
-    before = sys.unraisablehook
+    before, handler = sys.unraisablehook, signal.getsignal(signal.SIGALRM)
 
     def ignored(what: Any) -> None:
         if what.exc_type is not KeyboardInterrupt:
@@ -140,22 +148,43 @@ def _insisting() -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, AGAIN_S)
 
     sys.unraisablehook = ignored
+    waiting = 0.0
     try:
         yield
     finally:
         sys.unraisablehook = before
+        waiting, _ = signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    if waiting:
+        raise KeyboardInterrupt
 
 
 def spell_out(arguments: list[str]) -> list[str]:
-    """``models=[a,b]`` and ``model=a`` as Hydra's ``model=[a,b]`` and ``model=[a]``: a search has several."""
+    """``models=[a,b]`` and ``model=a`` as Hydra's ``model=[a,b]`` and ``model=[a]``: a search has several.
+
+    With ``-m``, ``model=a,b`` is two jobs of one model each, as Hydra's users expect: ``model=[a],[b]``.
+    """
+    sweeps = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(arguments)
     spelled = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if equals and name in ("models", "model") and not value.startswith("$"):
-            value = value if value.startswith("[") else f"[{value}]"
+            if not value.startswith("["):
+                value = f"[{value.replace(',', '],[')}]" if sweeps and name == "model" else f"[{value}]"
             argument = f"model={value}"
         spelled.append(argument)
     return spelled
+
+
+def _in_lists(change: Callable[[list[str]], list[str]], argument: str) -> str:
+    """``model=[a,b]``, or several such lists of a sweep, with the names of each list changed."""
+    if not re.fullmatch(r"model=\[[\w, ]*\](,\[[\w, ]*\])*", argument):
+        return argument
+
+    def changed(found: re.Match[str]) -> str:
+        return f"[{','.join(change([name.strip() for name in found[1].split(',')]))}]"
+
+    return re.sub(r"\[([\w, ]*)\]", changed, argument)
 
 
 def of_task(arguments: list[str]) -> list[str]:
@@ -167,13 +196,10 @@ def of_task(arguments: list[str]) -> list[str]:
     task = named.get("task") or _task_of(named.get("experiment") or named.get("+experiment"))
     own = {path.stem for path in (CONF / "model" / task).glob("*.yaml")}
 
-    def spelled(argument: str) -> str:
-        if not re.fullmatch(r"model=\[[\w, ]*\]", argument):
-            return argument
-        names = [name.strip() for name in argument.removeprefix("model=[").removesuffix("]").split(",")]
-        return f"model=[{','.join(f'{task}/{name}' if name in own else name for name in names)}]"
+    def spelled(names: list[str]) -> list[str]:
+        return [f"{task}/{name}" if name in own else name for name in names]
 
-    return [spelled(argument) for argument in arguments]
+    return [_in_lists(spelled, argument) for argument in arguments]
 
 
 def _task_of(experiment: str | None) -> str:
@@ -190,19 +216,19 @@ def check_models(arguments: list[str]) -> None:
 
     Hydra would name the latter, too, but not those there are.
     """
-    for argument in arguments:
-        if re.fullmatch(r"model=\[[\w, ]*\]", argument):
-            named = argument.removeprefix("model=[").removesuffix("]").split(",")
-            check_once("models", [name.strip() for name in named if name.strip()])
     known = sorted({path.stem for path in (CONF / "model").rglob("*.yaml")})
-    if any(argument.startswith(("--config-dir", "-cd")) for argument in arguments):
-        return  # another folder may hold more
+    elsewhere = any(argument.startswith(("--config-dir", "-cd")) for argument in arguments)  # may be more
+
+    def checked(names: list[str]) -> list[str]:
+        check_once("models", [name for name in names if name])
+        for name in names:
+            if name and name not in known and not elsewhere:
+                problem = f"there is no model {name!r}"
+                raise ConfigError("models", problem, f"choose among {', '.join(known)}")
+        return names
+
     for argument in arguments:
-        if re.fullmatch(r"model=\[[\w, ]*\]", argument):
-            for name in argument.removeprefix("model=[").removesuffix("]").split(","):
-                if name.strip() and name.strip() not in known:
-                    problem = f"there is no model {name.strip()!r}"
-                    raise ConfigError("models", problem, f"choose among {', '.join(known)}")
+        _in_lists(checked, argument)
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -226,8 +252,14 @@ def guarded(run: Callable[[Mapping[str, Any]], float | None], config: DictConfig
             return run(resolved(config))
     except EhrbenchError as error:
         _end(error)
-    except KeyboardInterrupt:
-        raise SystemExit(INTERRUPTED) from None
+    except KeyboardInterrupt as interrupt:
+        _stop(interrupt)
+
+
+def _stop(interrupt: KeyboardInterrupt) -> NoReturn:
+    """A word on being stopped, and what of it: the interrupt's own text, where it has one."""
+    print(" ".join(["stopped.", *map(str, interrupt.args)]), file=sys.stderr, flush=True)
+    raise SystemExit(INTERRUPTED) from None
 
 
 def _end(error: EhrbenchError) -> NoReturn:

@@ -2,7 +2,8 @@
 
 Schema of ``summary.json`` (schema 1)
 -------------------------------------
-study_name, task, protocol, cohort ("publisher" or "simulated"), metric, seed, refit, created;
+study_name, task, words (what the task calls its things), protocol, cohort ("publisher" or "simulated"),
+    metric, seed, refit, created;
 threshold_rule: how folds.chosen.thresholds were chosen, on each fold's inner out-of-fold predictions;
 data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step: count}, skipped: count,
     notes: what was guessed of the data or looks odd in them};
@@ -25,6 +26,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,7 @@ def _tested(wired: Wired, outcome: Conclusion, name: str) -> list[FoldData]:
     """What one model, or the ensemble, said of the outer tests."""
     dataset, folds = wired.search.dataset, []
     for decided, tested in zip(outcome.decided, outcome.tested, strict=True):
-        fold = decided.chosen[0].study.setting.fold
+        fold = decided.fold
         records = dataset.open(fold, "test", tested.index)
         groups = np.repeat(dataset.groups[tested.index], records.n_units)
         n_train = len(np.unique(dataset.groups[fold.train]))
@@ -96,6 +98,7 @@ def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> 
         "schema": 1,
         "study_name": search.study_name,
         "task": search.task,
+        "words": asdict(wired.task.words),
         "protocol": search.split.label,
         "cohort": cohort.label,
         "metric": metric,
@@ -123,7 +126,7 @@ def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> 
 def _describe_unscored(wired: Wired, outcome: Conclusion) -> dict[str, Any]:
     """Class -> why no macro mean counts it, and each model's values of it over the folds that have one."""
     search, classes = wired.search, {}
-    names = [decided.chosen[0].study.setting.fold.name for decided in outcome.decided]
+    names = [decided.fold.name for decided in outcome.decided]
     chosen, columns = reported_metrics(wired), sorted(search.split.unscored)
     by_model = {
         model: by_class(
@@ -172,7 +175,7 @@ def _outer(result: Mapping[str, Any], metric: Metric) -> float | None:
 
 
 def _describe_fold(decided: Decided, metric: Metric) -> dict[str, Any]:
-    fold = decided.chosen[0].study.setting.fold
+    fold = decided.fold
     sizes = {"n_train": len(fold.train), "n_test": len(fold.test)}
     return {"name": fold.name, "digest": fold.digest, **sizes, "chosen": describe(decided, metric)}
 

@@ -40,6 +40,8 @@ def git_commit() -> str:
         return done.stdout.strip() if done.returncode == 0 else ""
 
     try:
+        if not git("ls-files", "--", Path(__file__).name):  # installed, perhaps within another repository
+            return "unknown"
         commit = git("rev-parse", "HEAD")
         return (commit + "+" * bool(git("status", "--porcelain", "-uno"))) or "unknown"
     except (OSError, subprocess.SubprocessError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rich.text import Text
 from ehrbench import metrics
 from ehrbench.app.building import build_publisher
 from ehrbench.app.checking import BatchPrediction, Evaluation, checked
-from ehrbench.app.console import leaderboard, shown, terminal
+from ehrbench.app.console import leaderboard, plain_console, shown, terminal
 from ehrbench.app.outputs import positives
 from ehrbench.core.bundle import CONFIG
 from ehrbench.core.errors import BundleError, ConfigError, DataError, check_once
@@ -31,6 +31,8 @@ from ehrbench.tasks.raw_files import parse_files
 
 #: What ``evaluate.py`` writes.
 METRICS, PREDICTIONS = "metrics.json", "predictions.csv"
+#: Columns of the latter, and of what ``predict.py`` writes.
+CALLS = ("record", "unit", "class", "probability", "decision")
 #: Skipped rows told one by one.
 _SHOWN = 10
 
@@ -95,12 +97,12 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     found = {
         name: {**result, "mean": result["value"]} for name, result in results.items() if "value" in result
     }
-    leaderboard(
-        console, title, [("ensemble", found)], [metric for metric in chosen if metric.name in found][:8]
-    )
+    shown_metrics = [metric for metric in chosen if metric.name in found][:8]
+    leaderboard(plain_console(), title, [("ensemble", found)], shown_metrics)
     if target.unscored:
         rare = ", ".join(target.unscored)
-        console.print(f"[yellow]in no mean over classes[/], too rare here or in the search: {rare}")
+        too_rare = f", too rare here or in the search: {rare}"
+        console.print(Text.assemble(("in no mean over classes", "yellow"), too_rare))
     for result in results.values():
         if "undefined" in result:
             console.print(Text.assemble(("no value", "yellow"), f" of {result['undefined']}"))
@@ -173,12 +175,20 @@ def _say_skipped(console: Console, skipped: Sequence[Skipped], n_lost: int = 0) 
 
 
 def write_calls(path: Path, records: Records, prediction: Prediction, bundle: Bundle) -> None:
-    """CSV of record, unit, class, probability, and decision: 1 where the unit is called."""
-    ids, numbers = records.ids[records.unit_record], records.unit_number
-    p, called = prediction.probabilities, bundle.called(prediction)
+    """CSV of the calls."""
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["record", "unit", "class", "probability", "decision"])
-        for u in range(len(p)):
-            for c, name in enumerate(bundle.manifest.target.classes):
-                writer.writerow([ids[u], numbers[u], name, repr(float(p[u, c])), int(called[u, c])])
+        writer.writerow(CALLS)
+        for *named, p, called in calls(records, prediction, bundle):
+            writer.writerow([*named, repr(p), called])
+
+
+def calls(
+    records: Records, prediction: Prediction, bundle: Bundle
+) -> Iterator[tuple[str, int, str, float, int]]:
+    """A row of ``CALLS`` for each unit and class; decision: 1 where the unit is called."""
+    ids, numbers = records.ids[records.unit_record], records.unit_number
+    p, called = prediction.probabilities, bundle.called(prediction)
+    for u in range(len(p)):
+        for c, name in enumerate(bundle.manifest.target.classes):
+            yield str(ids[u]), int(numbers[u]), name, float(p[u, c]), int(called[u, c])

@@ -13,9 +13,9 @@ import json
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from ehrbench.core.bundle import CHECKSUMS, check_checksums, file_digest
+from ehrbench.core.bundle import check_checksums, file_digest
 from ehrbench.core.errors import BundleError
-from ehrbench.core.files import write_json
+from ehrbench.core.files import CHECKSUMS, write_json
 from ehrbench.core.ledger import Ledger
 from ehrbench.core.run_folder import SEALED, RunFolder
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from rich.console import Console
 from rich.text import Text
 
 from ehrbench.app import certifying, outputs, tables
 from ehrbench.app.checking import LONGEST_NAME, Settings, check, recorded
-from ehrbench.app.console import command, comparing, leaderboard, shown, terminal
+from ehrbench.app.console import command, comparing, leaderboard, plain_console, shown, terminal
 from ehrbench.app.gpus import visible_gpus
 from ehrbench.app.opening import made_folder, open_search
 from ehrbench.app.sealing import seal
@@ -82,6 +81,12 @@ def work(config: Mapping[str, Any]) -> None:
         wired.search.backend.tracker.close()
 
 
+def folder_of(config: Mapping[str, Any]) -> Path:
+    """Where ``search`` leaves the run of this configuration."""
+    settings = check(config)
+    return Path(settings.runs_dir) / _named(settings)
+
+
 def _named(settings: Settings, *more: str) -> str:
     """The study's name: as given, or task, protocol and ``more``."""
     name = settings.study_name or "-".join((settings.task.name, settings.protocol.name, *more))
@@ -107,7 +112,10 @@ def _search(
     inner: bool,
 ) -> float:
     console, progress = terminal()
-    wired = open_search(config, settings, run.name, progress)
+    try:
+        wired = open_search(config, settings, run.name, progress)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("Nothing was trained yet.") from None
     console.print(_banner(wired))
     tracker = wired.search.backend.tracker
     _open_parent(wired)
@@ -119,11 +127,9 @@ def _search(
             wired.search.spend(progress)
         summary, results = _conclude(wired, run, progress)
     except KeyboardInterrupt:
-        said = " Finished fits are kept; the same command goes on from here."
-        console.print(Text.assemble(("stopped.", "yellow"), said))
         tracker.close(5)
-        raise
-    _print(console, wired, summary, run)
+        raise KeyboardInterrupt("Finished fits are kept; the same command goes on from here.") from None
+    _print(wired, summary, run)
     metric = wired.search.metric.name
     if inner:
         mean = sum(s["inner"] for s in summary["selected"].values()) / len(summary["selected"])
@@ -211,7 +217,9 @@ def _write(
     seal(run, wired.search.backend.ledger)
 
 
-def _print(console: Console, wired: Wired, summary: Mapping[str, Any], run: RunFolder) -> None:
+def _print(wired: Wired, summary: Mapping[str, Any], run: RunFolder) -> None:
+    """The result, on standard output: all else that a search says is for whoever waits for it."""
+    console = plain_console()
     order = by_model(summary["models"], wired.search.metric)
     budget = ", ".join(f"{name} {n}" for name, n in summary["budget"].items())
     title = f"{summary['study_name']}: {summary['protocol']}, trials a study: {budget}\n"

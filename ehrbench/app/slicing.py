@@ -47,7 +47,7 @@ def _units(wired: Wired, outcome: Conclusion, featurizer: Featurizer) -> Calls:
     """All outer-test units with a known label, at their fold's threshold; rows unfitted."""
     dataset, parts = wired.search.dataset, []
     for decided, tested in zip(outcome.decided, outcome.tested, strict=True):
-        records = dataset.open(decided.chosen[0].study.setting.fold, "test", tested.index)
+        records = dataset.open(decided.fold, "test", tested.index)
         table = records.rows(featurizer.key, featurizer.rows)
         assert isinstance(table, Table)
         y = records.labels

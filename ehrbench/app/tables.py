@@ -14,6 +14,7 @@ from ehrbench.app.wiring import Wired
 from ehrbench.core.files import replacing
 from ehrbench.core.ledger import StudyKey, TicketRow
 from ehrbench.core.records import Records
+from ehrbench.core.types import IntArray
 from ehrbench.spine.search import Conclusion
 
 TRIAL_COLUMNS = (
@@ -28,7 +29,7 @@ def write_predictions(path: Path, wired: Wired, outcome: Conclusion) -> None:
         writer = csv.writer(file)
         writer.writerow(["record", "unit", "class", "label", "outer_fold", "model", "probability"])
         for decided, tested in zip(outcome.decided, outcome.tested, strict=True):
-            fold = decided.chosen[0].study.setting.fold
+            fold = decided.fold
             records = wired.search.dataset.open(fold, "test", tested.index)
             for model, p in tested.probabilities.items():
                 writer.writerows(_rows(records, p, wired.search.target.classes, (fold.name, model)))
@@ -37,7 +38,12 @@ def write_predictions(path: Path, wired: Wired, outcome: Conclusion) -> None:
 def write_records(path: Path, wired: Wired) -> None:
     """Group, set, outcomes, subgroups and flags of every record; ``group`` as the folds see it."""
     cohort, records = wired.cohort, wired.cohort.records
-    columns = {f"outcome.{name}": _outcome(records, c) for c, name in enumerate(wired.search.target.classes)}
+    columns: dict[str, np.ndarray] = {}
+    for c, name in enumerate(wired.search.target.classes):
+        known, positive = _outcomes(records, c)
+        columns[f"outcome.{name}"] = np.where(known > 0, positive.astype(str), "")
+        if records.total_units > len(records):
+            columns[f"labelled.{name}"] = known
     columns |= {f"subgroup.{name}": values for name, values in records.subgroups.items()}
     columns |= {f"flag.{name}": values.astype(int) for name, values in records.flags.items()}
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
@@ -47,12 +53,11 @@ def write_records(path: Path, wired: Wired) -> None:
         writer.writerows(zip(records.ids, groups, cohort.set_of, *columns.values(), strict=True))
 
 
-def _outcome(records: Records, c: int) -> np.ndarray:
-    """(N,) 1 where a unit of the record has class ``c``, 0 where none has, empty where no label is known."""
+def _outcomes(records: Records, c: int) -> tuple[IntArray, IntArray]:
+    """(N,) units of each record whose label of class ``c`` is known, and those that have the class."""
     y, owner = records.labels[:, c], records.unit_record
-    positive = np.bincount(owner, weights=np.nan_to_num(y), minlength=len(records)) > 0
-    known = np.bincount(owner, weights=~np.isnan(y), minlength=len(records)) > 0
-    return np.where(known, positive.astype(int).astype(str), "")
+    known, positive = (np.bincount(owner[of], minlength=len(records)) for of in (~np.isnan(y), y == 1))
+    return known, positive
 
 
 def write_skipped(path: Path, wired: Wired) -> None:

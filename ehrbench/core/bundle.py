@@ -26,11 +26,13 @@ import numpy as np
 
 from ehrbench.core.calling import Calling
 from ehrbench.core.errors import BundleError
+from ehrbench.core.files import CHECKSUMS
 from ehrbench.core.target import Target
 from ehrbench.core.types import IntArray
 
 FORMAT = 1
-MANIFEST, CHECKSUMS, CONFIG = "manifest.json", "checksums.json", "config.yaml"
+BUNDLE = "bundle"  # what a run calls its bundle's folder
+MANIFEST, CONFIG = "manifest.json", "config.yaml"
 TRAINING_GROUPS, ENSEMBLE, MEMBERS = "training_groups.npy", "ensemble.json", "members"
 
 
@@ -92,6 +94,12 @@ class Manifest:
             raise BundleError(f"{MANIFEST}: cannot be read ({error}) — export the bundle again") from error
 
 
+def bundle_folder(directory: Path) -> Path:
+    """``directory``, or the bundle inside it where it is a run's folder."""
+    inside = directory / BUNDLE
+    return inside if not (directory / MANIFEST).exists() and (inside / MANIFEST).exists() else directory
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content."""
     with path.open("rb") as file:
@@ -106,7 +114,7 @@ def write_checksums(directory: Path) -> None:
 
 
 def check_checksums(directory: Path) -> None:
-    """Raise BundleError naming the first missing, altered or unlisted file."""
+    """Raise BundleError naming the first missing, altered or unlisted file. No remedy destroys a file."""
     try:
         sums: Mapping[str, str] = json.loads((directory / CHECKSUMS).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
@@ -119,7 +127,7 @@ def check_checksums(directory: Path) -> None:
             raise BundleError(f"{path}: altered since export — copy the bundle again, or export it again")
     present = {p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()} - {CHECKSUMS}
     if extra := sorted(present - set(sums)):
-        raise BundleError(f"{directory / extra[0]}: not part of the bundle — remove it")
+        raise BundleError(f"{directory / extra[0]}: not part of the bundle — move it elsewhere")
 
 
 def group_hashes(salt: str, groups: Iterable[str]) -> IntArray:

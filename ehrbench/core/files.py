@@ -20,6 +20,9 @@ from typing import Any
 
 from ehrbench.core.errors import StorageError
 
+#: The SHA-256 of a folder's other files: a bundle's, a run's.
+CHECKSUMS = "checksums.json"
+
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     with replacing(path) as temporary:

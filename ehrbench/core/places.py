@@ -23,6 +23,8 @@ def place(text: str | Path, key: str) -> Path:
 
 def home(text: str | Path, key: str) -> Path:
     """``place``, but what is relative stays so, as people want to see it again."""
+    if not str(text).strip():  # an unset variable, where Path would name the current folder
+        raise ConfigError(key, "is empty", "name a file or folder, . for the current one")
     path = Path(text)
     if "\0" in str(path):
         raise ConfigError(key, f"{str(path)!r} holds a NUL and names no file", "take it out")

@@ -2,7 +2,8 @@
 
 summary.json      every figure, with intervals (schema in app.outputs)
 predictions.csv   record, unit, class, label, outer_fold, model, probability: of the outer tests
-records.csv       record, group, set, outcome.<class>…, subgroup.<name>…, flag.<name>…: of all records
+records.csv       record, group, set, subgroup.<name>…, flag.<name>…: of all records; how many of its units
+                  have a class (outcome.<class>…) and, where it has several, a known label (labelled.<class>…)
 skipped.csv       file, record, field, problem: of the publisher's rows that were left out
 trials.csv        model, outer_fold, ticket, state, attempt, value, seconds, folds, best_steps, params,
                   error: one row a trial
@@ -23,8 +24,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ehrbench.core.bundle import CHECKSUMS
 from ehrbench.core.errors import BundleError
+from ehrbench.core.files import CHECKSUMS
 
 SUMMARY, CONFIG = "summary.json", "config.yaml"
 PREDICTIONS, RECORDS, SKIPPED, TRIALS = "predictions.csv", "records.csv", "skipped.csv", "trials.csv"

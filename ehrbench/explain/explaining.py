@@ -76,7 +76,7 @@ def explain(
     progress: Progress,
 ) -> dict[str, Any]:
     """The content of ``explanations.json`` for the decided outer folds of one search."""
-    setting = decided[0].chosen[0].study.setting
+    setting = decided[0].setting
     each = -(-n_records // len(decided))
     why: dict[str, str] = {}
     payload = setting.dataset.cohort.records.payload
@@ -114,7 +114,7 @@ def _fold(
     why: dict[str, str],
 ) -> _Fold:
     """One outer fold; what could not be had goes into ``why``."""
-    setting = decided.chosen[0].study.setting
+    setting = decided.setting
     rng = np.random.default_rng(derive_seed(seed, "explain", setting.fold.name))
     drawn = rng.permutation(setting.fold.test)[: PERMUTED * each]
     # rows of their own: the cohort's would be computed whole for a few

@@ -157,7 +157,7 @@ def _variables(env_file: Path) -> dict[str, str | None]:
         text = content.decode("utf-8-sig")
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
-        raise ConfigError(str(env_file), problem, "mend its rights, or remove it") from error
+        raise ConfigError(str(env_file), problem, "mend its rights, or move it away") from error
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(str(env_file), f"line {line} is not UTF-8", remedy) from None

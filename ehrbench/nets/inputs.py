@@ -161,7 +161,7 @@ class TokenInput(nn.Module):
 
 def left_aligned(valid: Tensor, steps: Tensor, dt_hours: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """steps (B, L, D), dt_hours and valid (B, L), each row moved so that its first valid step comes first."""
-    length = valid.shape[1]
+    length = int(valid.shape[1])  # a constant in an exported network
     in_front = (valid.cumsum(1) == 0).sum(1, keepdim=True)  # (B, 1)
     at = torch.arange(length, device=valid.device) + in_front
     inside = (at < length).to(valid)

@@ -1,4 +1,4 @@
-"""Table 1: who the records are, by outcome; and at the threshold, what a hundred of them would look like."""
+"""Table 1: who the records are, and how many of their units have the outcome; and calls at the thresholds."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ehrbench.core.types import BoolArray
+from ehrbench.core.types import BoolArray, IntArray
 from ehrbench.report.run import Run
 from ehrbench.statistics.subgroups import in_order
 
 
 @dataclass(frozen=True)
 class CohortRow:
-    """One level: its records, their share of all, and how many of the labelled ones have each class.
+    """One level: its records, their share of all, and how many of their labelled units have each class.
 
     parts: of the training records, and of the outer-test ones, the share at this level; None where all are
         tested.
-    with_outcome: class -> (records with it, share of this level's records with a known label; None where
-        there are none).
+    with_outcome: class -> (units with it, share of this level's units with a known label; None where there
+        are none).
     """
 
     family: str
@@ -74,7 +74,7 @@ def cohort_table(run: Run) -> list[CohortRow]:
     def row(family: str, level: str, inside: BoolArray) -> CohortRow:
         counts = {}
         for name, (known, positive) in outcomes.items():
-            count, of = int((inside & positive).sum()), int((inside & known).sum())
+            count, of = int(positive[inside].sum()), int(known[inside].sum())
             counts[name] = (count, count / of if of else None)
         parts = None if tested.all() else (float(inside[~tested].mean()), float(inside[tested].mean()))
         return CohortRow(family, level, int(inside.sum()), float(inside.mean()), parts, counts)
@@ -91,21 +91,26 @@ def cohort_table(run: Run) -> list[CohortRow]:
     return rows
 
 
-def _outcomes(run: Run) -> dict[str, tuple[BoolArray, BoolArray]]:
-    """Class -> (N,) whether a record's label is known, and whether one of its units has the class.
+def _outcomes(run: Run) -> dict[str, tuple[IntArray, IntArray]]:
+    """Class -> (N,) units of each record whose label is known, and units that have the class.
 
     From records.csv; older runs have none there, and only the labels of tested records are known.
     """
-    columns = run.column("outcome")
-    if columns:
-        values = {name: columns[name].to_numpy(dtype=str) for name in run.target.classes}
-        return {name: (v != "", v == "1") for name, v in values.items()}
-    n = len(run.records)
-    found = {name: (np.zeros(n, dtype=bool), np.zeros(n, dtype=bool)) for name in run.target.classes}
-    for fold in run.folds:
-        for c, name in enumerate(run.target.classes):
-            found[name][0][fold.record[~np.isnan(fold.y[:, c])]] = True
-            found[name][1][fold.record[fold.y[:, c] == 1]] = True
+    n, found = len(run.records), {}
+    columns, labelled = run.column("outcome"), run.column("labelled")
+    for c, name in enumerate(run.target.classes):
+        if columns:
+            text = columns[name].to_numpy(dtype=str)
+            positive = np.where(text == "", "0", text).astype(int)
+            known = labelled[name].to_numpy(dtype=int) if labelled else (text != "").astype(int)
+        else:
+            unit = np.concatenate(
+                [np.c_[f.record, f.unit, np.nan_to_num(f.y[:, c], nan=-1)] for f in run.folds]
+            )
+            unit = np.unique(unit[unit[:, 2] >= 0], axis=0).astype(int)
+            known = np.bincount(unit[:, 0], minlength=n)
+            positive = np.bincount(unit[unit[:, 2] == 1, 0], minlength=n)
+        found[name] = (known, positive)
     return found
 
 

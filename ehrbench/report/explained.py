@@ -89,11 +89,13 @@ def _drawn(run: Run, content: Mapping[str, Any], colour: str, attempts: Attempts
     shares = {m: _share(a["parameters"]) for m, a in attributions.items() if "parameters" in a}
     permuted = content["permutation"]
     overall = [draw("permutation", lambda: figures.permutation(run, permuted, run.leader, colour))]
-    overall += [draw("course", lambda: figures.course(content["course"]))]
+    overall += [draw("course", lambda: figures.course(content["course"], figures.axis_of_time(run)))]
     for model, found in attributions.items():
         overall.append(draw(f"attribution-{model}", partial(figures.attribution, model, found)))
         if any(kinds["value"] for kinds in found.get("hours", {}).values()):
-            overall.append(draw(f"hours-{model}", partial(figures.hours, model, found)))
+            overall.append(
+                draw(f"hours-{model}", partial(figures.hours, model, found, figures.axis_of_time(run)))
+            )
     shown = next((m for m in run.ranking if m in shares), None)
     examples = [f for k, one in enumerate(content["examples"]) for f in example(k, one)]
     drops = content["permutation"].get("drops", {}).get(run.leader, {})

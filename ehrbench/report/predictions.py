@@ -82,7 +82,7 @@ def _read(path: Path, remedy: str) -> pd.DataFrame:
     outside = ~((p >= 0) & (p <= 1)) & ~np.isnan(p)
     if outside.any():
         first = int(np.flatnonzero(outside)[0])
-        raise BundleError(f"{path}: line {first + 2} has probability {p[first]:g} — {remedy}")
+        raise BundleError(f"{path}: line {first + 2} has probability {float(p[first])!r} — {remedy}")
     for column in kinds:
         table[column] = table[column].astype("category").cat.rename_categories(str)
     return table

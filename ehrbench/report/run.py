@@ -24,6 +24,7 @@ from ehrbench.core.errors import BundleError, ConfigError, UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.run_folder import BUNDLE, CONFIG, PREDICTIONS, RECORDS, SUMMARY, TRIALS
 from ehrbench.core.target import Target
+from ehrbench.core.task import Words
 from ehrbench.core.types import StrArray
 from ehrbench.report.predictions import read_predictions
 from ehrbench.statistics.fold_data import FoldPredictions
@@ -40,8 +41,8 @@ class Run:
     """One finished search.
 
     models: names in the summary's order, the ensemble among them where there is one.
-    folds: outer test folds; ``records`` (N rows): record, group, set, outcome.<class>…, subgroup.<name>…,
-        flag.<name>….
+    folds: outer test folds; ``records`` (N rows): record, group, set, outcome.<class>…,
+        labelled.<class>…, subgroup.<name>…, flag.<name>….
     target: the bundle's; its ``unscored`` classes no figure counts but those of that class.
     trials: one row a ticket, with ``value`` a number or NaN and ``params`` a mapping.
     digests: SHA-256 of every file read.
@@ -61,6 +62,11 @@ class Run:
     @property
     def name(self) -> str:
         return str(self.summary["study_name"])
+
+    @property
+    def words(self) -> Words:
+        """What the task calls its things; plain words for runs of before."""
+        return Words(**self.summary.get("words", {}))
 
     @property
     def simulated(self) -> bool:
@@ -227,6 +233,9 @@ def _check_digests(folder: Path, summary: Mapping[str, Any], digests: Mapping[st
 
 def _read_records(path: Path, summary: Mapping[str, Any]) -> pd.DataFrame:
     records = read_table(path, ("record", "group", "set"))
+    for column in (c for c in map(str, records) if c.startswith(("outcome.", "labelled."))):
+        if not records[column].str.fullmatch(r"\d*").all():
+            raise BundleError(f"{path}: {column} has values that are no counts — {AGAIN}")
     flags = [c for c in map(str, records) if c.startswith("flag.")]
     for column in flags:
         if not records[column].isin(("0", "1")).all():

@@ -116,7 +116,9 @@ class Plot:
 
     def svg(self) -> str:
         """The finished picture."""
-        size = f'viewBox="0 0 {self.width:g} {self.height:g}" style="max-width:{self.width * 1.2:.0f}px"'
+        most, least = self.width * 1.2, self.width * 0.7  # below, letters are too small: it scrolls instead
+        style = f"max-width:{most:.0f}px;min-width:{least:.0f}px"
+        size = f'viewBox="0 0 {self.width:g} {self.height:g}" style="{style}"'
         title = escape(self.title, quote=True)
         return f'<svg class="plot" role="img" aria-label="{title}" {size}>{"".join(self.parts)}</svg>'
 

@@ -18,15 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from ehrbench.core.bundle import (
-    CHECKSUMS,
     ENSEMBLE,
     MANIFEST,
     TRAINING_GROUPS,
     Manifest,
+    bundle_folder,
     file_digest,
     group_hashes,
 )
 from ehrbench.core.errors import BundleError
+from ehrbench.core.files import CHECKSUMS
 from ehrbench.core.records import Records
 from ehrbench.core.task import Task
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
@@ -70,13 +71,13 @@ class Bundle:
 
     @staticmethod
     def load(directory: str | Path, threads: int = 1, device: Device = "cpu") -> Bundle:
-        """Open the bundle in ``directory``.
+        """Open the bundle in ``directory``, or in the folder of a run that is given instead.
 
         threads: cores one prediction may use. device: where networks run; ``cuda`` falls back to the CPU,
         with a warning, where onnxruntime has no CUDA.
         Raises BundleError naming the first file that is missing, altered, or not readable here.
         """
-        root = Path(directory).expanduser().resolve()
+        root = bundle_folder(Path(directory).expanduser().resolve())
         check_files(root)
         manifest = read_file(
             root / MANIFEST, lambda path: Manifest.from_json(path.read_text(encoding="utf-8"))

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ehrbench.core.bundle import CHECKSUMS, check_checksums
+from ehrbench.core.bundle import check_checksums
 from ehrbench.core.errors import BundleError
+from ehrbench.core.files import CHECKSUMS
 
 T = TypeVar("T")
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field
 
 from ehrbench.core.records import Divisible, Records, Serial
-from ehrbench.core.task import Words
 from ehrbench.runtime import Bundle, Prediction
 from ehrbench.runtime.occlusion import Occlusion
 
@@ -102,6 +102,7 @@ class ModelAnswer(ModelName):
 
     intended_use: str
     description: str
+    words: dict[str, str] = Field(description="What the task calls a record, a unit and the axis of time")
     target: dict[str, Any]
     thresholds: dict[str, float]
     threshold_rule: str
@@ -114,7 +115,6 @@ class ModelAnswer(ModelName):
     created: str
     seed: int
     versions: dict[str, str]
-    words: dict[str, str] = Field(description="What the task calls its records and units")
     shows_evidence: bool = Field(description="Whether ?explain=pieces is answered")
     record_schema: dict[str, Any] = Field(description="JSON schema of one raw record")
 
@@ -179,6 +179,7 @@ def model_answer(bundle: Bundle) -> ModelAnswer:
         **model_name(bundle),
         intended_use=INTENDED_USE,
         description=_description(bundle),
+        words=asdict(bundle.task.words),
         target={"kind": manifest.target.kind, "classes": list(manifest.target.classes)},
         thresholds=dict(zip(manifest.target.classes, manifest.thresholds, strict=True)),
         threshold_rule=manifest.threshold_rule,
@@ -191,14 +192,9 @@ def model_answer(bundle: Bundle) -> ModelAnswer:
         created=manifest.created,
         seed=manifest.seed,
         versions=manifest.versions,
-        words=_words(bundle.task.words),
         shows_evidence=_is_divisible(bundle),
         record_schema=bundle.task.raw_schema(),
     )
-
-
-def _words(words: Words) -> dict[str, str]:
-    return {key: getattr(words, key) for key in ("record", "records", "unit", "units")}
 
 
 def _is_divisible(bundle: Bundle) -> bool:

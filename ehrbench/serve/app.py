@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import anyio.to_thread
 from fastapi import Depends, FastAPI, Query, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, PlainTextResponse, Response
@@ -38,6 +39,8 @@ from ehrbench.serve.problems import Problem, ProblemAnswer, install_problem_hand
 from ehrbench.serve.requests import RequestMiddleware
 from ehrbench.serve.service import Service
 
+#: Units of an answer from which on it is written in a thread; a handful is quicker without.
+MANY_UNITS = 1000
 PAGES = Path(__file__).with_name("pages")
 
 
@@ -92,10 +95,8 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _add_endpoints(app: FastAPI) -> None:
-    @app.post("/predict", responses=_problems(400, 408, 413, 415, 422, 503), response_model_exclude_none=True)
-    async def predict(
-        request: Request, response: Response, service: TheService, explain: Explain = None
-    ) -> PredictAnswer:
+    @app.post("/predict", response_model=PredictAnswer, responses=_problems(400, 408, 413, 415, 422, 503))
+    async def predict(request: Request, service: TheService, explain: Explain = None) -> Response:
         """Calibrated probabilities for raw records.
 
         Post one raw record as JSON, several as `{"records": [...]}`, the publisher's own file as text/plain,
@@ -105,12 +106,18 @@ def _add_endpoints(app: FastAPI) -> None:
         inputs = await read_inputs(request, service.settings, bundle.task.forms)
         records, prediction, found = await service.predict(inputs, pieces=explain == "pieces")
         request.state.n_records, request.state.n_units = len(records), records.total_units
-        response.headers["X-Cohort"] = bundle.manifest.cohort
-        members = explain == "members"
-        answer = predict_answer(bundle, records, prediction, request.state.request_id, members=members)
-        if found is not None:
-            answer.predictions[0].evidence = evidence_answer(found)
-        return answer
+
+        def written() -> bytes:
+            name, members = request.state.request_id, explain == "members"
+            answer = predict_answer(bundle, records, prediction, name, members=members)
+            if found is not None:
+                answer.predictions[0].evidence = evidence_answer(found)
+            return answer.model_dump_json(exclude_none=True).encode()
+
+        # a day's beats take a second to write, in which a server must answer others
+        many = records.total_units > MANY_UNITS
+        content = await anyio.to_thread.run_sync(written) if many else written()
+        return Response(content, headers={"X-Cohort": bundle.manifest.cohort}, media_type="application/json")
 
     @app.get("/healthz", responses={503: {"model": HealthAnswer}}, response_model_exclude_none=True)
     async def health(response: Response, service: TheService) -> HealthAnswer:

@@ -14,15 +14,18 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from ehrbench.core.task import Form, RawInput
 from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.problems import BODY, Problem
+from ehrbench.tasks.names import fault_of_name
 from ehrbench.tasks.numbers import of_text, shown
 
 _PATIENCE = 8
+_PACKINGS = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\xfd7zXZ": "xz"}
 _HALF_A_PAIR = re.compile(rb"\\u[dD][89a-fA-F]")  # of surrogates; the other half may be missing
 
 
@@ -32,12 +35,14 @@ async def read_inputs(request: Request, settings: ServeSettings, forms: Sequence
     Raises Problem 400 (not JSON, no body, broken form), 408 (too slow), 413 (too large, too many), 415
     (another content type), 422 (JSON of another shape).
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _header(request, "content-type").partition(";")[0].strip()
     own = [one for form in forms for one in form.media_types]
     read = ["application/json", *own, "multipart/form-data", "application/octet-stream"]
     if not any(fnmatchcase(kind, one) for one in read):
         remedy = f"post {', '.join(dict.fromkeys(read))}".replace("text/*", "text/plain")
         raise Problem(415, f"content type {kind or 'missing'} is not read here", remedy=remedy)
+    if (encoding := _header(request, "content-encoding")) not in ("", "identity"):
+        raise _packed(shown(encoding))
     try:
         async with asyncio.timeout(settings.body_timeout_s):
             body = await _read_body(request, settings.max_body_bytes)
@@ -58,6 +63,24 @@ async def read_inputs(request: Request, settings: ServeSettings, forms: Sequence
             413, f"{len(inputs)} records in one request", remedy=f"post at most {settings.max_records}"
         )
     return inputs
+
+
+def _header(request: Request, name: str) -> str:
+    return request.headers.get(name, "").strip().lower()
+
+
+def packed(inputs: Sequence[RawInput]) -> Problem | None:
+    """What to say where a task cannot read inputs of which one is packed; None where none is."""
+    for raw in inputs:
+        for begins, packing in _PACKINGS.items():
+            if isinstance(raw.body, bytes) and raw.body.startswith(begins):
+                return _packed(packing, raw.name)
+    return None
+
+
+def _packed(packing: str, file: str = BODY) -> Problem:
+    where = None if file == BODY else file
+    return Problem(415, f"packed as {packing}, which is not read here", file=where, remedy="post it unpacked")
 
 
 async def _read_body(request: Request, most: int) -> bytes:
@@ -83,6 +106,8 @@ async def _read_body(request: Request, most: int) -> bytes:
 
 
 def _json_inputs(body: bytes) -> list[RawInput]:
+    if problem := packed([RawInput(BODY, body)]):
+        raise problem
     try:
         content = json.loads(
             body.decode("utf-8-sig"),
@@ -114,11 +139,17 @@ def _json_inputs(body: bytes) -> list[RawInput]:
 
 
 async def _form_inputs(request: Request, body: bytes) -> list[RawInput]:
-    async def stream() -> AsyncGenerator[bytes, None]:
-        yield body
-
-    if not body.rstrip().endswith(b"--"):  # the parser would drop a cut last file without a word
+    boundary = parse_options_header(request.headers["content-type"])[1].get(b"boundary", b"")
+    if not boundary:
+        raise Problem(400, "the multipart form names no boundary", remedy="post each record as a file")
+    parts = body[max(body.find(b"--" + boundary), 0) :]  # the parser takes no preamble
+    if not re.search(rb"(?:^|\r\n)--%b--[ \t]*(?:\r\n|$)" % re.escape(boundary), parts):
+        # the parser would drop a cut last file without a word
         raise Problem(400, "the multipart form is cut short", remedy="post it again")
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield parts
+
     try:
         form = await MultiPartParser(request.headers, stream()).parse()
     except (MultiPartException, KeyError, ValueError) as error:
@@ -129,7 +160,10 @@ async def _form_inputs(request: Request, body: bytes) -> list[RawInput]:
     for name, part in form.multi_items():
         if not isinstance(part, UploadFile):
             raise Problem(422, "a form field, not a file", field=name, remedy="post each record as a file")
-        inputs.append(RawInput(part.filename or BODY, await part.read()))
+        filename = part.filename or BODY
+        if problem := fault_of_name(filename):
+            raise Problem(422, problem, field="filename", remedy="name the file otherwise")
+        inputs.append(RawInput(filename, await part.read()))
         await part.close()
     if not inputs:
         raise Problem(422, "the form holds no file", remedy="post each record as a file")

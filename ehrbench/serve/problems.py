@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from ehrbench.core.errors import DataError
+from ehrbench.tasks.names import LONGEST
 
 BODY = "request"  # what a raw input is called that came without a file name
 
@@ -93,4 +94,8 @@ def install_problem_handlers(app: FastAPI) -> None:
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+    """As it was named, cut short: a key or file name of the client's may be as long as its request."""
+    if value is None:
+        return None
+    text = str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

@@ -16,6 +16,7 @@ from ehrbench.core.task import RawInput
 from ehrbench.runtime import Bundle, Prediction
 from ehrbench.runtime.occlusion import Occlusion, occlusion
 from ehrbench.serve.answers import HealthAnswer, State
+from ehrbench.serve.inputs import packed
 from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.problems import Problem
 
@@ -99,10 +100,14 @@ class Service:
         try:
             records = bundle.task.parse(inputs, strict=True).records
         except DataError as error:
-            raise Problem.of(error) from error
+            raise packed(inputs) or Problem.of(error) from error
         if len(records) > self.settings.max_records:
             remedy = f"post at most {self.settings.max_records}"
             raise Problem(413, f"{len(records)} records in one request", remedy=remedy)
+        if records.total_units > (most := self.settings.max_units):
+            units = bundle.task.words.units
+            problem = f"{records.total_units:,} {units} in one request"
+            raise Problem(413, problem, remedy=f"post at most {most:,} {units}")
         try:
             found = occlusion(bundle, records) if pieces else None
         except DataError as error:

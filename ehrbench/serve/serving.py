@@ -66,6 +66,8 @@ def serve(
 
 def _listen(host: str, port: int) -> socket.socket:
     """A listening socket; bound before the bundle is loaded, so that a used port is told at once."""
+    if not host.strip():  # an unset variable; the socket would listen on all addresses
+        raise ConfigError("host", "is empty", "give an address of this machine, or 0.0.0.0 for all of them")
     if not 0 <= port <= 65535:
         raise ConfigError("port", f"{port} is not between 0 and 65535")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from ehrbench.core.bundle import (
-    CHECKSUMS,
     CONFIG,
     ENSEMBLE,
     MANIFEST,
@@ -25,6 +24,7 @@ from ehrbench.core.bundle import (
     write_checksums,
 )
 from ehrbench.core.errors import StorageError
+from ehrbench.core.files import CHECKSUMS
 from ehrbench.core.progress import Progress
 from ehrbench.core.records import Records
 from ehrbench.spine.procedure import ENSEMBLE_NAME, Decided
@@ -51,7 +51,7 @@ def write_bundle(
     work = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
         manifest = _write_members(work, decided, manifest, example, refit, progress)
-        setting = decided.chosen[0].study.setting
+        setting = decided.setting
         seen = setting.dataset.open(setting.fold, "fit", setting.fold.train)
         np.save(
             work / TRAINING_GROUPS, np.sort(np.unique(group_hashes(manifest.salt, seen.groups.astype(str))))

@@ -20,9 +20,10 @@ from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.ensemble import Ensemble
+from ehrbench.spine.folds import OuterFold
 from ehrbench.spine.study import Study
 from ehrbench.spine.thresholds import ThresholdRule
-from ehrbench.spine.trial import check_predictions, out_of_fold, restore_model
+from ehrbench.spine.trial import TrialSetting, check_predictions, out_of_fold, restore_model
 
 ENSEMBLE_NAME = "ensemble"
 
@@ -71,6 +72,15 @@ class Decided:
     given: Mapping[str, str]  # class whose threshold could not be chosen -> why
     index: IntArray  # out-of-fold records, in inner-fold order
     out_of_fold: Mapping[str, FloatArray]  # model or ensemble -> (U, C)
+
+    @property
+    def setting(self) -> TrialSetting:
+        """What its studies share: fold, data, seed, ledger."""
+        return self.chosen[0].study.setting
+
+    @property
+    def fold(self) -> OuterFold:
+        return self.setting.fold
 
     def fitted(self, target: Target, refit: str) -> Fitted:
         """The same with its models in memory, ready to predict."""
@@ -143,7 +153,7 @@ def decide(
 
 def test(decided: Decided, target: Target, refit: str) -> Tested:
     """Let the finished procedure predict its outer-test records."""
-    setting = decided.chosen[0].study.setting
+    setting = decided.setting
     records = setting.dataset.open(setting.fold, "test", setting.fold.test)
     return Tested(setting.fold.test, decided.fitted(target, refit).predict(records.without_labels()))
 

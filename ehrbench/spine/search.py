@@ -30,6 +30,7 @@ from ehrbench.spine.race import Race
 from ehrbench.spine.space import Space
 from ehrbench.spine.study import MakeSampler, Publish, Study
 from ehrbench.spine.thresholds import ThresholdRule
+from ehrbench.spine.total import Total
 from ehrbench.spine.trial import POLL_S, TrialSetting
 
 
@@ -141,12 +142,16 @@ class Search:
 
     def spend(self, progress: Progress) -> None:
         """Spend every study's budget, together with whatever other workers there are."""
-        left = [self.study(model, fold) for fold in self.split.all_folds for model in self.contenders]
-        while left := [study for study in left if not study.spent()]:
-            quiet_first = sorted(left, key=Study.busy)  # stable: in order of folds where nobody works
-            worked = any(study.run(progress) for study in quiet_first)
-            if not worked and not any(study.help(progress) for study in left):
-                time.sleep(POLL_S)
+        studies = [self.study(model, fold) for fold in self.split.all_folds for model in self.contenders]
+        with progress.step("whole search", sum(study.n_fits for study in studies)) as bar:
+            total = Total(progress, bar, lambda: sum(study.n_fits_spent() for study in studies))
+            left = studies
+            while left := [study for study in left if not study.spent()]:
+                quiet_first = sorted(left, key=Study.busy)  # stable: in order of folds where nobody works
+                worked = any(study.run(total) for study in quiet_first)
+                if not worked and not any(study.help(total) for study in left):
+                    time.sleep(POLL_S)
+                total.look()
 
     def conclude(self, progress: Progress) -> Conclusion:
         """From spent studies to test predictions and the procedure that becomes the bundle."""

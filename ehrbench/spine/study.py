@@ -86,15 +86,22 @@ class Study:
         """Whether the whole budget is complete, pruned or failed."""
         return self.setting.ledger.spent(self.key) >= self.n_trials
 
+    @property
+    def n_fits(self) -> int:
+        """Of the whole budget."""
+        return self.n_trials * len(self.setting.fold.inner)
+
+    def n_fits_spent(self) -> int:
+        """Of the trials that are spent, folds that a pruned one was spared among them."""
+        return self.setting.ledger.spent(self.key) * len(self.setting.fold.inner)
+
     def run(self, progress: Progress) -> bool:
         """Spend tickets until none can be had now; whether any was spent."""
         ledger, worked = self.setting.ledger, False
         ticket = ledger.claim(self.key, self.n_trials, self.worker)
         if ticket is not None:
-            with progress.step(
-                f"{self.key.model} · fold {self.setting.fold.name}", self._total_fits()
-            ) as bar:
-                bar.advance(ledger.spent(self.key) * len(self.setting.fold.inner))
+            with progress.step(f"{self.key.model} · fold {self.setting.fold.name}", self.n_fits) as bar:
+                bar.advance(self.n_fits_spent())
                 while ticket is not None:
                     self._spend(ticket, bar)
                     self.publish()
@@ -139,9 +146,6 @@ class Study:
                 f"study {self.key}: none of {len(rows)} trials completed; the last error was: {last}"
             )
         return min(complete, key=lambda row: (-self.setting.metric.gain(row.value or 0.0), row.number))
-
-    def _total_fits(self) -> int:
-        return self.n_trials * len(self.setting.fold.inner)
 
     def _spend(self, ticket: Ticket, bar: Step) -> None:
         """Run one ticket to its end; every way out leaves the ledger right."""

@@ -1,9 +1,9 @@
-"""Worst slices: which kinds of records the models are most often wrong about.
+"""Worst slices: where the models are most often wrong.
 
 Every level of every subgroup and flag, and every pair of levels of two of them, is a slice if it holds enough
-records (lattice search to depth two, after Chung et al. 2019, "Slice Finder"). A record is *wrong* when the
-call at its fold's threshold differs from its label (any class, any unit). Slices are compared with the rest
-by their share of wrong records (two-proportion test; records of one group count together), corrected by Holm
+records (lattice search to depth two, after Chung et al. 2019, "Slice Finder"). A unit is *wrong* when a call
+at its fold's threshold differs from its label (of any class). Slices are compared with the rest by their
+share of wrong units (two-proportion test; units of one group count together), corrected by Holm
 over all slices tried, which the task named before it saw a prediction. Shown are those that are worse beyond
 chance (``LEVEL``), and no others: the worst of many always looks bad. A slice that says no more than one it
 lies within is dropped.
@@ -32,10 +32,11 @@ MOST = 10
 
 @dataclass(frozen=True)
 class Slice:
-    """Records with all of ``conditions``.
+    """Units of records with all of ``conditions``.
 
-    wrong: share of its records that are wrong; missed: of those with a positive label, share with one missed;
-    false_alarm: of those with a negative label, share with one called positive (None: there are none).
+    n: such units that were tested; wrong: share of them that are wrong; missed: of those with a positive
+    label, share with one missed; false_alarm: of those with a negative label, share with one called positive
+    (None: there are none).
     by_model: share wrong with every model.
     """
 
@@ -58,7 +59,7 @@ class Slice:
 @dataclass(frozen=True)
 class Slices:
     """found: worst first, at most ``MOST`` of the n_worse that are worse beyond chance, of n_tried; overall,
-    always_wrong: shares of all records that ``model`` is wrong about, and that every model is; why: when none
+    always_wrong: shares of all units that ``model`` is wrong about, and that every model is; why: when none
     could be tried."""
 
     found: tuple[Slice, ...] = ()
@@ -82,19 +83,18 @@ def worst_slices(
     if model not in models:
         return Slices(why=f"there is no decision threshold of {model}")
     facts = _facts(folds, groups, models)
-    wrong = facts[f"wrong {model}"]
-    tested = facts["tested"]
+    record = facts["record"]
     members: dict[tuple[tuple[str, str], ...], BoolArray] = {}
     for name, levels in features.items():
-        for level in sorted(set(levels[tested])):
-            members[((name, level),)] = tested & (levels == level)
+        for level in sorted(set(levels[record])):
+            members[((name, level),)] = levels[record] == level
     for (a,), (b,) in combinations(list(members), 2):
         if a[0] != b[0]:
             members[(a, b)] = members[(a,)] & members[(b,)]
     slices = {
         where: _slice(where, inside, facts, model, models)
         for where, inside in members.items()
-        if inside.sum() >= MINIMUM and (tested & ~inside).sum() >= MINIMUM
+        if min(len(np.unique(record[half])) for half in (inside, ~inside)) >= MINIMUM
     }
     corrected = holm([s.p_value for s in slices.values()])
     slices = {where: replace(s, p_holm=p) for (where, s), p in zip(slices.items(), corrected, strict=True)}
@@ -105,35 +105,35 @@ def worst_slices(
     ]
     worse.sort(key=lambda s: (s.rest - s.wrong, s.p_value))
     every = np.mean([facts[f"wrong {m}"] for m in models], axis=0) == 1
-    shares = float(wrong[tested].mean()), float(every[tested].mean())
+    shares = float(facts[f"wrong {model}"].mean()), float(every.mean())
     return Slices(tuple(worse[:MOST]), len(worse), len(slices), *shares)
 
 
 def _facts(folds: Sequence[FoldPredictions], groups: StrArray, models: list[str]) -> dict[str, np.ndarray]:
-    """(N,) of each record: tested, positive, negative, group; for each model wrong, missed, alarm."""
-    n = len(groups)
-    facts: dict[str, np.ndarray] = {
-        name: np.zeros(n, dtype=bool) for name in ("tested", "positive", "negative")
-    }
-    for kind in ("wrong", "missed", "alarm"):
-        facts |= {f"{kind} {m}": np.zeros(n, dtype=bool) for m in models}
-    for fold in folds:
-        positive, negative = fold.y == 1, fold.y == 0
-        _mark(facts["tested"], fold.record, (positive | negative).any(axis=1))
-        _mark(facts["positive"], fold.record, positive.any(axis=1))
-        _mark(facts["negative"], fold.record, negative.any(axis=1))
-        for m in models:
-            called = fold.called(m)
-            _mark(facts[f"missed {m}"], fold.record, (positive & ~called).any(axis=1))
-            _mark(facts[f"alarm {m}"], fold.record, (negative & called).any(axis=1))
+    """(U,) of each tested unit: record, group, positive, negative; for each model wrong, missed, alarm.
+
+    A unit that several folds test is one, and is wrong where it is in one of them.
+    """
+    unit = np.concatenate([np.stack([fold.record, fold.unit], axis=1) for fold in folds])
+    labelled = np.concatenate([~np.isnan(fold.y).all(axis=1) for fold in folds])
+    distinct, at = np.unique(unit[labelled], axis=0, return_inverse=True)
+
+    def of_units(marked: list[BoolArray]) -> BoolArray:
+        found = np.zeros(len(distinct), dtype=bool)
+        found[at.ravel()[np.concatenate(marked)[labelled]]] = True
+        return found
+
+    record = distinct[:, 0]
+    facts: dict[str, np.ndarray] = {"record": record, "group": groups[record]}
+    facts["positive"] = of_units([(fold.y == 1).any(axis=1) for fold in folds])
+    facts["negative"] = of_units([(fold.y == 0).any(axis=1) for fold in folds])
     for m in models:
+        called = [fold.called(m) for fold in folds]
+        pairs = list(zip(folds, called, strict=True))
+        facts[f"missed {m}"] = of_units([((fold.y == 1) & ~c).any(axis=1) for fold, c in pairs])
+        facts[f"alarm {m}"] = of_units([((fold.y == 0) & c).any(axis=1) for fold, c in pairs])
         facts[f"wrong {m}"] = facts[f"missed {m}"] | facts[f"alarm {m}"]
-    facts["group"] = groups
     return facts
-
-
-def _mark(into: BoolArray, record: np.ndarray, true: BoolArray) -> None:
-    into[record[true]] = True
 
 
 def _slice(
@@ -143,7 +143,7 @@ def _slice(
     model: str,
     models: list[str],
 ) -> Slice:
-    wrong, rest = facts[f"wrong {model}"], facts["tested"] & ~inside
+    wrong, rest = facts[f"wrong {model}"], ~inside
     k, n, k0, n0 = wrong[inside].sum(), inside.sum(), wrong[rest].sum(), rest.sum()
     pooled = (k + k0) / (n + n0)
     here, there = (effective(wrong[half], facts["group"][half]) for half in (inside, rest))

@@ -8,6 +8,7 @@ range is another column or another survey, never a rare patient.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ import pyarrow.csv as pc
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import FloatArray, IntArray
-from ehrbench.tasks.numbers import of_json, of_text, shown
+from ehrbench.tasks.names import RECORD_ID_SCHEMA
+from ehrbench.tasks.numbers import cells_of, of_json, of_text, shown, written
 
 
 @dataclass(frozen=True)
@@ -70,18 +72,22 @@ class Answers:
     n_rows: int
 
 
-def read_csv(name: str, body: bytes, *, strict: bool) -> Answers:
-    """A table with a header; columns go by name, in any order, the label may be absent.
+def read_csv(name: str, body: bytes, *, strict: bool, labelled: bool) -> Answers:
+    """A table with a header; columns go by name, in any order, cells may be quoted, blank lines are none.
 
+    labelled: read the label, too, where there is one; otherwise whatever stands there plays no part.
     Raises DataError for missing or unknown columns, always; for a bad cell when ``strict``, else its row is
     skipped and listed.
     """
-    text = body.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    text = body.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     header, _, rest = text.partition(b"\n")
-    columns = [column.strip().strip('"') for column in header.decode("utf-8", "replace").split(",")]
+    columns = cells_of(header.decode("utf-8", "replace"))
     _check_header(name, columns)
     answers = [answer for answer in (LABEL, *ANSWERS) if answer.name in columns]
-    table, faults, n_rows = _numbers(rest, columns, answers)
+    if not labelled:
+        answers = list(ANSWERS)
+    lines = np.array([n for n, line in enumerate(rest.split(b"\n"), 2) if line.strip()], dtype=np.int64)
+    table, faults = _numbers(rest, len(lines), columns, [answer.name for answer in answers])
     for j, answer in enumerate(answers):
         x = table[:, j]
         wrong = ~((x >= answer.low) & (x <= answer.high) & (x == np.rint(x)))
@@ -89,14 +95,15 @@ def read_csv(name: str, body: bytes, *, strict: bool) -> Answers:
             faults.setdefault(i, (answer.name, _out_of_range(answer, float(x[i]))))
     listed = []
     for i in sorted(faults):
-        field, problem = faults[i]
+        (field, problem), record = faults[i], f"line {lines[i]}"
         if strict:
-            raise DataError(problem, file=name, record=f"line {i + 2}", field=field, remedy=_REMEDY)
-        listed.append(Skipped(name, f"line {i + 2}", field, problem))
-    good = np.setdiff1d(np.arange(n_rows), list(faults))
-    labels = table[good, 0].astype(np.float64) if answers[0] is LABEL else None
-    values = table[good, 1 if answers[0] is LABEL else 0 :]
-    return Answers(np.ascontiguousarray(values, dtype=np.float32), labels, good + 2, tuple(listed), n_rows)
+            raise DataError(problem, file=name, record=record, field=field, remedy=_REMEDY)
+        listed.append(Skipped(name, record, field, problem))
+    good = np.setdiff1d(np.arange(len(lines)), list(faults))
+    n_labels = int(answers[0] is LABEL)
+    labels = table[good, 0].astype(np.float64) if n_labels else None
+    values = np.ascontiguousarray(table[good, n_labels:], dtype=np.float32)
+    return Answers(values, labels, lines[good], tuple(listed), len(lines))
 
 
 def read_json(name: str, body: Mapping[str, Any]) -> FloatArray:
@@ -118,7 +125,7 @@ def read_json(name: str, body: Mapping[str, Any]) -> FloatArray:
 
 
 def _out_of_range(answer: Answer, value: float) -> str:
-    return f"{value:g} is not a whole number from {answer.low} to {answer.high} ({answer.meaning})"
+    return f"{written(value)} is not a whole number from {answer.low} to {answer.high} ({answer.meaning})"
 
 
 def _check_header(name: str, columns: list[str]) -> None:
@@ -133,46 +140,39 @@ def _check_header(name: str, columns: list[str]) -> None:
 
 
 def _numbers(
-    text: bytes, columns: list[str], answers: list[Answer]
-) -> tuple[FloatArray, dict[int, tuple[str, str]], int]:
-    """(rows, answers) float64, faults by row (field, problem), and the number of rows; NaN in faulty rows."""
-    names = [answer.name for answer in answers]
-    if not text.strip():
-        return np.zeros((0, len(names))), {}, 0
-    try:
+    text: bytes, n_rows: int, columns: list[str], names: list[str]
+) -> tuple[FloatArray, dict[int, tuple[str, str]]]:
+    """(rows, names) float64, NaN in faulty rows, and faults by row (field, problem); blank lines are none."""
+    if not n_rows:
+        return np.zeros((0, len(names))), {}
+    with suppress(pa.ArrowInvalid):  # some cell is no number: found below, one by one
         table = pc.read_csv(
             pa.BufferReader(text),
             read_options=pc.ReadOptions(column_names=columns),
-            parse_options=pc.ParseOptions(quote_char=False),
             convert_options=pc.ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.float64()), null_values=[], include_columns=names
             ),
         )
         values = np.stack([table.column(name).to_numpy() for name in names], axis=1)
-        if np.isfinite(values).all() and len(values) == text.rstrip(b"\n").count(b"\n") + 1:
-            return values, {}, len(values)
-    except pa.ArrowInvalid:
-        pass  # some cell is no number: found below, one by one
-    rows = text.rstrip(b"\n").split(b"\n")
-    values = np.full((len(rows), len(names)), np.nan)
+        if np.isfinite(values).all() and len(values) == n_rows:
+            return values, {}
+    values = np.full((n_rows, len(names)), np.nan)
     faults = {}
-    for i, line in enumerate(rows):
-        fault = _row(line.decode("utf-8", "replace"), columns, names, values[i])
+    for i, line in enumerate(line for line in text.split(b"\n") if line.strip()):
+        fault = _row(cells_of(line.decode("utf-8", "replace")), columns, names, values[i])
         if fault is not None:
             faults[i], values[i] = fault, np.nan
-    return values, faults, len(rows)
+    return values, faults
 
 
-def _row(line: str, columns: list[str], names: list[str], out: FloatArray) -> tuple[str, str] | None:
+def _row(cells: list[str], columns: list[str], names: list[str], out: FloatArray) -> tuple[str, str] | None:
     """Fill ``out`` from one line, or say which field is wrong and why."""
-    cells = line.split(",")
     if len(cells) != len(columns):
         return "line", f"{len(cells)} columns instead of {len(columns)}"
     found = dict(zip(columns, cells, strict=True))
     for j, name in enumerate(names):
-        cell = found[name].strip()
-        if (number := of_text(cell)) is None:
-            return name, f"{shown(cell)} is not a number"
+        if (number := of_text(found[name])) is None:
+            return name, f"{shown(found[name])} is not a number"
         out[j] = number
     return None
 
@@ -186,7 +186,7 @@ def schema() -> dict[str, Any]:
         "required": list(NAMES),
         "additionalProperties": False,
         "properties": {
-            "record_id": {"type": ["string", "integer", "null"], "description": "Returned with the answer."},
+            "record_id": RECORD_ID_SCHEMA,
             **{
                 a.name: {"type": "integer", "minimum": a.low, "maximum": a.high, "description": a.meaning}
                 for a in ANSWERS

@@ -19,7 +19,8 @@ from ehrbench.core.task import Skipped
 from ehrbench.core.types import FloatArray, IntArray, StrArray
 from ehrbench.core.views import offsets
 from ehrbench.features.beats import Beats
-from ehrbench.tasks.numbers import of_json, of_text, shown
+from ehrbench.tasks.names import LONGEST, fault_of_name, id_of
+from ehrbench.tasks.numbers import cells_of, of_json, of_text, shown, written
 
 COLUMNS = ("id", "time", "x", "y")
 #: Longest interval believed, in ms: a minute without a beat is no rhythm.
@@ -44,35 +45,46 @@ class Recordings:
     n_lost: int
 
 
-def read_csv(name: str, body: bytes, *, strict: bool) -> Recordings:
-    """A table with a header; columns go by name, in any order.
+def read_csv(name: str, body: bytes, *, strict: bool, labelled: bool) -> Recordings:
+    """A table with a header; columns go by name, in any order, cells may be quoted, blank lines are none.
 
+    labelled: read ``y``, too, where there is one; otherwise whatever stands there plays no part.
     Raises DataError for missing or unknown columns, always; for a bad cell when ``strict``, else its row is
     skipped and listed. A recording of which no row is left is lost.
     """
-    lines = body.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").decode("utf-8", "replace").split("\n")
-    columns = [column.strip().strip('"') for column in lines[0].split(",")]
+    body = body.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    lines = body.decode("utf-8", "replace").split("\n")
+    columns = cells_of(lines[0])
     _check_header(name, columns)
+    labelled = labelled and "y" in columns
     only = name.rsplit("/", 1)[-1].removesuffix(".csv")
     rows: dict[str, list[tuple[int, float, float, float]]] = {}  # recording -> (row, time, x, y)
     n_seen: dict[str, int] = {}
+    misnamed: dict[str, str] = {}  # recording -> why it cannot be called so
     skipped: list[Skipped] = []
     n_rows = 0
     for number, line in enumerate(lines[1:], start=2):
         if not line.strip():
             continue
         n_rows += 1
-        cells = dict(zip(columns, (cell.strip() for cell in line.split(",")), strict=False))
-        recording = cells.get("id", only).strip('"') or only
+        given = cells_of(line)
+        cells = dict(zip(columns, given, strict=False))
+        if not labelled:
+            cells.pop("y", None)
+        recording = cells.get("id", only) or only
         row = n_seen.get(recording, 0)
         n_seen[recording] = row + 1
+        if not row and "id" in columns and (problem := fault_of_name(recording)):
+            misnamed[recording] = problem
         before = rows.setdefault(recording, [])
         try:
-            if line.count(",") + 1 != len(columns):
-                raise _BeatFault("line", f"{line.count(',') + 1} columns instead of {len(columns)}")
+            if len(given) != len(columns):
+                raise _BeatFault("line", f"{len(given)} columns instead of {len(columns)}")
+            if recording in misnamed:
+                raise _BeatFault("id", misnamed[recording])
             before.append((row, *_beat(cells, before[-1][1] if before else None)))
         except _BeatFault as fault:
-            place = f"line {number}" if "id" not in columns else f"{recording}, line {number}"
+            place = f"line {number}" if "id" not in columns else f"{recording[:LONGEST]}, line {number}"
             if strict:
                 raise DataError(
                     fault.problem, file=name, record=place, field=fault.field, remedy=REMEDY
@@ -85,7 +97,7 @@ def read_csv(name: str, body: bytes, *, strict: bool) -> Recordings:
         np.array(list(kept), dtype=str),
         _beats(table[:, 1], table[:, 2], offsets(counts)),
         table[:, 0].astype(np.int64),
-        table[:, 3].copy() if "y" in columns else None,
+        table[:, 3].copy() if labelled else None,
         tuple(skipped),
         n_rows,
         len(rows) - len(kept),
@@ -119,8 +131,7 @@ def read_json(name: str, body: Mapping[str, Any]) -> Recordings:
             raise DataError(fault.problem, record=name, field=field, remedy=REMEDY) from None
     table = np.array(found, dtype=np.float64)
     starts = np.array([0, len(table)])
-    record_id = body.get("record_id")
-    ids = np.array([name if record_id is None else str(record_id)])
+    ids = np.array([id_of(body, name)])
     beats = _beats(table[:, 0], table[:, 1], starts)
     return Recordings(ids, beats, np.arange(len(table)), None, (), len(table), 0)
 
@@ -137,13 +148,13 @@ def _beat(cells: Mapping[str, Any], before: float | None) -> tuple[float, float,
     """Time, interval and label of one beat, the last before it at ``before`` ms; raises _BeatFault."""
     x = _number(cells, "x")
     if not 0 < x <= LONGEST_MS:
-        raise _BeatFault("x", f"{x:g} is not an interval of more than 0 and at most {LONGEST_MS:g} ms")
+        raise _BeatFault("x", f"{written(x)} is not an interval of more than 0 and at most {LONGEST_MS:g} ms")
     time = _number(cells, "time") if "time" in cells else (0.0 if before is None else before + x)
     if before is not None and time < before:
-        raise _BeatFault("time", f"{time:g} goes back: the beat before was at {before:g} ms")
+        raise _BeatFault("time", f"{written(time)} goes back: the beat before was at {written(before)} ms")
     y = _number(cells, "y") if "y" in cells else 0.0
     if y not in (0.0, 1.0):
-        raise _BeatFault("y", f"{y:g} is neither 0 nor 1")
+        raise _BeatFault("y", f"{written(y)} is neither 0 nor 1")
     return time, x, y
 
 

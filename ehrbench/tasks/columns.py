@@ -30,6 +30,8 @@ DATES = (
     "%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y/%m/%d", "%d.%m.%Y",
     "%m/%d/%Y", "%d/%m/%Y", "%d-%m-%Y", "%d-%b-%Y",
 )  # fmt: skip
+#: ISO 8601, as Parquet's own dates are shown.
+_ISO = DATES[:4]
 _AMBIGUOUS = frozenset({"%m/%d/%Y", "%d/%m/%Y"})
 #: A category has at most so many levels, or so few that each stands in this many rows on average.
 FEW, ROWS_A_LEVEL, MOST = 20, 10, 1000
@@ -118,7 +120,7 @@ def values_of(column: Column, table: RawTable) -> tuple[FloatArray, tuple[str, .
         encoded = _texts(cells).dictionary_encode()
         texts = np.array(encoded.dictionary.to_pylist(), dtype=object)
         missing = encoded.is_null().to_numpy(zero_copy_only=False)
-        order = np.argsort(texts.astype(str)) if len(texts) else np.zeros(0, dtype=np.int64)
+        order = np.argsort(texts)  # as objects: one long text would widen all others
         codes = encoded.indices.fill_null(0).to_numpy(zero_copy_only=False)
         values[~missing] = np.argsort(order)[codes[~missing]] if len(order) else 0
         return values, tuple(map(str, texts[order])), np.zeros(len(cells), dtype=bool)
@@ -130,8 +132,9 @@ def values_of(column: Column, table: RawTable) -> tuple[FloatArray, tuple[str, .
         for spelled, number in ((YES, 1), (NO, 0)):
             values[pc.is_in(lower, pa.array(sorted(spelled))).to_numpy(zero_copy_only=False)] = number
     else:
-        values[~missing] = _as_numbers(cells.filter(pc.invert(cells.is_null())))
-    return values, (), np.isnan(values) & ~missing
+        with np.errstate(over="ignore"):  # beyond float32: infinite, and refused
+            values[~missing] = _as_numbers(cells.filter(pc.invert(cells.is_null())))
+    return values, (), ~np.isfinite(values) & ~missing
 
 
 def _with_levels(column: Column, cells: pa.Array) -> Column:
@@ -184,6 +187,9 @@ def _date_format(texts: pa.Array) -> str:
 
 
 def _parsed(texts: pa.Array, date_format: str) -> pa.Array:
+    """Null where a text is no such date; without a format (of a column that was typed) ISO 8601."""
+    if not date_format:
+        return pc.coalesce(*(_parsed(texts, iso) for iso in _ISO))
     return pc.strptime(texts, format=date_format, unit="s", error_is_null=True)
 
 

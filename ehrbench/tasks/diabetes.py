@@ -20,6 +20,7 @@ from ehrbench.core.types import FloatArray, StrArray
 from ehrbench.core.views import Table
 from ehrbench.features.rows import Rows
 from ehrbench.tasks.brfss2015 import NAMES, read_csv, read_json, schema, text_of
+from ehrbench.tasks.names import id_of
 from ehrbench.tasks.raw_files import LEFT_OUT
 
 _AGE_BANDS = ("18-24", *(f"{low}-{low + 4}" for low in range(25, 80, 5)), "80 and over")
@@ -51,7 +52,7 @@ class Diabetes(Task):
         skipped, n_rows = [], 0
         for raw in inputs:
             if isinstance(raw.body, bytes | bytearray):
-                answers = read_csv(raw.name, bytes(raw.body), strict=strict)
+                answers = read_csv(raw.name, bytes(raw.body), strict=strict, labelled=False)
                 stem = raw.name.rsplit("/", 1)[-1].split(".csv")[0]
                 lines = answers.lines.tolist()
                 ids += [stem for _ in lines] if answers.n_rows == 1 else [f"{stem}:{n - 1}" for n in lines]
@@ -59,8 +60,7 @@ class Diabetes(Task):
                 skipped += list(answers.skipped)
                 n_rows += answers.n_rows
             else:
-                record_id = raw.body.get("record_id")
-                name = raw.name if record_id is None else str(record_id)
+                name = id_of(raw.body, raw.name)
                 blocks.append(read_json(name, raw.body)[None])
                 ids.append(name)
                 n_rows += 1

@@ -16,10 +16,11 @@ from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.records import Records
 from ehrbench.core.target import Kind, Target
 from ehrbench.core.task import Form, Parsed, RawInput, Skipped, Task, Words
-from ehrbench.core.types import FloatArray, StrArray
+from ehrbench.core.types import BoolArray, FloatArray, StrArray
 from ehrbench.core.views import Table
 from ehrbench.features.rows import Rows
-from ehrbench.tasks.columns import NO, YES, Column, values_of
+from ehrbench.tasks.columns import NO, SHOWN, YES, Column, values_of
+from ehrbench.tasks.names import NAME_REMEDY, RECORD_ID_SCHEMA, fault_of_name, id_of
 from ehrbench.tasks.numbers import of_json, shown
 from ehrbench.tasks.raw_files import LEFT_OUT
 from ehrbench.tasks.tabular_files import RawTable, read_table
@@ -87,6 +88,11 @@ class OwnTable(Task):
         """The columns that predictions are made from."""
         return tuple(column.name for column in self.columns)
 
+    def spelled(self, label: str) -> tuple[str, ...]:
+        """The values of a binary label as the table spells them, the outcome last; () before ``settle``."""
+        values: Mapping[str, int] = (self.settled or {}).get("values", {}).get(label, {})
+        return tuple(sorted(values, key=lambda value: values[value]))
+
     def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:
         """Tables (any number of rows) and JSON objects of one row each."""
         parts, skipped, n_rows = [], [], 0
@@ -117,48 +123,79 @@ class OwnTable(Task):
                 cell = shown(table.columns[column.name][i].as_py())
                 problem = f"{cell} is no {column.kind}" + (f" ({column.format})" if column.format else "")
                 if strict:
-                    raise DataError(
-                        problem, file=table.name, record=table.row(i), field=column.name, remedy=_REMEDY
-                    )
+                    raise table.fault(i, column.name, problem, _REMEDY)
                 faults.setdefault(i, Skipped(table.name, table.row(i), column.name, problem))
+        ids = self._ids(table, strict, faults)
+        groups = self._named(table, self.group, strict, faults)
         kept = np.setdiff1d(np.arange(table.n_rows), list(faults))
         payload = Rows(values[kept], self.names, levels)
-        ids = self._ids(table)[kept]
         records = Records(
-            ids=ids,
-            groups=_texts(table, self.group)[kept] if self.group and self.group in table.columns else ids,
+            ids=np.array([ids[i] for i in kept], dtype=str),
+            groups=np.array([(groups or ids)[i] for i in kept], dtype=str),
             payload=payload,
             n_units=np.ones(len(kept), dtype=np.int64),
             subgroups=self._subgroups(payload),
+            flags={"unseen_category": self._unseen(payload)},
         )
         return kept, records, [faults[i] for i in sorted(faults)]
 
-    def _ids(self, table: RawTable) -> StrArray:
-        if self.id and self.id in table.columns:
-            return _texts(table, self.id)
+    def _ids(self, table: RawTable, strict: bool, faults: dict[int, Skipped]) -> list[str]:
+        if ids := self._named(table, self.id, strict, faults):
+            return ids
+        if table.posted:
+            return [table.name]
         stem = table.name.rsplit("/", 1)[-1].split(".")[0]
-        if table.n_rows == 1:
-            return np.array([stem])
-        return np.array([f"{stem}:{i + 1}" for i in range(table.n_rows)], dtype=str)
+        return [stem] if table.n_rows == 1 else [f"{stem}:{i + 1}" for i in range(table.n_rows)]
+
+    def _named(
+        self, table: RawTable, column: str | None, strict: bool, faults: dict[int, Skipped]
+    ) -> list[str]:
+        """What a column of names says of each row, nothing where it is not there; faults join the others."""
+        if not column or column not in table.columns:
+            return []
+        names = []
+        for i, cell in enumerate(table.columns[column].to_pylist()):
+            name = "" if cell is None else label_text(cell)
+            problem = "is empty" if cell is None else fault_of_name(name)
+            if problem and (strict or cell is None):
+                remedy = "fill it in" if cell is None else NAME_REMEDY
+                raise table.fault(i, column, problem, remedy)
+            if problem:
+                faults.setdefault(i, Skipped(table.name, table.row(i), column, problem))
+            names.append(name)
+        return names
 
     def _subgroups(self, payload: Rows) -> dict[str, StrArray]:
         found = {}
         for j, column in enumerate(self.columns):
             cells = payload.values[:, j]
             known = ~np.isnan(cells)
-            names = ("no", "yes") if column.kind == "flag" else payload.levels.get(column.name, ())
+            names: Sequence[str] = ("no", "yes")
+            if column.kind == "category":
+                found_levels = payload.levels.get(column.name, ())
+                names = [level if level in column.levels else "other" for level in found_levels]
             if column.kind == "flag" or (column.kind == "category" and len(column.levels) <= MOST_SUBGROUPS):
                 texts = np.full(len(cells), "unknown", dtype=f"<U{max([7, *map(len, names)])}")
                 texts[known] = np.array(names, dtype=str)[cells[known].astype(np.int64)] if len(names) else ""
                 found[column.name] = texts
         return found
 
+    def _unseen(self, payload: Rows) -> BoolArray:
+        """(N,) records with a level that training never had; models take all such for one, "other"."""
+        unseen = np.zeros(len(payload.values), dtype=bool)
+        for j, column in enumerate(self.columns):
+            if column.kind == "category" and len(column.levels) < SHOWN:  # all of them are known
+                levels = payload.levels.get(column.name, ())
+                new = [code for code, level in enumerate(levels) if level not in column.levels]
+                unseen |= np.isin(payload.values[:, j], new)
+        return unseen
+
     def _posted(self, raw: RawInput) -> RawTable:
         """A JSON object as a table of one row; DataError for unknown, missing and impossible fields."""
         body = raw.body
         assert isinstance(body, Mapping)
         known = {*self.names, *self.labels, *filter(None, (self.id, self.group, self.time)), "record_id"}
-        name = str(body["record_id"]) if "record_id" in body else raw.name
+        name = id_of(body, raw.name)
         for key in body:
             if key not in known:
                 raise DataError("is not a known column", record=name, field=key, remedy=_REMEDY)
@@ -180,10 +217,12 @@ class OwnTable(Task):
                 [str(value).lower() if isinstance(value, bool) else str(value) if text else value],
                 pa.string() if text or value is None else pa.float64(),
             )
-        for extra in (self.id, self.group):
-            if extra and body.get(extra) is not None:
+        for extra in filter(None, (self.id, self.group)):
+            if body.get(extra) is not None:
+                if problem := fault_of_name(body[extra]):
+                    raise DataError(problem, record=name, field=extra, remedy=NAME_REMEDY)
                 cells[extra] = pa.array([str(body[extra])])
-        return RawTable(name, cells, 1, 1)
+        return RawTable(name, cells, 1, 1, posted=True)
 
     def outcomes_of(self, table: RawTable) -> FloatArray:
         """(N, C) labels of a table's rows, NaN where unknown; DataError for a value training never had."""
@@ -202,9 +241,7 @@ class OwnTable(Task):
             for i in np.flatnonzero(known).tolist():
                 if cells[i] not in meant:
                     problem = f"{shown(cells[i])} is none of {', '.join(meant)}"
-                    raise DataError(
-                        problem, file=table.name, record=table.row(i), field=label, remedy="mend it"
-                    )
+                    raise table.fault(i, label, problem, "mend it")
             codes = np.array([meant[c] for c in cells[known]], dtype=np.int64)
             if self.target.kind == "multiclass":
                 y[known] = np.eye(self.target.n_classes)[codes]
@@ -213,7 +250,10 @@ class OwnTable(Task):
         return y
 
     def raw_schema(self) -> dict[str, Any]:
-        properties: dict[str, Any] = {"record_id": {"type": ["string", "null"], "description": "Returned."}}
+        properties: dict[str, Any] = {"record_id": RECORD_ID_SCHEMA}
+        for name, about in ((self.group, "What it belongs to."), (self.id, "Returned with the answer.")):
+            if name:
+                properties[name] = RECORD_ID_SCHEMA | {"description": about}
         for column in self.columns:
             kind = {"number": ["number", "null"], "flag": ["boolean", "number", "string", "null"]}
             described = {"number": "number", "flag": "yes or no", "category": "one of a few texts"}
@@ -290,16 +330,6 @@ def label_text(cell: Any) -> str:
     return str(cell).strip()
 
 
-def _texts(table: RawTable, column: str) -> StrArray:
-    cells = table.columns[column].to_pylist()
-    for i, cell in enumerate(cells):
-        if cell is None:
-            raise DataError(
-                "is empty", file=table.name, record=table.row(i), field=column, remedy="fill it in"
-            )
-    return np.array([label_text(cell) for cell in cells], dtype=str)
-
-
 def _quoted(cell: Any) -> str:
     text = "" if cell is None else str(cell)
     return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text
@@ -342,4 +372,5 @@ def joined_rows(parts: Sequence[Records], names: tuple[str, ...]) -> Records:
         payload=Rows(np.concatenate(blocks), names, levels),
         n_units=np.ones(sum(map(len, parts)), dtype=np.int64),
         subgroups={k: np.concatenate([part.subgroups[k] for part in parts]) for k in parts[0].subgroups},
+        flags={k: np.concatenate([part.flags[k] for part in parts]) for k in parts[0].flags},
     )

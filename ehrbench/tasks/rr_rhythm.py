@@ -19,6 +19,7 @@ from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Table, offsets
 from ehrbench.features.beats import Beats
 from ehrbench.tasks.cardiospike import LONGEST_MS, REMEDY, Recordings, read_csv, read_json, text_of
+from ehrbench.tasks.names import RECORD_ID_SCHEMA
 
 #: Beats of a recording, in bands.
 _LENGTHS = ((100, "under 100 beats"), (300, "100-299 beats"), (1000, "300-999 beats"))
@@ -50,7 +51,7 @@ class RRRhythm(Task):
         parts = []
         for raw in inputs:
             if isinstance(raw.body, bytes | bytearray):
-                part = read_csv(raw.name, bytes(raw.body), strict=strict)
+                part = read_csv(raw.name, bytes(raw.body), strict=strict, labelled=False)
                 if strict and not len(part.ids):
                     raise DataError("holds no beats", file=raw.name, remedy=REMEDY)
                 parts.append(part)
@@ -67,10 +68,7 @@ class RRRhythm(Task):
             "required": ["rr_ms"],
             "additionalProperties": False,
             "properties": {
-                "record_id": {
-                    "type": ["string", "integer", "null"],
-                    "description": "Returned with the answer.",
-                },
+                "record_id": RECORD_ID_SCHEMA,
                 "rr_ms": {
                     "type": "array",
                     "minItems": 1,

@@ -12,6 +12,7 @@ import io
 import re
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -30,17 +31,30 @@ _SNIFFED = 1 << 16
 
 @dataclass(frozen=True)
 class RawTable:
-    """Named columns of one length, chunks joined; first_line: the line of a CSV's first row, else 1."""
+    """Named columns of one length, chunks joined.
+
+    first_line: the line of a CSV's first row, else 1; lines: of each row, where they do not just follow it.
+    posted: it is one record of that name, and no file.
+    """
 
     name: str
     columns: dict[str, pa.Array]
     n_rows: int
     first_line: int
     notes: tuple[str, ...] = ()
+    posted: bool = False
+    lines: tuple[int, ...] = ()
 
     def row(self, index: int) -> str:
         """How a person finds row ``index`` in the file."""
-        return f"{'line' if self.first_line > 1 else 'row'} {index + self.first_line}"
+        number = self.lines[index] if self.lines else index + self.first_line
+        return f"{'line' if self.first_line > 1 else 'row'} {number}"
+
+    def fault(self, index: int, column: str, problem: str, remedy: str) -> DataError:
+        """What is wrong with a cell, and where it stands."""
+        if self.posted:
+            return DataError(problem, record=self.name, field=column, remedy=remedy)
+        return DataError(problem, file=self.name, record=self.row(index), field=column, remedy=remedy)
 
 
 def read_table(name: str, body: bytes) -> RawTable:
@@ -86,14 +100,15 @@ def _csv(name: str, body: bytes) -> RawTable:
     separator = _separator(head)
     if separator != ",":
         notes.append(f"{name}: cells are separated by {separator!r}")
-    header = next(csv.reader(io.StringIO(head), delimiter=separator))
+    text = re.sub(r"(?m)^[ \t]+$" if separator != "\t" else r"(?m)^ +$", "", text)  # blank lines are none
+    above = len(text) - len(text.lstrip("\n"))
+    header = next(csv.reader(io.StringIO(text[above : above + _SNIFFED]), delimiter=separator))
     names = [column.strip() for column in header]
     _check_names(name, names)
-    first = text.index("\n") + 1 if "\n" in text else len(text)
     try:
         table = pc.read_csv(
             pa.BufferReader(text.encode()),
-            read_options=pc.ReadOptions(column_names=names, skip_rows=text[:first].count("\n") or 1),
+            read_options=pc.ReadOptions(column_names=names, skip_rows=above + 1),
             parse_options=pc.ParseOptions(delimiter=separator, newlines_in_values='"' in text),
             convert_options=pc.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
@@ -105,7 +120,18 @@ def _csv(name: str, body: bytes) -> RawTable:
     except pa.ArrowInvalid as error:
         raise _malformed(name, text, separator, len(names), error) from error
     joined = {column: pa.array(table[column].combine_chunks()) for column in names}
-    return RawTable(name, joined, table.num_rows, 2, tuple(notes))
+    follow = table.num_rows == text[above:].rstrip("\n").count("\n")
+    lines = () if follow else tuple(_lines(text, separator))[1:]
+    return RawTable(name, joined, table.num_rows, above + 2, tuple(notes), lines=lines)
+
+
+def _lines(text: str, separator: str) -> Iterator[int]:
+    """The line at which each row begins, the header among them; blank ones, and line ends in cells, count."""
+    rows, last = csv.reader(io.StringIO(text), delimiter=separator), 0
+    for row in rows:
+        if row:
+            yield last + 1
+        last = rows.line_num
 
 
 def _decoded(name: str, body: bytes) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from ehrbench.core.task import Form, Parsed, RawInput, Skipped, Task, Words
 from ehrbench.core.types import StrArray
 from ehrbench.core.views import Table
 from ehrbench.features.texts import Texts, words
+from ehrbench.tasks.names import RECORD_ID_SCHEMA, id_of
 from ehrbench.tasks.note_text import FEWEST_WORDS, check_words, read_bytes, read_json
 
 READINGS = ("set", "row")
@@ -96,10 +97,7 @@ class Transcriptions(Task):
             "required": ["text"],
             "additionalProperties": False,
             "properties": {
-                "record_id": {
-                    "type": ["string", "integer", "null"],
-                    "description": "Returned with the answer.",
-                },
+                "record_id": RECORD_ID_SCHEMA,
                 "text": {"type": "string", "description": f"At least {FEWEST_WORDS} words."},
             },
             "examples": [{"text": _EXAMPLE}],
@@ -141,8 +139,7 @@ def _note(raw: RawInput) -> tuple[str, str]:
         text = read_bytes(raw.name, bytes(raw.body))
         check_words(text, file=raw.name)
         return raw.name.rsplit("/", 1)[-1].removesuffix(".txt"), text
-    record_id = raw.body.get("record_id")
-    name = raw.name if record_id is None else str(record_id)
+    name = id_of(raw.body, raw.name)
     text = read_json(name, raw.body)
     check_words(text, record=name)
     return name, text

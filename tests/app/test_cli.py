@@ -2,7 +2,8 @@
 
 import pytest
 
-from ehrbench.app.cli import main, task_names
+from ehrbench.app.cli import main
+from ehrbench.app.conf import task_names
 from tests.tasks.own_data import OWN
 
 
@@ -32,3 +33,28 @@ def test_what_goes_wrong_is_one_line(arguments, message, capsys):
     error = capsys.readouterr().err
     assert message in error
     assert len(error.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["serve", "--bundle", ""],
+        ["data", "simulate", "mortality", "--root", ""],
+        ["report", ""],
+        ["compare", "runs/a", ""],
+        ["compare", "runs/a", "--output", " "],
+        ["certify", ""],
+        ["study", "status", "--runs-dir", ""],
+    ],
+)
+def test_an_empty_place_is_no_place(arguments, tmp_path, monkeypatch, capsys):
+    """As an unset variable leaves it; it was taken for the current folder."""
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    assert "is empty — name a file or folder" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_empty_host_is_refused(tmp_path, capsys):
+    assert main(["serve", "--bundle", str(tmp_path), "--host", ""]) == 2
+    assert "host: is empty" in capsys.readouterr().err

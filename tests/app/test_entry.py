@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import CompactHydraException
 
 from ehrbench.app import entry, searching
+from ehrbench.app.conf import CONF
 from ehrbench.app.entry import begin, check_models, guarded, not_composed, spell_out
 from ehrbench.core.errors import ConfigError
 from tests.app.processes import ROOT, SMALL, run
@@ -24,6 +25,30 @@ from tests.app.processes import ROOT, SMALL, run
 def test_models_are_spelled_as_hydra_wants_them():
     spelled = spell_out(["search.py", "models=[a,b]", "model=c", "model.a.build.x=1", "n_trials=3"])
     assert spelled == ["search.py", "model=[a,b]", "model=[c]", "model.a.build.x=1", "n_trials=3"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("model=a,b", [["a"], ["b"]]),  # as Hydra's users expect; it was one job of both
+        ("model=[a,b],[c]", [["a", "b"], ["c"]]),
+        ("model=a", [["a"]]),
+        ("models=[a,b]", [["a", "b"]]),
+        ("models=a,b", [["a", "b"]]),
+    ],
+)
+@pytest.mark.parametrize("sweep", ["-m", "--multirun", "hydra.mode=MULTIRUN"])
+def test_a_sweep_over_models_is_one_job_each(given, expected, sweep):
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    arguments = [*spell_out(["search.py", sweep, given]), "seed=1,2"]
+    overrides = OverridesParser.create().parse_overrides(
+        [a for a in arguments if a.startswith(("model", "seed"))]
+    )
+    jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
+    names = [f"model=[{','.join(names)}]" for names in expected]
+    assert jobs == [[name, f"seed={seed}"] for name in names for seed in (1, 2)]
 
 
 @pytest.fixture
@@ -125,7 +150,7 @@ def test_a_wrong_value_ends_in_one_line_that_names_its_key(arguments, message, d
     ],
 )
 def test_a_task_may_name_its_threshold_and_the_command_line_has_the_last_word(arguments, rule):
-    with initialize_config_dir(str(ROOT / "conf")):
+    with initialize_config_dir(str(CONF)):
         assert compose("config", spell_out(arguments)).threshold.rule == rule
 
 
@@ -143,7 +168,7 @@ def test_a_task_may_name_its_threshold_and_the_command_line_has_the_last_word(ar
     ],
 )
 def test_what_hydra_cannot_compose_is_said_in_one_line(argument, message):
-    with initialize_config_dir(str(ROOT / "conf")), pytest.raises(CompactHydraException) as refused:
+    with initialize_config_dir(str(CONF)), pytest.raises(CompactHydraException) as refused:
         compose("config", [*spell_out(SMALL), argument])
     said = str(not_composed(refused.value))
     assert said.startswith(message)
@@ -162,7 +187,7 @@ def test_a_key_that_does_not_exist_ends_in_one_line(script, data):
 
 def refused(runs_dir: Path, data: Path, capsys, *arguments: str) -> str:
     """What the entry point's guard prints for a run that it refuses with exit code 2."""
-    with initialize_config_dir(str(ROOT / "conf")):
+    with initialize_config_dir(str(CONF)):
         config = compose(
             "config", spell_out([*SMALL, f"runs_dir={runs_dir}", f"data.root={data}", *arguments])
         )
@@ -288,6 +313,7 @@ def test_runs_that_cannot_be_written_are_said_before_anything_is_trained(data, t
         (["+experiment=of_beats", "model=[lightgbm]"], "model=[beats/lightgbm]"),
         (["model=[lightgbm]"], "model=[lightgbm]"),
         (["task=beats", "model=$models"], "model=$models"),
+        (["-m", "task=beats", "model=[ssm],[lightgbm, ssm]"], "model=[ssm],[beats/lightgbm,ssm]"),
     ],
 )
 def test_a_tasks_own_yaml_of_a_model_takes_its_place(

@@ -14,6 +14,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from ehrbench.app import searching
+from ehrbench.app.conf import CONF
 from ehrbench.app.entry import guarded
 from ehrbench.infra import schema
 from ehrbench.publishers.brfss2015 import BRFSS2015
@@ -65,7 +66,7 @@ def point_at(patch: pytest.MonkeyPatch, mariadb: MariaDb, database: str, data: P
 def composed(data: Path, runs: Path, *arguments: str) -> dict:
     from ehrbench.app.entry import resolved
 
-    with initialize_config_dir(str(ROOT / "conf")):
+    with initialize_config_dir(str(CONF)):
         return resolved(compose("config", [*SMALL, *everywhere(data, runs), *arguments]))
 
 
@@ -94,7 +95,7 @@ def refused(mariadb: MariaDb, data: Path, tmp_path: Path, capsys: pytest.Capture
 
     def run(*arguments: str) -> str:
         before = everything(mariadb, tmp_path)
-        with initialize_config_dir(str(ROOT / "conf")):
+        with initialize_config_dir(str(CONF)):
             config = compose("config", [*SMALL, *everywhere(data, tmp_path / "new" / "runs"), *arguments])
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:

@@ -1,11 +1,10 @@
 """Sources: every column of every configured view is told apart, by parameter and by value or missingness."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from ehrbench.app.building import build
+from ehrbench.app.conf import CONF
 from ehrbench.core.views import Sequence, Signal, Table, Tokens
 from ehrbench.explain.payloads import parameters
 from ehrbench.explain.sources import Source, source, sources
@@ -14,8 +13,8 @@ from tests.explain.records import cohort
 from tests.tasks.configured import configuration, settled
 from tests.tasks.own_data import OWN
 
-CONF = Path(__file__).parents[2] / "conf" / "task"
-NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
+TASKS = CONF / "task"
+NAMES = sorted(path.stem for path in TASKS.glob("*.yaml"))
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from rich.console import Console
 from ehrbench.app import console as terminals
 from ehrbench.app import searching
 from ehrbench.app.cli import main
+from ehrbench.app.conf import CONF
 from ehrbench.app.entry import guarded, spell_out
 from ehrbench.app.overrides import as_texts
 from ehrbench.infra.mlflow_store import sqlite_address
-from tests.habits.conftest import ROOT, SMALL, everything, start
+from tests.habits.conftest import SMALL, everything, start
 
 #: What shells, URLs, configurations, terminals and databases give a meaning to.
 ODD = "it's [red] 50% of ~ü#1? {a}&b,c=:smile: $x a::b %41"
@@ -32,10 +33,10 @@ def test_a_search_below_a_folder_of_any_name(simulated, tmp_path, capsys):
     assert "wait in the spool" not in out
     assert not list((runs / "spool").glob("*.jsonl"))
     assert [path.name for path in tmp_path.iterdir()] == [ODD]
-    assert f"report    {ODD}/s/report.html\n" in error, "neither broken nor taken for markup"
+    assert f"report    {ODD}/s/report.html\n" in out, "neither broken nor taken for markup"
     printed = {
         line[:10].strip(): shlex.split(line[10:])
-        for line in error.splitlines()
+        for line in out.splitlines()
         if line.startswith(("serve ", "compare "))
     }
     assert printed["serve"][1:] == ["serve", "--bundle", f"{ODD}/s/bundle"]
@@ -52,7 +53,7 @@ def test_a_search_below_a_folder_of_any_name(simulated, tmp_path, capsys):
     "output", ["2024_01_15", "true", "1e5", "null.csv", "a,b.csv", "ü.csv", "it's", "x=y", "[x]"]
 )
 def test_a_text_on_the_command_line_stays_as_it_was_written(output):
-    with initialize_config_dir(str(ROOT / "conf")):
+    with initialize_config_dir(str(CONF)):
         found = compose("predict", as_texts(["bundle=b", "input=i", f"output={output}"]))
     assert found.output == output
 
@@ -72,7 +73,7 @@ def test_a_text_on_the_command_line_stays_as_it_was_written(output):
 def test_a_configuration_s_texts(arguments, key, value):
     once = as_texts(arguments)
     assert as_texts(once) == once, "workers get the command line as their parent left it"
-    with initialize_config_dir(str(ROOT / "conf")):
+    with initialize_config_dir(str(CONF)):
         config = compose("config", once)
     for name in key.split("."):
         config = config[name]
@@ -127,7 +128,7 @@ def test_a_name_that_is_none_ends_in_one_line_and_leaves_nothing(
 ):
     monkeypatch.chdir(tmp_path)
     given = [*SMALL, f"runs_dir={tmp_path / 'runs'}", *arguments]
-    with initialize_config_dir(str(ROOT / "conf")):
+    with initialize_config_dir(str(CONF)):
         config = compose("config", as_texts(spell_out(given)))
     with pytest.raises(SystemExit) as end:
         guarded(lambda c: searching.search(c, []), config)
@@ -161,7 +162,7 @@ def test_a_name_that_is_none_ends_in_one_line_and_leaves_nothing(
 )
 def test_what_a_file_has_for_a_text_is_not_guessed_at(written, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with initialize_config_dir(str(ROOT / "conf")):
+    with initialize_config_dir(str(CONF)):
         config = compose("config", spell_out([*SMALL, f"runs_dir={tmp_path / 'runs'}"]))
     OmegaConf.set_struct(config, False)
     config.merge_with(written)

@@ -11,13 +11,14 @@ from hydra import compose, initialize_config_dir
 
 from ehrbench.app.checking import Settings, check
 from ehrbench.app.cli import main
+from ehrbench.app.conf import CONF
 from ehrbench.app.entry import resolved, spell_out
 from ehrbench.app.overrides import as_texts
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.places import home, place
 from ehrbench.infra.settings import Environment
 from ehrbench.publishers.caching import cache_folder
-from tests.habits.conftest import ROOT, SMALL, start
+from tests.habits.conftest import SMALL, start
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def at_home(tmp_path, monkeypatch) -> Path:
 
 
 def checked(*arguments: str) -> Settings:
-    with initialize_config_dir(str(ROOT / "conf")):
+    with initialize_config_dir(str(CONF)):
         return check(resolved(compose("config", as_texts(spell_out([*SMALL, *arguments])))))
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import re
 import socket
 import sqlite3
 import threading
 import time
 import traceback
 from contextlib import closing, suppress
+from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ from sqlalchemy import Connection, inspect, select, text
 
 from ehrbench.core.errors import ConfigError, StorageError
 from ehrbench.infra import schema
+from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database, read, write
+from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.settings import Environment, Secret
 from ehrbench.infra.study import optuna_storage
 
@@ -315,6 +319,20 @@ class TestMySql:
             thread.join(30)
         assert sorted(attempts) == [1, 2]  # one was the victim, once
         assert mariadb.execute("SELECT n FROM deadlock.t") == [(2,), (2,)]
+
+    def test_the_documented_account_is_enough(self, mariadb: MariaDb, tmp_path: Path) -> None:
+        """docs/storage.md: its SQL as it stands there, and the tables made by that account."""
+        page = (Path(__file__).parents[2] / "docs" / "storage.md").read_text()
+        (sql,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+        mariadb.execute(*filter(None, (line.strip().rstrip(";") for line in sql.splitlines())))
+        named = mariadb.settings("ehrbench", user="ehrbench")
+        (password,) = re.findall(r"IDENTIFIED BY '(.*)'", sql)
+        database = Database.mysql(replace(named, optuna_password=Secret(password)))
+        database.check()
+        SqlLedger(database.engine, FileArtifacts(tmp_path))
+        optuna_storage(database)
+        database.check_writable()
+        database.engine.dispose()
 
     def test_composes_server_lets_a_plain_user_make_triggers(self, tmp_path: Path) -> None:
         """As MLflow does; MySQL 8 keeps a binary log unless told otherwise. Then, nobody may connect."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 import importlib
-from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
+from ehrbench.app.conf import CONF
 from ehrbench.core.model import Model
 from ehrbench.core.target import Kind
 from tests.features.tiny_bert import tiny_bert
 from tests.models.toy import TARGETS, ToyFeaturizer
 
-FOLDER = Path(__file__).parents[2] / "conf" / "model"
+FOLDER = CONF / "model"
 #: A task's own variant of a model goes by ``<task>/<model>``.
 NAMES = sorted(path.relative_to(FOLDER).with_suffix("").as_posix() for path in FOLDER.rglob("*.yaml"))
 VIEWS = (

@@ -37,6 +37,17 @@ def test_outcomes_of_training_records_are_those_of_the_table(holdout):
     assert found["b"].parts == (0.0, 1.0)
 
 
+def test_of_records_with_many_units_the_units_are_counted(holdout):
+    n = len(holdout.records)
+    positive, known = np.arange(n) % 3, np.arange(n) % 5 + 2
+    columns = {"outcome.death": positive.astype(str), "labelled.death": known.astype(str)}
+    found = rows(replace(holdout, records=holdout.records.assign(**columns)))
+    for level, row in found.items():
+        inside = (holdout.records["set"] == level).to_numpy()
+        share = positive[inside].sum() / known[inside].sum()
+        assert row.with_outcome["death"] == (positive[inside].sum(), pytest.approx(share))
+
+
 def test_an_older_run_knows_no_outcome_of_training_records(holdout):
     (death,) = holdout.target.classes
     old = replace(holdout, records=holdout.records[[c for c in holdout.records if "outcome." not in c]])

@@ -108,7 +108,7 @@ def test_no_table_is_wider_than_paper_and_the_searched_metric_s_kind_comes_first
 
 def test_many_units_a_record(tmp_path):
     text = written(tmp_path, units=3, n_records=120)
-    assert "A record counts as having a class when one of its units does" in text
+    assert "their share of the units whose label is known" in text
     assert "1,000 such units" in words(text)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ehrbench.core.bundle import MANIFEST, TRAINING_GROUPS, Manifest, write_checksums
+from ehrbench.core.bundle import MANIFEST, TRAINING_GROUPS, Manifest, file_digest, write_checksums
 from ehrbench.core.errors import BundleError
 from ehrbench.core.records import Records
 from ehrbench.core.task import RawInput
@@ -264,6 +264,24 @@ def test_a_damaged_bundle_is_refused_and_the_file_named(bundle_dir: Path, damage
         Bundle.load(bundle_dir)
     assert "\n" not in str(caught.value)
     assert str(bundle_dir) in str(caught.value)
+
+
+def test_a_runs_folder_stands_for_the_bundle_inside(bundle_dir: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(bundle_dir, run / "bundle")
+    (run / "summary.json").write_text("{}")
+    (run / "checksums.json").write_text(json.dumps({"summary.json": file_digest(run / "summary.json")}))
+    assert Bundle.load(run).directory == (run / "bundle").resolve()
+    assert Bundle.load(run).digest == Bundle.load(bundle_dir).digest
+
+
+def test_what_is_no_part_of_a_bundle_is_moved_and_not_destroyed(bundle_dir: Path) -> None:
+    (bundle_dir / "notes.txt").write_text("x")
+    with pytest.raises(
+        BundleError, match=r"notes\.txt: not part of the bundle — move it elsewhere"
+    ) as caught:
+        Bundle.load(bundle_dir)
+    assert "remove" not in str(caught.value)
 
 
 def test_no_such_folder(tmp_path: Path) -> None:

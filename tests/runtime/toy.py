@@ -121,7 +121,11 @@ def _json(raw: RawInput) -> tuple[str, list[list[float]]]:
 def _text(raw: RawInput) -> tuple[str, list[list[float]]]:
     assert isinstance(raw.body, bytes)
     content, record = [], ""
-    for line in raw.body.decode().splitlines():
+    try:
+        lines = raw.body.decode().splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"is no text ({error})", file=raw.name, remedy="give lines of text") from None
+    for line in lines:
         record, *cells = line.split(",")
         if len(cells) != len(COLUMNS):
             raise DataError(f"{len(cells)} values in a line", file=raw.name, record=record, remedy="give 3")

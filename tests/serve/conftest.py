@@ -63,7 +63,7 @@ def any_bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def client(any_bundles: dict[str, Path]) -> Iterator[httpx.Client]:
     """A client of a server of the binary bundle, with small limits."""
-    settings = ServeSettings(max_body_bytes=20_000, max_records=5, concurrency=2)
+    settings = ServeSettings(max_body_bytes=20_000, max_records=5, max_units=300, concurrency=2)
     with running(any_bundles["binary"], settings) as client:
         yield client
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import json
+import lzma
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +30,52 @@ def test_json_text_and_file_upload_agree(client: httpx.Client) -> None:
     assert [answer.status_code for answer in answers] == [200] * len(answers)
     first, *others = [answer.json()["predictions"] for answer in answers]
     assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("end", [b"", b"\r\n", b"  \r\n", b"\r\nepilogue", b"\r\n\r\nmore -- of it\r\n"])
+def test_what_follows_a_form_is_no_part_of_it(client: httpx.Client, end: bytes) -> None:
+    """RFC 2046, 5.1.1: padding and an epilogue may follow the last boundary, a preamble precede the first."""
+    head = b'preamble\r\n--x y\r\nContent-Disposition: form-data; name="f"; filename="a.txt"\r\n\r\n'
+    kind = {"Content-Type": 'multipart/form-data; boundary="x y"'}
+    body = head + b"a,1,2,3\n" + b"\r\n--x y--" + end
+    answer = client.post("/predict", content=body, headers=kind)
+    assert answer.status_code == 200, answer.text
+    assert len(answer.json()["predictions"]) == 1
+    for cut in (head + b"a,1,2,3\n--", head + b"a,1,2,3\n\r\n--x y", head + b"a,1,2,3\n\r\n--x y---"):
+        answer = client.post("/predict", content=cut, headers=kind)
+        assert (answer.status_code, answer.json()["error"]["problem"]) == (
+            400,
+            "the multipart form is cut short",
+        )
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/plain", "application/octet-stream"])
+def test_a_packed_body_is_told_so(client: httpx.Client, kind: str) -> None:
+    plain = json.dumps(RECORD).encode() if kind == "application/json" else b"p7,0.5,,-1\n"
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("p7.txt", plain)
+    headers = {"Content-Type": kind}
+    assert client.post("/predict", content=plain, headers=headers).status_code == 200
+    assert client.post(
+        "/predict", content=plain, headers={**headers, "Content-Encoding": "identity"}
+    ).is_success
+    for content, encoding, name in [
+        (gzip.compress(plain), {"Content-Encoding": "gzip"}, "'gzip'"),
+        (plain, {"Content-Encoding": "br, gzip"}, "'br, gzip'"),
+        (gzip.compress(plain), {}, "gzip"),
+        (zipped.getvalue(), {}, "zip"),
+        (lzma.compress(plain), {}, "xz"),
+    ]:
+        answer = client.post("/predict", content=content, headers={**headers, **encoding})
+        assert answer.status_code == 415
+        assert f"packed as {name}" in answer.json()["error"]["problem"]
+
+
+def test_a_packed_file_of_a_form_is_named(client: httpx.Client) -> None:
+    files = [("file", ("a.txt", b"a,1,2,3\n")), ("file", ("b.gz", gzip.compress(b"b,1,2,3\n")))]
+    answer = client.post("/predict", files=files)
+    assert (answer.status_code, answer.json()["error"]["file"]) == (415, "b.gz")
 
 
 def test_several_files(client: httpx.Client) -> None:
@@ -93,6 +144,11 @@ BAD: dict[str, tuple[dict[str, Any], int, dict[str, str]]] = {
     "wrong file": ({"files": {"file": ("p9.txt", b"p9,1,x,2\n")}}, 422, {"file": "p9.txt", "field": "b"}),
     "form field": ({"data": {"id": "p7"}, "files": {"x": b"p9,1,1,2\n"}}, 422, {"field": "id"}),
     "too many": ({"json": {"records": [RECORD] * 6}}, 413, {"problem": "6 records", "remedy": "at most 5"}),
+    "too many units": (
+        {"content": b"a,1,2,3\n" * 301, "headers": {"Content-Type": "text/plain"}},
+        413,
+        {"problem": "301 units", "remedy": "at most 300"},
+    ),
     "too large": ({"content": b"x" * 20_001, "headers": JSON}, 413, {"problem": "larger than 20000 bytes"}),
     "too large, unannounced": (
         {"content": iter([b"x" * 15_000] * 4), "headers": {"Content-Type": "text/plain"}},

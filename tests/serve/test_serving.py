@@ -151,6 +151,8 @@ def test_a_port_in_use(bundle_dir: Path) -> None:
         ("127.0.0.1", 70000, "70000 is not between"),
         ("256.1.1.1", 0, "host: 256.1.1.1 is no address"),
         ("192.0.2.1", 0, "host: 192"),
+        ("", 0, "host: is empty — give an address"),
+        (" ", 0, "host: is empty"),
     ],
 )
 def test_addresses_that_cannot_be(bundle_dir: Path, host: str, port: int, message: str) -> None:

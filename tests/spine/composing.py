@@ -8,12 +8,11 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 
 from ehrbench.app.checking import check
+from ehrbench.app.conf import CONF
 from ehrbench.app.entry import of_task, resolved, spell_out
 from ehrbench.app.wiring import Wired, wire
 from ehrbench.core.progress import SILENT
 from tests.spine import tiny
-
-CONF = Path(__file__).resolve().parents[2] / "conf"
 
 
 def composed(runs_dir: Path, *overrides: str) -> dict[str, Any]:

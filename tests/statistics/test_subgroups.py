@@ -148,6 +148,7 @@ def test_records_of_one_patient_are_no_more_evidence_than_one(spoiled):
             replace(
                 f,
                 record=np.concatenate([2 * f.record, 2 * f.record + 1]),
+                unit=np.concatenate([f.unit] * 2),
                 y=np.concatenate([f.y] * 2),
                 p={m: np.concatenate([p] * 2) for m, p in f.p.items()},
             )
@@ -157,6 +158,34 @@ def test_records_of_one_patient_are_no_more_evidence_than_one(spoiled):
     again = worst_slices(twice, "ensemble").found[0]
     assert (again.conditions, again.n) == (once.conditions, 2 * once.n)
     assert again.p_value == pytest.approx(once.p_value, rel=1e-6)
+
+
+def test_units_are_counted_and_not_records_with_one_that_is_wrong(spoiled):
+    """Nine more units of each record, called rightly: a tenth of the share, in every slice."""
+    before = worst_slices(spoiled, "ensemble")
+
+    def longer(fold):
+        cuts = fold.threshold["ensemble"]
+        right = np.zeros_like(fold.y)
+        made = {
+            "record": np.repeat(fold.record, 10),
+            "unit": np.tile(np.arange(10), len(fold.record)),
+            "group": np.repeat(fold.group, 10),
+            "y": np.repeat(right, 10, axis=0),
+            "p": {m: np.repeat(np.zeros_like(p) + cuts / 2, 10, axis=0) for m, p in fold.p.items()},
+        }
+        made["y"][::10] = fold.y
+        for m, p in fold.p.items():
+            made["p"][m][::10] = p
+        return replace(fold, **made)
+
+    after = worst_slices(replace(spoiled, folds=tuple(map(longer, spoiled.folds))), "ensemble")
+    assert after.overall == pytest.approx(before.overall / 10)
+    first = {s.conditions: s for s in before.found}
+    for s in after.found:
+        if one := first.get(s.conditions):
+            assert (s.n, s.wrong) == (10 * one.n, pytest.approx(one.wrong / 10))
+    assert after.found
 
 
 def test_wrong_is_missed_or_false_alarm(spoiled):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ehrbench import metrics
 from ehrbench.app.building import build, build_publisher, build_task
-from ehrbench.app.cli import task_names
+from ehrbench.app.conf import task_names
 from ehrbench.core.errors import DataError
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.task import Cohort, Publisher, RawInput, Task
+from ehrbench.tasks.names import NAME_SCHEMA
 from ehrbench.tasks.raw_files import parse_files
 from tests.tasks.configured import configuration, settled
 from tests.tasks.own_data import OWN
@@ -150,3 +153,46 @@ def test_every_view_is_made_of_training_records_and_of_the_example(name: str, tm
             assert counts is None or counts.tolist() == of.n_units.tolist()
         for array in one.arrays().values():
             assert view_name == "table" or np.isfinite(array).all()
+
+
+def names_of(task: Task) -> list[str]:
+    """The fields of its JSON form that name a record."""
+    fields = task.raw_schema()["properties"].items()
+    pattern = NAME_SCHEMA["pattern"]
+    return [field for field, schema in fields if field == "record_id" or schema.get("pattern") == pattern]
+
+
+def posted(task: Task, **changes: Any) -> RawInput:
+    return RawInput("posted", {**task.raw_schema()["examples"][0], **changes})
+
+
+NO_NAMES: list[Any] = ["x" * 129, "x" * 2_000_000, "a\0", "a\nb", "\x7f", "\x85", "\ud800"]
+NO_NAMES += [True, 1.5, [1, 2], {"a": 1}, 10**128, -(10**128)]
+
+
+@every_task
+@pytest.mark.parametrize("given", NO_NAMES, ids=lambda given: repr(given)[:20])
+def test_what_is_no_name_is_refused_by_its_field(name: str, given: Any, tmp_path: Path) -> None:
+    task = settled(name, tmp_path).task
+    assert names_of(task)
+    for field in names_of(task):
+        with pytest.raises(DataError, match="—") as raised:
+            task.parse([posted(task), posted(task, **{field: given})], strict=True)
+        assert raised.value.field == field
+        assert len(str(raised.value)) < 300
+
+
+@every_task
+@pytest.mark.parametrize("given", ["", "x" * 128, "ward 7/é😀", "😀" * 128, 7, -7, 10**127])
+def test_a_name_is_kept_as_it_was_given(name: str, given: Any, tmp_path: Path) -> None:
+    task = settled(name, tmp_path).task
+    for field in names_of(task):
+        records = task.parse([posted(task, **{field: given})], strict=True).records
+        named = [records.ids, records.groups, *records.subgroups.values()]
+        assert str(given) in np.concatenate(named).tolist()
+
+
+def test_the_schema_of_a_name_and_its_parser_agree() -> None:
+    assert re.search(NAME_SCHEMA["pattern"], "ward 7/é😀")
+    for given in [text for text in NO_NAMES if isinstance(text, str) and text != "\ud800"]:
+        assert len(given) > NAME_SCHEMA["maxLength"] or not re.search(NAME_SCHEMA["pattern"], given)

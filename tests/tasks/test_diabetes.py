@@ -78,6 +78,7 @@ def test_read_groups_equal_answers(tmp_path):
         ("HighBP", 2, "2 is not a whole number from 0 to 1"),
         ("Age", 0, "0 is not a whole number from 1 to 13"),
         ("GenHlth", 2.5, "2.5 is not a whole number"),
+        ("GenHlth", 1.0000001, "1.0000001 is not a whole number from 1 to 5"),
     ],
 )
 def test_a_bad_cell_is_named_when_strict_and_its_row_listed_when_not(field, value, problem):
@@ -93,6 +94,55 @@ def test_a_bad_cell_is_named_when_strict_and_its_row_listed_when_not(field, valu
         with pytest.raises(DataError, match="is not a") as raised:
             parse(ROW | {field: value})
         assert raised.value.field == field
+
+
+def rewritten(rewrite):
+    """A table of two rows, and the same after ``rewrite`` of its text."""
+    body = csv_of(ROW, ROW | {"BMI": 30})
+    return body, rewrite(body)
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda body: body + b"\n",
+        lambda body: body + b"\n  \n\t\n",
+        lambda body: body.replace(b"\n", b"\n\n"),
+        lambda body: body.replace(b"\n", b"\r\n"),
+        lambda body: body.replace(b"\n", b"\r"),
+        lambda body: b"\xef\xbb\xbf" + body[:-1],
+        lambda body: re.sub(rb"[^,\n]+", rb'"\g<0>"', body),
+        lambda body: re.sub(rb"(?m)^1,", b'"1",', body),
+        lambda body: re.sub(rb"[^,\n]+", rb' "\g<0> " ', body),
+        lambda body: re.sub(rb"(?m)$", b",", body[:-1]).replace(b",\n", b",Diabetes_binary\n", 1) + b"\n",
+        lambda body: re.sub(rb"(?m)$", b",unknown", body[:-1]).replace(b",unknown", b",Diabetes_binary", 1),
+    ],
+    ids=[
+        *("blank end", "blank ends", "blank between", "CRLF", "CR", "mark"),
+        *("quoted", "some quoted", "spaced", "empty label", "label"),
+    ],
+)
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_table_may_be_written_in_many_ways(rewrite, strict):
+    expected, found = (parse(body, strict) for body in rewritten(rewrite))
+    assert found.records.payload.digests().tolist() == expected.records.payload.digests().tolist()
+    assert (len(found.records), found.n_rows, found.skipped) == (2, 2, ())
+
+
+def test_a_fault_behind_blank_lines_is_named_by_its_line(tmp_path):
+    body = csv_of(ROW, ROW | {"BMI": "tall"}, ROW).replace(b"\n", b"\n\n")
+    with pytest.raises(DataError, match="'tall'") as raised:
+        parse(body)
+    assert raised.value.record == "line 5"
+    assert parse(body, strict=False).records.ids.tolist() == ["posted:2", "posted:6"]
+
+
+def test_a_label_that_is_read_must_be_one(tmp_path):
+    for label in ("", 2):
+        rows = [ROW | {"Diabetes_binary": 0}] * 3 + [ROW | {"Diabetes_binary": label}]
+        (folder := tmp_path / f"of {label}").mkdir()
+        with pytest.raises(DataError, match="line 5, field Diabetes_binary"):
+            PUBLISHER.read(table_in(folder, *rows), ())
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +164,49 @@ def test_unseen_categories_and_missing_cells_are_values(tmp_path: Path) -> None:
     records = task.parse([RawInput("r", body)], strict=True).records
     assert records.payload.levels == {"sex": ("X",), "ward": ("moon",)}  # type: ignore[attr-defined]
     assert np.isnan(records.payload.values[0]).tolist() == [True, False, False, True, False]  # type: ignore[attr-defined]
+    known = RawInput("s", {**body, "sex": "M", "ward": None})
+    both = task.parse([RawInput("r", body), known], strict=True).records
+    assert both.flags["unseen_category"].tolist() == [True, False]  # and an answer says so
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda body: "\n\n" + body.replace("\n", "\n  \n") + "\n\t\n",
+        lambda body: re.sub(r"[^,\n]+", r'"\g<0>"', body),
+        lambda body: re.sub(r"(yes|no)$", "", body, flags=re.MULTILINE),
+        lambda body: re.sub(r"(yes|no)$", "who knows", body, flags=re.MULTILINE),
+        lambda body: re.sub(r",died$", "", re.sub(r",(yes|no)$", "", body, flags=re.M), flags=re.M),
+    ],
+    ids=["blank lines", "quoted", "empty label", "another label", "no label"],
+)
+def test_rows_to_predict_may_be_written_in_many_ways(rewrite: Any, tmp_path: Path) -> None:
+    task, cohort = cohort_of(written(tmp_path, CSV))
+    found = task.parse([RawInput("more.csv", rewrite(CSV).encode())], strict=True)
+    assert found.records.ids.tolist() == cohort.records.ids.tolist()
+    assert found.records.digests.tolist() == cohort.records.digests.tolist()
+
+
+def test_a_faulty_cell_is_named_by_its_line_behind_blank_ones_and_long_cells(tmp_path: Path) -> None:
+    task, _ = cohort_of(written(tmp_path, CSV))
+    body = "\n\n" + CSV.replace("remark 1,", '"two\nlines",').replace("\np3,43", "\n\np3,old")
+    with pytest.raises(DataError, match=r"record line 9, field age .*: 'old' is no number"):
+        task.parse([RawInput("more.csv", body.encode())], strict=True)
+    assert body.split("\n")[8].startswith("p3,old")
+
+
+def test_a_long_cell_widens_no_other(tmp_path: Path) -> None:
+    """A category of two million letters in one of 1,000 rows would be text of 8 GB, and is "other"."""
+    task, _ = cohort_of(written(tmp_path, CSV))
+    rows = [f"p{i},50,M,{'x' * 2_000_000 if i == 7 else 'icu'},yes,2020-01-01,,\n" for i in range(1000)]
+    tracemalloc.start()
+    records = task.parse([RawInput("more.csv", f"{HEADER}\n{''.join(rows)}".encode())], strict=True).records
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert records.subgroups["ward"][[6, 7]].tolist() == ["icu", "other"]
+    assert peak < 50e6
+    with pytest.raises(DataError, match="record line 3, field pid: 202 characters, more than 128"):
+        task.parse([RawInput("more.csv", f"{HEADER}\n{rows[0]}{'x' * 200}{rows[1]}".encode())], strict=True)
 
 
 @pytest.mark.parametrize(
@@ -208,6 +252,7 @@ def test_what_is_no_table_ends_in_one_line(
     [
         ({"age (years)": "old"}, "field age \\(years\\): 'old' is no number"),
         ({"age (years)": True}, "field age \\(years\\): True is no number"),
+        ({"age (years)": 1e300}, "field age \\(years\\): 1e\\+300 is no number"),  # it became infinite
         ({"ward": ["icu"]}, "field ward: .* is no cell"),
         ({"seen": "yesterday"}, "field seen: 'yesterday' is no date \\(%Y-%m-%d\\)"),
         ({"smoker": "perhaps"}, "field smoker: 'perhaps' is no flag"),
@@ -221,3 +266,18 @@ def test_a_posted_row_that_cannot_be_names_its_field(
     body = {**task.raw_schema()["examples"][0], **change}
     with pytest.raises(DataError, match=said):
         task.parse([RawInput("r", body)], strict=True)
+
+
+def test_a_dates_column_that_is_typed_takes_texts_too(tmp_path: Path) -> None:
+    """A Parquet file's own dates: the example, a posted row and a CSV bring them as ISO 8601."""
+    days = np.datetime64("2020-01-01", "s") + np.arange(40) * np.timedelta64(1, "D")
+    table = pa.table({"seen": days, "age": np.arange(40), "died": [i % 2 for i in range(40)]})
+    pq.write_table(table, tmp_path / "typed.parquet")
+    task, cohort = cohort_of(tmp_path / "typed.parquet", id=None)
+    expected = cohort.records.payload.values[3, 0]  # type: ignore[attr-defined]
+    task.parse([task.example()], strict=True)
+    for text in ("2020-01-04", "2020-01-04 00:00:00", "2020-01-04T00:00:00"):
+        posted = task.parse([RawInput("row", {"seen": text, "age": 3})], strict=True).records
+        assert posted.payload.values[0, 0] == expected  # type: ignore[attr-defined]
+    with pytest.raises(DataError, match=r"04\.01\.2020.* is no date"):
+        task.parse([RawInput("row", {"seen": "04.01.2020", "age": 3})], strict=True)

@@ -118,6 +118,7 @@ def test_line_ends_marks_and_blank_lines_do_not_matter(end):
         ("00:10,HR,80,bpm", "line 8", "4 columns instead of 3"),
         ('00:10,"HR",80', "Parameter in line 8", "is not a known parameter"),
         ("00:10,MechVent,2", "MechVent in line 8", "2 is none of 0, 1"),
+        ("00:10,MechVent,1.0000001", "MechVent in line 8", "1.0000001 is none of 0, 1"),
         ("01:00,Age,70", "Age in line 8", "a descriptor stands at 00:00"),
         ("00:00,Gender,1", "Gender in line 8", "stands there twice"),
         ("00:00,RecordID,8", "RecordID in line 8", "stands there twice"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -80,8 +82,39 @@ def test_beats_keep_their_numbers_where_a_row_is_skipped():
 
 
 @pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda body: body.replace("\n", "\n \n"),
+        lambda body: body.replace("\n", "\r\n"),
+        lambda body: body.replace("\n", "\r"),
+        lambda body: re.sub(r"[^,\n]+", r' "\g<0> " ', body),
+        lambda body: re.sub(r"(?m)$", ",", body.rstrip()).replace(",\n", ",y\n", 1),
+        lambda body: re.sub(r"(?m)$", ",?", body.rstrip()).replace(",?\n", ",y\n", 1),
+    ],
+    ids=["blank lines", "CRLF", "CR", "quoted", "empty label", "another label"],
+)
+@pytest.mark.parametrize("strict", [True, False])
+def test_beats_to_predict_may_be_written_in_many_ways(rewrite, strict):
+    body = "id,time,x\na,0,800\na,810,810\nb,0,700\n"
+    expected, found = parse(body), parse(rewrite(body), strict=strict)
+    assert found.records.ids.tolist() == expected.records.ids.tolist() == ["a", "b"]
+    assert found.records.digests.tolist() == expected.records.digests.tolist()
+    assert (found.n_rows, found.skipped) == (3, ())
+
+
+def test_every_row_of_a_recording_without_a_possible_name_is_skipped():
+    body = f"id,x\n{'b' * 200},800\na,800\n{'b' * 200},810\n"
+    with pytest.raises(DataError, match="field id: 200 characters, more than 128") as error:
+        parse(body)
+    assert len(str(error.value)) < 400
+    found = parse(body, strict=False)
+    assert (found.records.ids.tolist(), len(found.skipped), found.n_lost) == (["a"], 2, 1)
+
+
+@pytest.mark.parametrize(
     ("row", "field", "problem"),
     [
+        ("a,900,60000.001", "x", "60000.001 is not an interval"),
         ("a,900,-800", "x", "-800 is not an interval of more than 0"),
         ("a,900,0", "x", "0 is not an interval"),
         ("a,900,99999", "x", "at most 60000 ms"),

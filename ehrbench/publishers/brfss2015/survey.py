@@ -46,7 +46,7 @@ class BRFSS2015(Publisher):
         folder = _folder(Path(root))
         with progress.step("Reading answers", total=1) as step:
             name, body = _table(folder)
-            answers = read_csv(name, body, strict=False)
+            answers = read_csv(name, body, strict=False, labelled=True)
             step.advance()
         if not answers.n_rows:
             raise DataError("holds no rows", file=name, remedy=GET)
@@ -67,7 +67,9 @@ class BRFSS2015(Publisher):
         """The publisher wants an account: without ``source`` the error says what to do by hand."""
         folder = Path(root) / FOLDER
         if (folder / SIMULATED).exists():
-            raise DataError("holds a simulated cohort", file=folder, remedy="remove it first")
+            raise DataError(
+                "holds a simulated cohort", file=folder, remedy="move it away, or choose another folder"
+            )
         if source is None:
             raise DataError("cannot be fetched without an account", file=f"{TABLE}.zip", remedy=GET)
         remote = Remote(f"{TABLE}.zip", None, member_sha256=SHA256_OF_TABLE)

@@ -42,7 +42,7 @@ class CardioSpike(Publisher):
             )
         path = _folder(Path(root)) / TABLE
         with progress.step("Reading recordings", total=1) as step:
-            table = read_csv(path.name, _content(path), strict=False)
+            table = read_csv(path.name, _content(path), strict=False, labelled=True)
             step.advance()
         if not table.n_rows:
             raise DataError("holds no beats", file=path, remedy=GET)
@@ -65,7 +65,9 @@ class CardioSpike(Publisher):
         """The organisers hand it out: without ``source`` the error says what to do by hand."""
         folder = Path(root) / FOLDER
         if (folder / SIMULATED).exists():
-            raise DataError("holds a simulated cohort", file=folder, remedy="remove it first")
+            raise DataError(
+                "holds a simulated cohort", file=folder, remedy="move it away, or choose another folder"
+            )
         if source is None:
             raise DataError("has no address that anybody may fetch it from", file=TABLE, remedy=GET)
         files = [Remote(TABLE, None), Remote("test.csv", None, optional=True)]

@@ -92,7 +92,9 @@ class MTSamples(Publisher):
         """The publisher wants an account: without ``source`` the error says what to do by hand."""
         folder = Path(root) / FOLDER
         if (folder / SIMULATED).exists():
-            raise DataError("holds a simulated cohort", file=folder, remedy="remove it first")
+            raise DataError(
+                "holds a simulated cohort", file=folder, remedy="move it away, or choose another folder"
+            )
         if source is None:
             raise DataError("cannot be fetched without an account", file=TABLE, remedy=GET)
         remotes = [Remote(f"{TABLE}.xz", None)]

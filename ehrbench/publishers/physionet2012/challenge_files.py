@@ -42,6 +42,6 @@ def download(root: Path, source: str | None, progress: Progress) -> None:
     folder = root / FOLDER
     if (folder / SIMULATED).exists():
         raise DataError(
-            "holds a simulated cohort", file=folder, remedy="remove it first, or choose another folder"
+            "holds a simulated cohort", file=folder, remedy="move it away, or choose another folder"
         )
     download_files(FILES, folder, source or PUBLISHER, subfolder=FOLDER, progress=progress)

@@ -123,7 +123,9 @@ class RadiographPublisher(Publisher):
         """The publishers want a form or an account: without ``source`` the error says what to do by hand."""
         folder = Path(root) / self.folders[0]
         if (folder / SIMULATED).exists():
-            raise DataError("holds a simulated cohort", file=folder, remedy="remove it first")
+            raise DataError(
+                "holds a simulated cohort", file=folder, remedy="move it away, or choose another folder"
+            )
         if source is None:
             name = self.files[0].name
             raise DataError("cannot be fetched without a form or an account", file=name, remedy=self.get)

@@ -67,13 +67,19 @@ def attribution(model: str, found: Mapping[str, Any]) -> Figure:
     return Figure(name, title, caption, plot.svg())
 
 
-def hours(model: str, found: Mapping[str, Any]) -> Figure:
-    """When the measurements were taken that a network's score rests on."""
+def axis_of_time(run: Run) -> str:
+    """What the task calls the axis of a course."""
+    words = run.words.time or "hours"
+    return words[0].upper() + words[1:]
+
+
+def hours(model: str, found: Mapping[str, Any], time: str) -> Figure:
+    """When the measurements were taken that a network's score rests on; time: what the axis is called."""
     title, tables = f"{model}: contributions by hour of measurement", found["hours"]
     names = _largest({n: {k: sum(v) for k, v in kinds.items()} for n, kinds in tables.items()}, MOST_TIMED)
     n_hours = len(tables[names[0]]["value"])
     top = max((max(tables[n][kind]) for n in names for kind in KINDS), default=0.0) or 1.0
-    plot = _rows(title, names, (0, n_hours), "Hours since admission", row=24)
+    plot = _rows(title, names, (0, n_hours), time, row=24)
     for kind, colour in KINDS.items():
         cells = np.array([tables[n][kind] for n in names])  # (P, H)
         shift = 0.25 if kind == "value" else -0.25
@@ -90,7 +96,7 @@ def hours(model: str, found: Mapping[str, Any]) -> Figure:
     return Figure(f"hours-{model}", title, caption, plot.svg())
 
 
-def course(found: Mapping[str, Any]) -> Figure:
+def course(found: Mapping[str, Any], time: str) -> Figure:
     """The risk as measurements arrive, by outcome."""
     title = "The risk over time, by outcome"
     if "why" in found:
@@ -98,7 +104,7 @@ def course(found: Mapping[str, Any]) -> Figure:
     outcomes, x = found["outcomes"], np.array(found["hours"], dtype=float)
     top = max(max(one["high"]) for one in outcomes.values())
     plot = Plot(title, (0, x[-1]), (0, top * 1.12))
-    plot.axes("Hours since admission", f"Probability of {found['class']}")
+    plot.axes(time, f"Probability of {found['class']}")
     names = {"with": f"with {found['class']}", "without": f"without {found['class']}"}
     for name, colour in (("without", "m0"), ("with", "m1")):
         if one := outcomes.get(name):
@@ -118,17 +124,17 @@ def example(k: int, found: Mapping[str, Any], run: Run, model: str | None) -> li
     """One unit: its risk over time beside what one model's score is made of."""
     name, title = run.target.classes[0], f"{found['which'][0].upper()}{found['which'][1:]}"
     answer = f"{name}: {'yes' if found['outcome'] else 'no'}; predicted {number(found['probability'], 2)}"
-    drawn = [_example_course(k, found, title, answer)] if found["course"] else []
+    drawn = [_example_course(k, found, title, answer, axis_of_time(run))] if found["course"] else []
     if model is not None:
         drawn.append(_contributions(k, found["contributions"][model], f"{title}: {model}", answer))
     return drawn
 
 
-def _example_course(k: int, found: Mapping[str, Any], title: str, answer: str) -> Figure:
+def _example_course(k: int, found: Mapping[str, Any], title: str, answer: str, time: str) -> Figure:
     risk, counts = np.array(found["course"]), np.array(found["measurements"])
     x, top = np.arange(1.0, len(risk) + 1), max(0.1, float(risk.max()) * 1.1)
     plot = Plot(title, (0, len(risk)), (-0.25 * top, top), height=250)
-    plot.axes("Hours since admission", "Probability", y_ticks=ticks(0, top, 4))
+    plot.axes(time, "Probability", y_ticks=ticks(0, top, 4))
     most = max(1, int(counts.max()))
     bars = "".join(
         _column(plot, h, -0.25 * top, -0.25 * top * (1 - 0.8 * c / most)) for h, c in enumerate(counts)

@@ -55,7 +55,7 @@ def ranking(
     better = "lower" if metric.ideal is None and not metric.greater_is_better else better
     caption = (
         f"{better.capitalize()} is better. Large dot: mean over outer folds. Thick line and numbers: 95 % "
-        "group bootstrap, of these fitted models on more patients like these. Thin line: corrected resampled "
+        "group bootstrap, of these fitted models on more records like these. Thin line: corrected resampled "
         "t over folds, of the whole procedure on another sample of this size (‹ ›: it goes on beyond the "
         "frame). Small dots: single folds."
     )

@@ -1,4 +1,7 @@
-"""Score against trial number: every trial, and the best so far, of one model in each outer fold."""
+"""Score against trial number: every trial, and the best so far, of one model in each outer fold.
+
+Trials have the numbers that the ledger, ``trials.csv``, Optuna and MLflow give them: from 0.
+"""
 
 from __future__ import annotations
 
@@ -20,25 +23,25 @@ def progress(run: Run, model: str, colour: str) -> Figure:
     if finished.empty:
         why = f"No trial of {model} finished with a value" + (f" ({counted})." if counted else ".")
         return Figure(name, title, "", why=why)
-    most = int(trials["ticket"].max()) + 1
+    last = int(trials["ticket"].max())
     values = finished["value"].to_numpy(dtype=float)
     low, high = around(_seen(values, metric))
-    plot = Plot(title, (0.5, max(most, 2) + 0.5), (low, high), 420, 270)
-    plot.axes("Trial", f"Inner {metric.title}", x_ticks=[t for t in ticks(0, most) if t == int(t) and t > 0])
+    plot = Plot(title, (-0.5, max(last, 1) + 0.5), (low, high), 420, 270)
+    plot.axes("Trial", f"Inner {metric.title}", x_ticks=[t for t in ticks(0, last) if t == int(t)])
     for fold, rows in finished.groupby("outer_fold", sort=True):
         kind = f"{colour} dashed" if fold == "all" else f"{colour} solid"
-        at = rows["ticket"].to_numpy(dtype=float) + 1
+        at = rows["ticket"].to_numpy(dtype=float)
         gain = np.array([metric.gain(v) for v in rows["value"]])
         best = rows["value"].to_numpy(dtype=float)[_running_best(gain)]
         where = "all records (for the bundle)" if fold == "all" else f"outer fold {fold}"
-        plot.steps(np.r_[at, most + 0.5], np.r_[best, best[-1]], kind, f"{where}: best {number(best[-1])}")
+        plot.steps(np.r_[at, last + 0.5], np.r_[best, best[-1]], kind, f"{where}: best {number(best[-1])}")
         for ticket, value in zip(at, rows["value"], strict=True):
             if low <= value <= high:
                 plot.dot(
                     ticket, value, f"{colour} small", 1.8, f"{where}, trial {int(ticket)}: {number(value)}"
                 )
     for _, row in trials[trials["state"].isin(("pruned", "failed"))].iterrows():
-        x, bottom = plot.at_x(row["ticket"] + 1), plot.height - plot.margins[3]
+        x, bottom = plot.at_x(row["ticket"]), plot.height - plot.margins[3]
         kind = "failed" if row["state"] == "failed" else "pruned"
         plot.raw(f'<path class="mark {kind}" d="M{x:.1f} {bottom:.1f}v-7"><title>{kind}</title></path>')
     hidden = int(((values < low) | (values > high)).sum())

@@ -198,7 +198,7 @@ async function describe() {
   thresholds = facts.thresholds;
   showsEvidence = facts.shows_evidence;
   called = facts.words;
-  byId("input-title").textContent = `One ${called.record}, or several`;
+  byId("input-title").textContent = "One " + facts.words.record;
   byId("title").textContent = "ehrbench · " + words(facts.task);
   document.title = "ehrbench · " + words(facts.task);
   if (facts.warning) {

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
+from ehrbench.tasks.names import NAME_REMEDY, RECORD_ID_SCHEMA, fault_of_name
 from ehrbench.tasks.numbers import of_json, shown
 from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES
 from ehrbench.tasks.physionet2012.record_text import (
+    CODED,
     DESCRIPTOR_NAMES,
     MINUTES,
     SERIES_NAMES,
@@ -24,6 +27,7 @@ from ehrbench.tasks.physionet2012.record_text import (
 )
 
 _EVENT = "give time, parameter and value"
+_MINUTES = {text.decode(): minute for text, minute in MINUTES.items()}
 _CODES = {name: code for code, name in enumerate(SERIES_NAMES)}
 
 
@@ -51,7 +55,7 @@ def read_json(name: str, body: Mapping[str, Any], *, strict: bool) -> JsonRecord
     A fault of the whole (no descriptors, events that are no list) leaves the record ``broken``.
     """
     record_id = body.get("record_id")
-    record = JsonRecord(name, name if record_id is None else str(record_id))
+    record = JsonRecord(name, name if record_id is None or fault_of_name(record_id) else str(record_id))
 
     def fault(error: _Fault) -> None:
         if strict:
@@ -84,8 +88,8 @@ def _whole(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], list[Any]]:
         if key not in ("record_id", "descriptors", "events"):
             raise _Fault(str(key), "is not a field of a record", "give record_id, descriptors and events")
     record_id = body.get("record_id")
-    if isinstance(record_id, bool) or not isinstance(record_id, str | int | None):
-        raise _Fault("record_id", f"{shown(record_id)} is neither text nor a whole number")
+    if record_id is not None and (problem := fault_of_name(record_id)):
+        raise _Fault("record_id", problem, NAME_REMEDY)
     descriptors, events = body.get("descriptors"), body.get("events")
     if not isinstance(descriptors, Mapping):
         raise _Fault("descriptors", "is missing or not an object", f"give {', '.join(DESCRIPTOR_NAMES)}")
@@ -119,13 +123,13 @@ def _event(event: Any) -> tuple[int, int, float]:
     code = _CODES.get(parameter) if isinstance(parameter, str) else None
     if code is None:
         raise _Fault(".parameter", f"{shown(parameter)} is not a known parameter", "see the schema")
-    minute = MINUTES.get(time.encode(errors="replace")) if isinstance(time, str) else None
+    minute = _MINUTES.get(time) if isinstance(time, str) else None
     if minute is None and isinstance(time, str) and TIME.fullmatch(time.encode(errors="replace")):
         raise _Fault(".time", f"{shown(time)} is later than 48:00", "give the first 48 hours")
     if minute is None:
         raise _Fault(".time", f"{shown(time)} is not a time HH:MM", "hours and minutes since admission")
-    number = _number(".value", value)
-    if problem := problem_of(parameter, number):
+    number = value if type(value) is float and isfinite(value) else _number(".value", value)
+    if parameter in CODED and (problem := problem_of(parameter, number)):
         raise _Fault(".value", problem, "see the publisher's codes")
     return minute, code, number
 
@@ -146,7 +150,7 @@ def record_schema() -> dict[str, Any]:
         "required": ["descriptors", "events"],
         "additionalProperties": False,
         "properties": {
-            "record_id": {"type": ["string", "integer", "null"], "description": "Returned with the answer."},
+            "record_id": RECORD_ID_SCHEMA,
             "descriptors": {
                 "type": "object",
                 "additionalProperties": False,

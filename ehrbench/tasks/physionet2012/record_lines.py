@@ -16,6 +16,7 @@ import pyarrow.csv as pc
 from ehrbench.core.types import BoolArray, IntArray
 
 _SENTINEL = b"?,?,?"
+_SPACE = b" \t\x0b\x0c"  # what strip takes, but the end of a line
 _LONGEST_LINE = 1000
 #: Bytes of text from which on Arrow is quicker.
 _MANY = 1 << 16
@@ -25,8 +26,8 @@ _MANY = 1 << 16
 class SplitLines:
     """The three columns as codes into their strings, line for line."""
 
-    codes: tuple[IntArray, IntArray, IntArray]
-    strings: tuple[list[bytes], list[bytes], list[bytes]]
+    codes: tuple[IntArray, ...]  # 3 of (lines,)
+    strings: tuple[list[bytes], ...]  # 3
     odd: dict[int, str]  # line -> why it cannot be split; empty for a blank line
 
     @property
@@ -48,7 +49,7 @@ def plain(body: bytes) -> bytes:
 
 
 def split(text: bytes) -> SplitLines:
-    """SplitLines lines into three columns; a line that has not three takes the place of a sentinel."""
+    """Split lines into three columns; a line that has not three takes the place of a sentinel."""
     many = len(text) >= _MANY
     table = _arrow(text) if many else None
     odd: dict[int, str] = {}
@@ -68,7 +69,9 @@ def split(text: bytes) -> SplitLines:
         everything = text.replace(b"\n", b",").split(b",")[:-1]
         codes = [np.arange(len(everything) // 3)] * 3
         cells = [everything[c::3] for c in range(3)]
-    return SplitLines(tuple(codes), tuple([cell.strip() for cell in column] for column in cells), odd)  # type: ignore[arg-type]
+    if len(text.translate(None, _SPACE)) < len(text):
+        cells = [[cell.strip() for cell in column] for column in cells]
+    return SplitLines(tuple(codes), tuple(cells), odd)
 
 
 def _has_three_columns(text: bytes) -> bool:

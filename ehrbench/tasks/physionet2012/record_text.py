@@ -11,15 +11,17 @@ Cleaning is not done here (``cleaning``), nor what a patient is made of (``patie
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
 
 import numpy as np
 
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
-from ehrbench.tasks.numbers import of_text
+from ehrbench.tasks.numbers import of_texts, written
 from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES
 from ehrbench.tasks.physionet2012.record_lines import SplitLines, plain, split
 
@@ -41,10 +43,12 @@ TIME = re.compile(rb"(\d{2,3}):([0-5]\d)")
 #: Minute of every time there is, also of 007:30.
 MINUTES = {b"%0*d:%02d" % (n, *divmod(m, 60)): m for n in (2, 3) for m in range(LAST_MINUTE + 1)}
 _CODES = {name.encode(): code for name, code in CODE.items()}
-#: (names,) whether a value must be a code or an age; whether the name is said once, at 00:00.
-_CODED = np.isin(NAMES, ("Age", "MechVent", "Gender", "ICUType", RECORD_ID))
+#: Names of which not every number is a value.
+CODED = frozenset({"Age", "MechVent", "Gender", "ICUType", RECORD_ID})
+#: (names,) whether it is one of them; whether it is said once, at 00:00.
+_CODED = np.isin(NAMES, list(CODED))
 _ONCE = ~np.isin(NAMES, SERIES_NAMES)
-_ID = re.compile(rb"^[^,\n]*, *RecordID *, *(\d+)", re.MULTILINE)
+_ID = re.compile(rb"^[^,\n]*, *RecordID *, *(\d{1,15})\b", re.MULTILINE)
 EMPTY_NAME = "empty parameter name"
 _FORMAT = "each line is Time,Parameter,Value, for example 00:07,HR,73"
 
@@ -160,25 +164,33 @@ def _show(text: bytes) -> str:
     return repr(text[:40].decode("utf-8", "replace"))
 
 
-#: Of each column its name, what a string of it says (or None), and why another says nothing.
-_COLUMNS: tuple[tuple[str, Callable[[bytes], float | None], Callable[[bytes], str]], ...] = (
-    ("Time", MINUTES.get, _no_minute),
-    ("Parameter", _CODES.get, _no_name),
-    ("Value", of_text, _no_number),
+def _known(numbers: Mapping[bytes, int], texts: Sequence[bytes]) -> FloatArray:
+    return np.fromiter(map(numbers.get, texts, repeat(np.nan)), np.float64, len(texts))
+
+
+#: Of each column its name, what strings of it say (NaN: nothing), and why another says nothing.
+_COLUMNS: tuple[tuple[str, Callable[[list[bytes]], FloatArray], Callable[[bytes], str]], ...] = (
+    ("Time", partial(_known, MINUTES), _no_minute),
+    ("Parameter", partial(_known, _CODES), _no_name),
+    ("Value", of_texts, _no_number),
 )
 
 
 def _lookup(lines: SplitLines, column: int, is_row: BoolArray, faults: _Faults) -> FloatArray:
-    """(lines,) what each string of a column says; rows that say nothing leave ``is_row`` and are listed."""
+    """(lines,) what each row's string says, -1 elsewhere; rows that say nothing leave ``is_row``."""
     field, read, why = _COLUMNS[column]
     codes, strings = lines.codes[column], lines.strings[column]
-    said = np.array(list(map(read, strings)), dtype=np.float64)  # None: NaN
+    needed = np.zeros(len(strings), dtype=bool)
+    needed[codes[is_row]] = True
+    said = np.full(len(strings), -1.0)
+    said[needed] = read([strings[code] for code in needed.nonzero()[0].tolist()])
+    said = said[codes]
     wrong = np.isnan(said)
-    for line in np.flatnonzero(wrong[codes] & is_row).tolist():
+    for line in np.flatnonzero(wrong & is_row).tolist():
         faults.add(line, field, why(strings[codes[line]]))
         is_row[line] = False
     said[wrong] = -1
-    return said[codes]
+    return said
 
 
 def _check_codes(name: IntArray, value: FloatArray, is_row: BoolArray, faults: _Faults) -> None:
@@ -207,9 +219,9 @@ def _check_descriptors(
 def problem_of(parameter: str, value: float) -> str:
     """Why a code or an age cannot be, or an empty string."""
     if parameter in _ALLOWED and value not in _ALLOWED[parameter]:
-        return f"{value:g} is none of {', '.join(f'{v:g}' for v in _ALLOWED[parameter])}"
+        return f"{written(value)} is none of {', '.join(f'{v:g}' for v in _ALLOWED[parameter])}"
     if parameter == "Age" and value != -1 and not 0 <= value <= 130:
-        return f"{value:g} is not an age in years"
+        return f"{written(value)} is not an age in years"
     if parameter == RECORD_ID and (value != int(value) or not 0 <= value < 1e15):
-        return f"{value:g} is not a whole number of at most 15 digits"
+        return f"{written(value)} is not a whole number of at most 15 digits"
     return ""

@@ -16,6 +16,7 @@ from ehrbench.core.records import Records
 from ehrbench.core.task import Form, Parsed, RawInput, Skipped
 from ehrbench.core.types import IntArray
 from ehrbench.features.pictures import Pictures
+from ehrbench.tasks.names import RECORD_ID_SCHEMA, id_of
 from ehrbench.tasks.numbers import shown
 from ehrbench.tasks.radiographs.decoding import REMEDY, decoded
 
@@ -87,7 +88,7 @@ def record_schema() -> dict[str, Any]:
         "required": ["images"],
         "additionalProperties": False,
         "properties": {
-            "record_id": {"type": ["string", "integer", "null"], "description": "Returned with the answer."},
+            "record_id": RECORD_ID_SCHEMA,
             "images": {
                 "type": "array",
                 "minItems": 1,
@@ -108,8 +109,7 @@ def _of_json(name: str, body: Mapping[str, Any], size: int) -> tuple[str, list[I
             raise DataError(
                 "is not a known field", record=name, field=key, remedy="give record_id and images"
             )
-    record_id, images = body.get("record_id"), body.get("images")
-    record = name if record_id is None else str(record_id)
+    record, images = id_of(body, name), body.get("images")
     if not isinstance(images, list) or not 1 <= len(images) <= MOST_VIEWS:
         problem = f"is not a list of 1 to {MOST_VIEWS} images"
         raise DataError(problem, record=record, field="images", remedy=f"{REMEDY}, each in base64")
