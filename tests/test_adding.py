@@ -73,7 +73,7 @@ def test_every_example_of_the_page_runs(checkout: Path) -> None:
         path.write_text(text)
         added.append(str(path.relative_to(checkout)))
     assert len(added) == 5
-    for run in ("mortality-smoke", "sepsis-smoke", "by-npv"):
+    for run in ("mortality-smoke", "sepsis-smoke", "by-npv", "plugin"):
         assert (checkout / "runs" / run / "report.html").is_file()
         assert f"runs/{run}/bundle" in said
     bash("ruff check ehrbench; ruff format --check ehrbench; lint-imports --no-cache", checkout)

@@ -15,8 +15,10 @@ Errors are those of ``ehrbench.core.errors``: one line that names what is wrong 
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +87,8 @@ def search(
     with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
         file = Path(folder) / "search.json"
         file.write_text(json.dumps(config), encoding="utf-8")
-        searching.search(config, ["-m", MODULE, str(file)])
+        with redirect_stdout(sys.stderr):  # what the search says is no result here: the run is
+            searching.search(config, ["-m", MODULE, str(file)])
     return open_run(searching.folder_of(config))
 
 

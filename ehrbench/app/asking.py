@@ -15,8 +15,17 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from omegaconf import OmegaConf
 
-from ehrbench.app.conf import CONF, task_keys, task_names
-from ehrbench.app.entry import check_models, check_text, not_composed, of_task, resolved, spell_out
+from ehrbench.app.conf import CONF, task_file, task_keys, task_names
+from ehrbench.app.entry import (
+    check_models,
+    check_text,
+    not_composed,
+    of_task,
+    resolved,
+    spell_out,
+    with_plugins,
+)
+from ehrbench.core import plugins
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.infra.settings import Environment
 
@@ -57,7 +66,8 @@ def asked(
 
 
 def _sorted_out(task: str, keywords: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
-    """Choices of groups as overrides, and key -> value of the rest."""
+    """Choices of groups as overrides, and key -> value of the rest; plugins are in use from here on."""
+    plugins.use(keywords.get("plugins", ()))
     if task not in task_names():
         known = ", ".join(task_names())
         raise ConfigError(
@@ -92,7 +102,7 @@ def _composed(overrides: Sequence[str], values: Mapping[str, Any]) -> Any:
 
     from ehrbench.app.overrides import as_texts
 
-    arguments = spell_out(["search", *overrides])
+    arguments = with_plugins(spell_out(["search", *overrides]))
     check_text(arguments)
     check_models(arguments)
     with initialize_config_dir(str(CONF)):
@@ -119,7 +129,7 @@ def _plain(value: Any) -> Any:
 
 def _reads_files(task: str) -> bool:
     """Whether the task's publisher reads ``data.file``."""
-    content = yaml.safe_load((CONF / "task" / f"{task}.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load(task_file(task).read_text(encoding="utf-8"))
     return "file" in content["publisher"]
 
 

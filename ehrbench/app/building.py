@@ -1,4 +1,4 @@
-"""Building: configuration to objects. ``_target_`` is only ever allowed under ``ehrbench.``."""
+"""Building: configuration to objects. ``_target_`` is allowed under ``ehrbench.`` and in plugins only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from ehrbench.app.sources import code_digest
+from ehrbench.app.sources import sources
+from ehrbench.core import plugins
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.model import Model
@@ -22,13 +23,13 @@ NOT_SHAPING = frozenset({"accelerator", "threads"})
 def build(config: Mapping[str, Any], key: str, **more: Any) -> Any:
     """An object of ``_target_`` with the other entries as keyword arguments, nested objects first.
 
-    Raises ConfigError naming the key for a target outside ehrbench, one that does not exist, or an unknown,
-    missing or refused argument.
+    Raises ConfigError naming the key for a target outside ehrbench and plugins, one that does not exist, or
+    an unknown, missing or refused argument.
     """
     target, arguments = _target(config, key)
     built = {name: _build_value(value, f"{key}.{name}") for name, value in arguments.items()} | more
     accepted = inspect.signature(target).parameters
-    if unknown := sorted(set(built) - set(accepted)):
+    if not _takes_any(accepted) and (unknown := sorted(set(built) - set(accepted))):
         raise ConfigError(
             f"{key}.{unknown[0]}", f"unknown setting of {target.__name__}", f"it takes {', '.join(accepted)}"
         )
@@ -38,7 +39,7 @@ def build(config: Mapping[str, Any], key: str, **more: Any) -> Any:
     if missing:
         raise ConfigError(f"{key}.{missing[0]}", f"{target.__name__} needs a value")
     for name, value in built.items():  # "no" is text to Hydra, and text counts as true
-        if isinstance(accepted[name].default, bool) and not isinstance(value, bool):
+        if name in accepted and isinstance(accepted[name].default, bool) and not isinstance(value, bool):
             problem = f"{value!r} is neither true nor false"
             raise ConfigError(f"{key}.{name}", problem, "write true or false")
     try:
@@ -51,6 +52,11 @@ def build(config: Mapping[str, Any], key: str, **more: Any) -> Any:
         raise ConfigError(key, str(error)) from error
 
 
+def _takes_any(accepted: Mapping[str, inspect.Parameter]) -> bool:
+    """Whether settings of any name are taken, as by what hands them on, and refuses them itself."""
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+
+
 def _build_value(value: Any, key: str) -> Any:
     if isinstance(value, Mapping) and "_target_" in value:
         return build(value, key)
@@ -60,10 +66,9 @@ def _build_value(value: Any, key: str) -> Any:
 def _target(config: Mapping[str, Any], key: str) -> tuple[Any, dict[str, Any]]:
     arguments = dict(config)
     path = str(arguments.pop("_target_", ""))
-    if not path.startswith("ehrbench."):
-        raise ConfigError(
-            f"{key}._target_", f"{path!r} is not under ehrbench.", "only ehrbench's own classes are built"
-        )
+    if not (path.startswith("ehrbench.") or plugins.brings(path)):
+        remedy = "only ehrbench's own classes are built, and those of packages in plugins=[...]"
+        raise ConfigError(f"{key}._target_", f"{path!r} is not under ehrbench.", remedy)
     return _import(path, f"{key}._target_"), arguments
 
 
@@ -126,15 +131,23 @@ class ModelBuilder:
         assert isinstance(model, Model)
         return model
 
-    def takes(self, name: str) -> bool:
-        """Whether there is a setting that a search space calls ``name``."""
+    def takes(self, name: str, value: Any) -> bool:
+        """Whether there is a setting that a search space calls ``name``.
+
+        value: one it may have; ConfigError where whoever takes settings of any name refuses it.
+        """
         of_featurizer = name.startswith("featurizer.")
         target, _ = _target(self._featurizer if of_featurizer else self._config, f"model.{self.name}")
-        return name.removeprefix("featurizer.") in inspect.signature(target).parameters
+        accepted = inspect.signature(target).parameters
+        if name.removeprefix("featurizer.") not in accepted and _takes_any(accepted):
+            self({name: value})
+            return True
+        return name.removeprefix("featurizer.") in accepted
 
     def defaults(self) -> dict[str, Any]:
         return self._config | {f"featurizer.{name}": value for name, value in self._featurizer.items()}
 
     def settings(self) -> dict[str, Any]:
         shaping = {k: v for k, v in self._config.items() if k not in NOT_SHAPING}
-        return {"build": shaping, "featurizer": self._featurizer, "code": code_digest()}
+        named = [_target(block, self.name)[0].__module__ for block in (self._config, self._featurizer)]
+        return {"build": shaping, "featurizer": self._featurizer, "code": sources(*named)}

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from ehrbench.app.conf import task_keys
+from ehrbench.core import plugins
 from ehrbench.core.errors import ConfigError, check_once
 from ehrbench.core.places import home, is_address
 from ehrbench.infra.mlflow_store import tracking_address
@@ -186,6 +187,7 @@ class Settings(BaseModel):
     seed: Seed
     refit: Literal["inner", "full"]
     workers: Annotated[int, Field(ge=1, le=256)] | None
+    plugins: list[str] = []
     data: Data
     trainer: Trainer
     report: Report
@@ -220,6 +222,7 @@ class Evaluation(_Block):
     n_bootstrap: Replicates
     seed: Seed
     threads: Threads
+    plugins: list[str] = []
 
 
 class BatchPrediction(_Block):
@@ -230,6 +233,7 @@ class BatchPrediction(_Block):
     output: Place
     threads: Threads
     max_skipped: Annotated[float, Field(ge=0, le=1)]
+    plugins: list[str] = []
 
 
 Checked = TypeVar("Checked", bound=BaseModel)
@@ -273,6 +277,10 @@ def check(config: Mapping[str, Any], placed: Callable[[Path], Path] = Path.absol
     settings = checked(Settings, config, placed)
     for name in ("sets", "train_sets", "test_sets"):
         check_once(f"data.{name}", getattr(settings.data, name))
+    for package in settings.plugins:
+        if package not in plugins.packages():
+            remedy = f"install it, or say {plugins.NAMED}={package} in the environment"
+            raise ConfigError("plugins", f"{package} is no plugin here", remedy)
     storage = settings.storage
     known = task_keys(settings.task.name)
     for key in settings.task.model_extra or {}:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from ehrbench.app import operating
-from ehrbench.app.conf import CONF, task_names
+from ehrbench.app.conf import CONF, task_file, task_names
 from ehrbench.app.console import command, shown, terminal
 from ehrbench.app.entry import check_text, spell_unprintable
 from ehrbench.app.usage import PURPOSE
@@ -140,7 +140,7 @@ def load_publisher(name: str) -> Publisher:
         raise ConfigError("task", f"there is no task {name!r}", f"choose one of {', '.join(task_names())}")
     from ehrbench.app.building import build_publisher, build_task
 
-    task = OmegaConf.load(CONF / "task" / f"{name}.yaml")
+    task = OmegaConf.load(task_file(name))
     config = OmegaConf.create({"data": OmegaConf.load(CONF / "config.yaml").data, "task": task})
     content = OmegaConf.to_container(config.task, resolve=True)
     assert isinstance(content, dict)

@@ -1,4 +1,4 @@
-"""Where the configuration lies: ``ehrbench/conf``, which is installed with the package.
+"""Where the configuration lies: ``ehrbench/conf``, installed with the package, and plugins' own ``conf``.
 
 A folder of one's own beside it: ``--config-dir FOLDER`` on the command line, or ``hydra.searchpath``.
 """
@@ -9,15 +9,28 @@ from pathlib import Path
 
 import yaml
 
+from ehrbench.core import plugins
+
 CONF = Path(__file__).resolve().parents[1] / "conf"
+
+
+def conf_folders() -> list[Path]:
+    """Folders of YAML; of a name that a plugin has too, ours goes first."""
+    return [CONF, *plugins.configurations()]
 
 
 def task_names() -> list[str]:
     """Tasks that have a YAML under conf/task."""
-    return sorted(path.stem for path in (CONF / "task").glob("*.yaml"))
+    return sorted({path.stem for folder in conf_folders() for path in (folder / "task").glob("*.yaml")})
+
+
+def task_file(task: str) -> Path:
+    """The YAML of a task, which need not be there."""
+    paths = [folder / "task" / f"{task}.yaml" for folder in conf_folders()]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def task_keys(task: str) -> set[str]:
     """Keys of a task's YAML, those of its own among them; none where it has no YAML here."""
-    path = CONF / "task" / f"{task}.yaml"
+    path = task_file(task)
     return set(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else set()

@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ehrbench.app.conf import CONF
+from ehrbench.core import plugins
 from ehrbench.core.errors import ConfigError, EhrbenchError, check_once
 from ehrbench.infra.settings import Environment, refuse_bytes
 
@@ -84,6 +85,7 @@ def begin() -> None:
     try:
         check_text(sys.argv)
         Environment.load(Path(".env"), os.environ)
+        sys.argv = with_plugins(sys.argv)
         check_models(sys.argv)
         sys.argv = of_task(sys.argv)
         sys.argv = as_texts(sys.argv)
@@ -101,6 +103,21 @@ def check_text(arguments: list[str]) -> None:
     """ConfigError for an argument that is no text, as a path in another encoding than the locale's is."""
     for argument in arguments[1:]:
         refuse_bytes(argument.partition("=")[0], argument)
+
+
+def with_plugins(arguments: list[str]) -> list[str]:
+    """The command line with the plugins' folders of YAML among those where Hydra looks.
+
+    Plugins that it names are in use from here on. Raises ConfigError for one that is not here.
+    """
+    for argument in arguments:
+        if named := re.fullmatch(r"plugins=\[?([^\[\]]*)\]?", argument):
+            plugins.use(name.strip("\"' ") for name in named[1].split(",") if name.strip("\"' "))
+    path = "hydra.searchpath="
+    if not (folders := plugins.configurations()) or any(a.startswith(path) for a in arguments):
+        return arguments  # a worker has them from the command that started it
+    quoted = ",".join("'file://" + str(f).replace("\\", "\\\\").replace("'", "\\'") + "'" for f in folders)
+    return [*arguments, f"{path}[{quoted}]"]
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -194,7 +211,11 @@ def of_task(arguments: list[str]) -> list[str]:
     """
     named = {name: value for name, _, value in (argument.partition("=") for argument in arguments)}
     task = named.get("task") or _task_of(named.get("experiment") or named.get("+experiment"))
-    own = {path.stem for path in (CONF / "model" / task).glob("*.yaml")}
+    own = {
+        path.stem
+        for folder in (CONF, *plugins.configurations())
+        for path in (folder / "model" / task).glob("*.yaml")
+    }
 
     def spelled(names: list[str]) -> list[str]:
         return [f"{task}/{name}" if name in own else name for name in names]
@@ -216,7 +237,13 @@ def check_models(arguments: list[str]) -> None:
 
     Hydra would name the latter, too, but not those there are.
     """
-    known = sorted({path.stem for path in (CONF / "model").rglob("*.yaml")})
+    known = sorted(
+        {
+            path.stem
+            for folder in (CONF, *plugins.configurations())
+            for path in (folder / "model").rglob("*.yaml")
+        }
+    )
     elsewhere = any(argument.startswith(("--config-dir", "-cd")) for argument in arguments)  # may be more
 
     def checked(names: list[str]) -> list[str]:

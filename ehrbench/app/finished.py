@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from ehrbench.app.checking import Settings, check, recorded
+from ehrbench.app.provenance import git_commit
 from ehrbench.app.wiring import Wired, open_ledger, wire
 from ehrbench.core.errors import BundleError, EhrbenchError, StorageError, StudyMismatch
 from ehrbench.core.ledger import Ledger
@@ -67,9 +68,10 @@ def decided_by_run(run: RunFolder, search: Search, fold: OuterFold) -> Decided:
         return search.decide(fold)
     except StudyMismatch as error:
         commit = json.loads((run / SUMMARY).read_text(encoding="utf-8"))["code"]["git_commit"]
+        remedy = "check that commit out" if commit != git_commit() else "undo what has changed since"
         raise StudyMismatch(
             f"{run.path}: made by other code or settings than these, at commit {commit}, and its models "
-            f"speak for themselves only under those: check that commit out, or search again ({error})"
+            f"speak for themselves only under those: {remedy}, or search again ({error})"
         ) from error
 
 

@@ -35,7 +35,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from ehrbench import metrics
-from ehrbench.app.provenance import git_commit, versions
+from ehrbench.app.provenance import git_commit, plugin_sources, versions
 from ehrbench.app.wiring import Wired
 from ehrbench.core.bundle import Manifest
 from ehrbench.core.digest import digest
@@ -119,7 +119,7 @@ def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> 
         },
         "folds": [_describe_fold(d, search.metric.searched) for d in decided],
         "studies": _describe_studies(wired),
-        "code": {"git_commit": git_commit(), "versions": versions()},
+        "code": {"git_commit": git_commit(), "versions": versions(), "plugins": plugin_sources()},
     }
 
 

@@ -1,4 +1,4 @@
-"""Provenance: the commit and the package versions that made a figure."""
+"""Provenance: the commit, the package versions and the plugins that made a figure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ehrbench import __version__
+from ehrbench.core import plugins
+from ehrbench.core.digest import digest
 
 PACKAGES = (
     "optuna",
@@ -21,7 +23,18 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    return {"ehrbench": __version__, **{name: version(name) for name in PACKAGES}}
+    """Package -> version, those of plugins among them."""
+    added = {package: plugins.version(package) for package in plugins.packages()}
+    return {"ehrbench": __version__, **{name: version(name) for name in PACKAGES}, **added}
+
+
+def plugin_sources() -> dict[str, str]:
+    """Plugin -> digest of all its code; what of it a study uses, the ledger has module by module."""
+    found = {}
+    for package in plugins.packages():
+        files = [file for folder in plugins.folders_of(package) for file in sorted(folder.rglob("*.py"))]
+        found[package] = digest([[file.name, file.read_bytes()] for file in files])
+    return found
 
 
 def git_commit() -> str:

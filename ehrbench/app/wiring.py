@@ -18,6 +18,7 @@ import optuna
 from ehrbench import metrics
 from ehrbench.app.building import ModelBuilder, build_publisher, build_task, settings_of
 from ehrbench.app.checking import Data, External, Holdout, Nested, Sampler, Settings, Temporal
+from ehrbench.app.sources import sources
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.ledger import StudyKey
@@ -88,6 +89,7 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
         race = Race(
             metrics.load("auroc") if metric.needs_threshold else metric, target, settings.pruner.blocks
         )
+    used = [task, metric, *([race.metric] if race else [])]
     search = Search(
         study_name=study_name,
         task=str(config["task"]["name"]),
@@ -102,7 +104,11 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
         refit=settings.refit,
         seed=settings.seed,
         backend=open_backend(settings),
-        settings={"sampler": settings.sampler.model_dump(), "pruner": settings.pruner.model_dump()},
+        settings={
+            "sampler": settings.sampler.model_dump(),
+            "pruner": settings.pruner.model_dump(),
+            "code": sources(*(type(part).__module__ for part in used)),
+        },
         tags={"cohort": cohort.label, "protocol": split.label, "task": str(config["task"]["name"])},
         ordered=task.ordered,
     )
@@ -165,7 +171,7 @@ def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Setti
     builder = ModelBuilder(name, raw, settings_of(config["task"], "views", "task"), task.target)
     builder({})  # a setting that cannot be, shows before any data are read
     for parameter in space.parameters:
-        if not builder.takes(parameter.name):
+        if not builder.takes(parameter.name, parameter.first):
             key = f"model.{name}.space.{parameter.name}"
             raise ConfigError(
                 key, "the model has no such setting", f"see model.{name}.build for those it has"

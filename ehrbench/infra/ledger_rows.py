@@ -13,12 +13,16 @@ from ehrbench.core.ledger import Fit, StudyKey, Ticket, TicketRow
 from ehrbench.infra.schema import NAME_LENGTH, studies
 
 _ABSENT = "absent"
+#: Differences told by name.
+MOST = 5
 #: Facts that are digests, which tell people nothing: what is other, and the keys or place it comes from.
 _DIGESTS = {
     "data": "other records or labels (see data and task)",
     "folds": "other folds of the same records (see protocol and seed)",
     "model.code": "another version of ehrbench's features, nets, models or metrics (see git log)",
 }
+#: Facts that hold a digest of each module that a study uses.
+_CODE = ("model.code.", "search.code.")
 
 
 def columns_of(key: StudyKey) -> dict[str, Any]:
@@ -94,14 +98,21 @@ def check_facts(key: StudyKey, stored: Mapping[str, Any], given: Mapping[str, An
     before, after = dict(_leaves(stored)), dict(_leaves(given))
     differ = {n for n in before.keys() | after.keys() if before.get(n, _ABSENT) != after.get(n, _ABSENT)}
     told = [_DIGESTS[n] for n in _DIGESTS if n in differ and not (n == "folds" and "data" in differ)]
-    names = sorted(differ - _DIGESTS.keys())
-    told += [f"{n} was {_short(before, n)}, now {_short(after, n)}" for n in names[:5]]
-    if len(names) > 5:
-        told.append(f"and {len(names) - 5} more")
+    code = {name.removeprefix(part) for name in differ for part in _CODE if name.startswith(part)}
+    if code and "model.code" not in differ:  # else of a version that had one digest for all
+        told.append(f"other code of {_some(sorted(code))} (see git log)")
+    names = sorted(name for name in differ - _DIGESTS.keys() if not name.startswith(_CODE))
+    told += [f"{n} was {_short(before, n)}, now {_short(after, n)}" for n in names[:MOST]]
+    if len(names) > MOST:
+        told.append(f"and {len(names) - MOST} more")
     raise StudyMismatch(
         f"study {key} exists with {'; '.join(told) or 'something other that it does not name'} — "
         f"take another study_name, or restore what has changed"
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,6 @@
 """Metrics: one file each, named as the metric, holding one ``core.metric.Metric``.
 
-There is no registry: a file put here is found by its name.
+There is no registry: a file put here, or into the folder ``metrics`` of a plugin, is found by its name.
 """
 
 from __future__ import annotations
@@ -10,11 +10,23 @@ from pathlib import Path
 
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.metric import Metric
+from ehrbench.core.plugins import folders_of, packages
 
 
 def names() -> list[str]:
     """Names of all metrics, sorted; files that begin with ``_`` are their common ground, not metrics."""
-    return sorted(f.stem for f in Path(__file__).parent.glob("*.py") if not f.stem.startswith("_"))
+    return sorted(_modules())
+
+
+def _modules() -> dict[str, str]:
+    """Name of a metric -> the module that holds it; ehrbench's own before those of plugins."""
+    folders = [(__name__, Path(__file__).parent)]
+    folders += [(f"{package}.metrics", f / "metrics") for package in packages() for f in folders_of(package)]
+    found: dict[str, str] = {}
+    for package, folder in folders:
+        for file in sorted(folder.glob("[!_]*.py")):
+            found.setdefault(file.stem, f"{package}.{file.stem}")
+    return found
 
 
 def load(name: str) -> Metric:
@@ -22,9 +34,11 @@ def load(name: str) -> Metric:
 
     Raises ConfigError listing the metrics there are when there is no such file.
     """
-    if name not in names():
-        raise ConfigError("metric", f"there is no metric {name!r}", f"choose one of {', '.join(names())}")
-    module = import_module(f"{__name__}.{name}")
+    modules = _modules()
+    if name not in modules:
+        choices = ", ".join(sorted(modules))
+        raise ConfigError("metric", f"there is no metric {name!r}", f"choose one of {choices}")
+    module = import_module(modules[name])
     classes = [
         c
         for c in vars(module).values()

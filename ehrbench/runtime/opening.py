@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ehrbench.core.bundle import check_checksums
 from ehrbench.core.errors import BundleError
 from ehrbench.core.files import CHECKSUMS
+from ehrbench.core.plugins import NAMED, brings
 
 T = TypeVar("T")
 
@@ -47,10 +48,15 @@ def read_file(path: Path, reader: Callable[[Path], T]) -> T:
 def build(file: Path, path: str, settings: Mapping[str, Any], package: str, base: type) -> Any:
     """An instance of the class at an import path that ``file`` names.
 
-    It must lie under ``package`` and derive from ``base``: a bundle is data and may not choose what runs.
+    It must lie under ``package``, or in a plugin of this machine, and derive from ``base``: a bundle is data
+    and may not choose what runs.
     """
-    if not re.fullmatch(rf"{re.escape(package)}(\.[A-Za-z]\w*)+", path):
-        raise BundleError(f"{file}: {path!r} does not lie under {package}; nothing else is ever imported")
+    own = re.fullmatch(rf"{re.escape(package)}(\.[A-Za-z]\w*)+", path)
+    if not (own or (re.fullmatch(r"\w+(\.[A-Za-z_]\w*)+", path) and brings(path))):
+        raise BundleError(
+            f"{file}: {path!r} does not lie under {package}; nothing else is ever imported — if it is a "
+            f"plugin's, install that, or say {NAMED}={path.partition('.')[0]}"
+        )
     module, _, name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), name)

@@ -39,6 +39,14 @@ class Parameter:
     def applies(self, chosen: Mapping[str, Value]) -> bool:
         return all(name in chosen and chosen[name] in allowed for name, allowed in self.when)
 
+    @property
+    def first(self) -> Value:
+        """The first choice, or the lowest value."""
+        if self.type == "categorical":
+            return self.choices[0]
+        assert self.low is not None
+        return int(self.low) if self.type == "int" else self.low
+
     def holds(self, value: Any) -> bool:
         """Whether a search could suggest ``value``."""
         if self.type == "categorical":

@@ -64,12 +64,17 @@ class LedgerConformance:
             ),
             ({"folds": "2" * 64}, "exists with other folds of the same records (see protocol and seed) —"),
             ({"model.code": "2" * 64, "seed": 1}, "(see git log); seed was 0, now 1 —"),
+            (
+                {"search": {"code": {"ehrbench.metrics.f1": "2" * 16}}, "seed": 1},
+                "exists with other code of ehrbench.metrics.f1 (see git log); seed was 0, now 1 —",
+            ),
         ],
     )
     def test_mismatch_of_digests_in_words(
         self, ledger: Ledger, changed: dict[str, object], said: str
     ) -> None:
         facts = {"data": "1" * 64, "folds": "1" * 64, "model.code": "1" * 64, "seed": 0}
+        facts["search"] = {"code": {"ehrbench.metrics.f1": "1" * 16}}
         key = StudyKey("words", "mortality", "ssm", 0)
         ledger.open_study(key, DIGEST, facts)
         with pytest.raises(StudyMismatch) as caught:

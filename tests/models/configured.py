@@ -39,12 +39,17 @@ SMALL: dict[str, Any] = {
     "batch_size": 32,
     "channels": 16,
     "n_estimators": 30,
+    "iterations": 30,
     "min_data_in_leaf": 3,
     "feature_fraction": 0.5,
     "learning_rate": 0.02,
 }
 #: What some need besides: at the others' rate they are far from calm, or last digits of large scores count.
 GENTLE: dict[str, dict[str, Any]] = {"cnn": {"learning_rate": 2e-3}, "vit": {"learning_rate": 5e-3}}
+#: Other libraries' classifiers on a hundred records.
+GENTLE |= {"xgboost": {"learning_rate": 0.1}, "catboost": {"learning_rate": 0.1}}
+GENTLE["hist_gradient_boosting"] = {"learning_rate": 0.1, "max_iter": 30}
+GENTLE["knn"] = {"n_neighbors": 15}
 GENTLE["cardionet"] = {"batch_size": 8}  # of whole recordings: its weights move every sixth step only
 
 

@@ -240,3 +240,52 @@ def test_a_text_is_marked_by_what_its_prediction_rests_on(
     picture(page, "notes")
     assert errors == []
     page.close()
+
+
+SERIES = """([from, to, values]) => {
+  thresholds = {anomaly: 0.5};
+  called = {record: "recording", records: "recordings", unit: "beat", units: "beats"};
+  const units = values.map((v, i) => {
+    const yes = i >= from && i < to;
+    return {record: "7", unit: i, probability: {anomaly: yes ? 0.9 : 0.1}, decision: {anomaly: yes}};
+  });
+  byId("result").replaceChildren(...charts(units, {title: "RR interval, ms (1000: 60 bpm)", values}));
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_a_series_goes_on_from_strip_to_strip_and_its_runs_are_said(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(page.base + "/")
+    page.wait_for_load_state("networkidle")
+    values = [800 + 40 * (i % 2) for i in range(300)]
+    values[150] = 6000  # two beats in one, or worse: it must not flatten the rest
+    page.evaluate(SERIES, [40, 52, values])
+    result = page.locator("#result")
+    assert "recording 7: anomaly in 1 place, 4.0 % of 300 beats." in result.inner_text()
+    assert result.locator("td").all_inner_texts() == ["40–51", "12", "800–840", "90 %"]
+    strips = result.locator("svg.series")
+    assert strips.count() > 1
+    drawn = page.evaluate(
+        "[...document.querySelectorAll('.value-line')].map((l) => l.points.length).reduce((a, b) => a + b)"
+    )
+    assert drawn == 300
+    ticks = [int(t) for t in strips.first.locator("text[text-anchor=end]").all_text_contents()]
+    assert max(ticks) < 1000
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.emulate_media(media="print")
+    assert not page.is_visible("#record")
+    assert result.locator("svg.series").last.bounding_box()["width"] > 0.9 * result.bounding_box()["width"]
+    picture(page, f"series-{width}")
+
+
+def test_a_long_series_shows_the_strips_with_a_call_and_counts_the_others(page: Any) -> None:
+    page.goto(page.base + "/")
+    page.wait_for_load_state("networkidle")
+    values = [800 + 40 * (i % 2) for i in range(30_000)]
+    page.evaluate(SERIES, [12_345, 12_360, values])
+    assert page.locator("svg.series").count() == 1
+    assert re.search(r"(\d+) of \d+ strips are left out, 0 of them with a call", page.inner_text("#result"))
+    page.evaluate(SERIES, [0, 0, values])
+    assert "no anomaly called in 30000 beats" in page.inner_text("#result")
+    assert page.locator("svg.series").count() == 120

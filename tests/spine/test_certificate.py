@@ -13,6 +13,7 @@ from ehrbench.app.cli import main
 from ehrbench.app.finished import ledger_of
 from ehrbench.app.sealing import seal
 from ehrbench.app.searching import search as run_search
+from ehrbench.app.sources import sources
 from ehrbench.core.errors import BundleError, StorageError, StudyMismatch
 from ehrbench.core.progress import SILENT
 from ehrbench.core.run_folder import RunFolder
@@ -118,11 +119,15 @@ def unreachable(settings):
 
 def test_a_run_of_other_code_is_not_explained_nor_run_again(finished, monkeypatch, capsys):
     """Its access log is still certified: that takes no model."""
-    monkeypatch.setattr("ehrbench.app.building.code_digest", lambda: "other")
+    changed = {"ehrbench.models.logistic": "other"}
+    monkeypatch.setattr("ehrbench.app.building.sources", lambda *modules: sources(*modules) | changed)
     recheck(finished)
     assert main(["explain", str(finished)]) != 0
     said = capsys.readouterr().err
     assert "made by other code or settings than these, at commit" in said
+    assert "undo what has changed since" in said
+    assert "exists with other code of ehrbench.models.logistic (see git log)" in said
+    monkeypatch.setattr("ehrbench.app.finished.git_commit", lambda: "another")
     with pytest.raises(StudyMismatch, match="check that commit out"):
         certify_run(finished, counterfactual=True, folds=[0], progress=SILENT)
 

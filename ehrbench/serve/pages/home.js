@@ -6,6 +6,7 @@ const words = (name) => name.replaceAll("_", " ");
 const percent = (p) => (p < 0.001 ? "< 0.1" : p > 0.999 ? "> 99.9" : (100 * p).toFixed(p < 0.0995 || p > 0.9895 ? 1 : 0)) + " %";
 const MOST_ROWS = 500, MOST_CLASSES = 6;
 let thresholds = {}, showsEvidence = false;
+let called = { record: "record", records: "records", unit: "unit", units: "units" };  // by the task
 let binary = null;  // a file that is no text: posted as it is
 
 function element(tag, attributes = {}, ...children) {
@@ -108,7 +109,7 @@ function drawEvidence(evidence) {
 
 function table(units) {
   const names = Object.keys(units[0].probability);
-  const head = element("tr", {}, element("th", {}, "record"), element("th", {}, "unit"), ...names.map((n) => element("th", {}, words(n))));
+  const head = element("tr", {}, element("th", {}, called.record), element("th", { class: "number" }, called.unit), ...names.map((n) => element("th", { class: "number" }, words(n))));
   const rows = units.slice(0, MOST_ROWS).map((unit) => element("tr", {},
     element("td", {}, unit.record), element("td", { class: "number" }, String(unit.unit)),
     ...names.map((n) => element("td", { class: "number" }, percent(unit.probability[n]) + (unit.decision[n] ? " ●" : "")))));
@@ -126,7 +127,10 @@ function show(answer) {
     result.append(element("p", { class: "small faint" }, `record ${unit.record}`));
     result.append(element("div", { id: "evidence" }));
   } else {
-    result.replaceChildren(...(answer.series ? charts(units, answer.series) : []), ...table(units));
+    const each = table(units);
+    result.replaceChildren(...(answer.series
+      ? [...charts(units, answer.series), element("details", { class: "gap" }, element("summary", { class: "small" }, `every ${called.unit}`), ...each)]
+      : each));
   }
   if (answer.model.warning) result.append(element("p", { class: "small faint" }, answer.model.warning));
 }
@@ -193,6 +197,7 @@ async function describe() {
   if (!response.ok) return fail(facts.error.problem, facts.error.remedy || "");
   thresholds = facts.thresholds;
   showsEvidence = facts.shows_evidence;
+  called = facts.words;
   byId("input-title").textContent = "One " + facts.words.record;
   byId("title").textContent = "ehrbench · " + words(facts.task);
   document.title = "ehrbench · " + words(facts.task);
