@@ -17,6 +17,7 @@ from ehrbench.app.gpus import visible_gpus
 from ehrbench.app.opening import made_folder, open_search
 from ehrbench.app.sealing import seal
 from ehrbench.app.slicing import write_slices
+from ehrbench.app.tracked import track_outcome, track_search
 from ehrbench.app.wiring import Wired, named_models
 from ehrbench.app.workers import LocalWorkers
 from ehrbench.core.bundle import file_digest
@@ -33,7 +34,6 @@ from ehrbench.core.run_folder import (
     REPORT,
     SKIPPED,
     SUMMARY,
-    TRACKED,
     TRIALS,
     RunFolder,
 )
@@ -118,7 +118,7 @@ def _search(
         raise KeyboardInterrupt("Nothing was trained yet.") from None
     console.print(_banner(wired))
     tracker = wired.search.backend.tracker
-    _open_parent(wired)
+    track_search(wired)
     gpus = visible_gpus(settings.trainer.accelerator)
     n_workers = settings.workers or max(1, len(gpus))
     logs = Path(settings.logs_dir) / run.name if settings.logs_dir else run.path
@@ -144,7 +144,7 @@ def _conclude(wired: Wired, run: RunFolder, progress: Progress) -> tuple[dict[st
     summary = outputs.summarise(wired, outcome, results)
     _write(run, wired, outcome, summary, progress)
     wired.search.forget_losers()
-    _close_parent(wired, summary, run)
+    track_outcome(wired, outcome, summary, run)
     return summary, results
 
 
@@ -163,31 +163,6 @@ def _banner(wired: Wired) -> Text:
     if wired.cohort.label == "simulated":
         lines.append(Text("SIMULATED COHORT: no figure below says anything about patients", "bold red"))
     return Text("\n").join(lines)
-
-
-def _open_parent(wired: Wired) -> None:
-    search, tracker = wired.search, wired.search.backend.tracker
-    budget = {name: contender.n_trials for name, contender in search.contenders.items()}
-    tags = {**search.tags, "kind": "search", "data_digest": search.dataset.digest[:16]}
-    tags["budget"] = ", ".join(f"{name} {n}" for name, n in budget.items())
-    tracker.run(search.study_name, name=search.study_name, tags=tags)
-    params = {"protocol": search.split.label, "metric": search.metric.name, "seed": search.seed}
-    tracker.params(search.study_name, params)  # the budget is a tag: MLflow lets no parameter grow
-
-
-def _close_parent(wired: Wired, summary: Mapping[str, Any], run: RunFolder) -> None:
-    search, tracker = wired.search, wired.search.backend.tracker
-    for model, results in summary["models"].items():
-        values = {f"{model}.{name}": r["mean"] for name, r in results.items() if "mean" in r}
-        tracker.metrics(search.study_name, values)
-    for name in TRACKED:
-        path = run / name
-        if path.exists():
-            tracker.artifact(search.study_name, path, name if path.is_dir() else "")
-    tracker.end(search.study_name)
-    left = tracker.close()
-    if left:
-        print(f"{left} tracker calls wait in the spool; the next run sends them")
 
 
 def _write(

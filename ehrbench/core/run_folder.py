@@ -42,7 +42,7 @@ SEALED = (
     *(*CERTIFIED, SLICES, CERTIFICATE, f"{BUNDLE}/{CHECKSUMS}", *EXPLAINED, *PAGE),
     *(f"{FAILURES}/slices.txt", f"{FAILURES}/card.txt"),
 )
-#: Files and folders that the tracker gets; trials are runs of their own there, and records stay here.
+#: What the tracker gets, beside the bundle; trials are runs of their own there, and records stay here.
 TRACKED = (
     SUMMARY,
     PREDICTIONS,
@@ -53,7 +53,6 @@ TRACKED = (
     SLICES,
     CHECKSUMS,
     FIGURES,
-    BUNDLE,
 )
 
 

@@ -16,9 +16,18 @@ class Tracker(Protocol):
     """All calls return at once and never raise for an outage."""
 
     def run(
-        self, key: str, *, name: str, parent: str | None = None, tags: Mapping[str, str] | None = None
+        self,
+        key: str,
+        *,
+        name: str,
+        parent: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        at: float | None = None,
     ) -> None:
-        """Open (or find again) the run ``key``, a child of the run ``parent``."""
+        """Open (or find again) the run ``key``, a child of the run ``parent``.
+
+        at: seconds since the epoch; None: now.
+        """
         ...
 
     def params(self, key: str, params: Mapping[str, object]) -> None:
@@ -33,8 +42,16 @@ class Tracker(Protocol):
         """Copy a file or a directory's content to the run, under ``folder``."""
         ...
 
-    def end(self, key: str, state: str = "FINISHED") -> None:
-        """``state``: FINISHED, FAILED or KILLED."""
+    def dataset(self, key: str, name: str, digest: str, facts: Mapping[str, object]) -> None:
+        """What the run's figures were made from."""
+        ...
+
+    def model(self, key: str, name: str, path: Path) -> None:
+        """A model that the run has made, with the content of the directory ``path``."""
+        ...
+
+    def end(self, key: str, state: str = "FINISHED", at: float | None = None) -> None:
+        """``state``: FINISHED, FAILED or KILLED; at: as of ``run``."""
         ...
 
     def close(self, timeout_s: float = 30.0) -> int:
@@ -46,7 +63,13 @@ class NoTracker:
     """Tracks nothing."""
 
     def run(
-        self, key: str, *, name: str, parent: str | None = None, tags: Mapping[str, str] | None = None
+        self,
+        key: str,
+        *,
+        name: str,
+        parent: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        at: float | None = None,
     ) -> None:
         pass
 
@@ -59,7 +82,13 @@ class NoTracker:
     def artifact(self, key: str, path: Path, folder: str = "") -> None:
         pass
 
-    def end(self, key: str, state: str = "FINISHED") -> None:
+    def dataset(self, key: str, name: str, digest: str, facts: Mapping[str, object]) -> None:
+        pass
+
+    def model(self, key: str, name: str, path: Path) -> None:
+        pass
+
+    def end(self, key: str, state: str = "FINISHED", at: float | None = None) -> None:
         pass
 
     def close(self, timeout_s: float = 30.0) -> int:

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 KEY_TAG = "ehrbench.key"
 _SETTLE_S = 0.5
-_PERMANENT = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST"}
+_PERMANENT = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "ENDPOINT_NOT_FOUND"}
 _LONGEST_PARAM = 6000
 _MOST_METRICS, _MOST_PARAMS = 1000, 100  # of one log_batch
 
@@ -81,7 +81,7 @@ class MlflowReplay:
     @staticmethod
     def forget_files(event: Mapping[str, Any]) -> None:
         """Remove the spool's copy of an artifact that has been taken."""
-        if event["do"] == "artifact":
+        if "kept" in event:
             shutil.rmtree(event["kept"], ignore_errors=True)
 
     # --- connection --------------------------------------------------------------------------------------
@@ -172,8 +172,25 @@ class MlflowReplay:
             if Path(event["kept"]).is_dir():  # else it was taken before the crash
                 folder = event["folder"] or None
                 self._take(event, lambda: self._client.log_artifacts(run_id, event["kept"], folder))
+        elif event["do"] == "dataset":
+            self._take(event, lambda: self._client.log_inputs(run_id, [_dataset(event)]))
+        elif event["do"] == "model":
+            if Path(event["kept"]).is_dir():
+                self._take(event, lambda: self._log_model(run_id, event))
         elif event["do"] == "end":
             self._client.set_terminated(run_id, event["state"], event["at_ms"])
+
+    def _log_model(self, run_id: str, event: Mapping[str, Any]) -> None:
+        """A run has one model; a search that is judged again puts a new one in its place."""
+        of_run = f"source_run_id = '{run_id}'"
+        for old in self._client.search_logged_models([self._experiment_id], of_run):
+            self._client.delete_logged_model(old.model_id)
+        tags = {KEY_TAG: _quoted(event["key"])}
+        made = self._client.create_logged_model(
+            self._experiment_id, event["name"], run_id, tags, model_type="ehrbench"
+        )
+        self._client.log_model_artifacts(made.model_id, event["kept"])
+        self._client.finalize_logged_model(made.model_id, "READY")
 
     def _reopen(self, run_id: str, at_ms: int) -> None:
         """A run that had ended before this call goes on."""
@@ -262,6 +279,14 @@ def _name(name: str) -> str:
 
 def _quoted(key: str) -> str:
     return key.replace("'", "’")
+
+
+def _dataset(event: Mapping[str, Any]) -> Any:
+    from mlflow.entities import Dataset, DatasetInput
+
+    profile = json.dumps(event["facts"])
+    source = json.dumps({"tags": {"ehrbench": "the files that the run's config.yaml names"}})
+    return DatasetInput(Dataset(event["name"], event["digest"], "code", source, profile=profile), [])
 
 
 def _tags(tags: Mapping[str, str]) -> list[Any]:

@@ -45,9 +45,15 @@ class MlflowTracker:
     # --- calls: append and return ------------------------------------------------------------------------
 
     def run(
-        self, key: str, *, name: str, parent: str | None = None, tags: Mapping[str, str] | None = None
+        self,
+        key: str,
+        *,
+        name: str,
+        parent: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        at: float | None = None,
     ) -> None:
-        self._append("run", key, name=name, parent=parent, tags=dict(tags or {}))
+        self._append("run", key, at, name=name, parent=parent, tags=dict(tags or {}))
 
     def params(self, key: str, params: Mapping[str, object]) -> None:
         self._append("params", key, params={name: str(value) for name, value in params.items()})
@@ -56,15 +62,16 @@ class MlflowTracker:
         self._append("metrics", key, values={n: float(v) for n, v in values.items()}, step=step)
 
     def artifact(self, key: str, path: Path, folder: str = "") -> None:
-        try:
-            kept = self._spool.keep(path)
-        except OSError as error:
-            logger.warning("%s is not copied to MLflow: %s", path, error)
-            return
-        self._append("artifact", key, kept=kept, folder=folder)
+        self._keep("artifact", key, path, folder=folder)
 
-    def end(self, key: str, state: str = "FINISHED") -> None:
-        self._append("end", key, state=state)
+    def dataset(self, key: str, name: str, digest: str, facts: Mapping[str, object]) -> None:
+        self._append("dataset", key, name=name, digest=digest, facts=dict(facts))
+
+    def model(self, key: str, name: str, path: Path) -> None:
+        self._keep("model", key, path, name=name)
+
+    def end(self, key: str, state: str = "FINISHED", at: float | None = None) -> None:
+        self._append("end", key, at, state=state)
 
     def close(self, timeout_s: float = 30.0) -> int:
         self._closing.set()
@@ -79,9 +86,18 @@ class MlflowTracker:
             self._spool.close()
         return left
 
-    def _append(self, kind: str, key: str, **content: Any) -> None:
+    def _keep(self, kind: str, key: str, path: Path, **content: Any) -> None:
         try:
-            self._spool.append({"do": kind, "key": key, "at_ms": time.time_ns() // 1_000_000, **content})
+            kept = self._spool.keep(path)
+        except OSError as error:
+            logger.warning("%s is not copied to MLflow: %s", path, error)
+            return
+        self._append(kind, key, kept=kept, **content)
+
+    def _append(self, kind: str, key: str, at: float | None = None, **content: Any) -> None:
+        at_ms = time.time_ns() // 1_000_000 if at is None else round(at * 1000)
+        try:
+            self._spool.append({"do": kind, "key": key, "at_ms": at_ms, **content})
         except OSError as error:
             if not self._full:
                 logger.warning("the tracking spool cannot be written, MLflow will miss calls: %s", error)

@@ -301,8 +301,7 @@ class Study:
         (row,) = self.setting.ledger.tickets(self.key, ticket.number, ticket.number)
         if row.state == "free":
             return
-        run = f"{self.key}/trial{row.number}"
-        name = f"{self.key.model} fold {self.setting.fold.name} trial {row.number}"
+        run, name = tracked_as(row)
         tags = {
             **self.tags,
             "model": self.key.model,
@@ -312,22 +311,34 @@ class Study:
         tags |= {"fold_digest": self.setting.fold.digest[:16], "seed": str(row.seed)}
         if row.error:
             tags["error"] = row.error[:500]
-        self.tracker.run(run, name=name, parent=self.key.study_name, tags=tags)
+        self.tracker.run(run, name=name, parent=self.key.study_name, tags=tags, at=row.started)
         self.tracker.params(
             run, {"model": self.key.model, **{k: _plain(v) for k, v in (row.params or {}).items()}}
         )
-        metric = self.setting.metric.name
-        for fit in row.counted:
-            values = {
-                f"inner_{metric}_by_fold": fit.score,
-                "best_step": fit.best_step,
-                "fit_seconds": fit.duration_s,
-            }
-            self.tracker.metrics(run, values, step=fit.fold)
+        metric = f"inner_{self.setting.metric.name}"
+        values = {"seconds": sum(fit.duration_s for fit in row.fits)}
+        for fit in row.counted:  # by name and not by step: folds are no course
+            values |= {f"{metric}.fold{fit.fold}": fit.score, f"best_step.fold{fit.fold}": fit.best_step}
         if row.value is not None:
-            self.tracker.metrics(run, {f"inner_{metric}": row.value})
-        self.tracker.metrics(run, {"seconds": sum(fit.duration_s for fit in row.fits)})
-        self.tracker.end(run, "FINISHED" if row.state != "failed" else "FAILED")
+            values[metric] = row.value
+        self.tracker.metrics(run, values)
+        self.tracker.end(run, "FINISHED" if row.state != "failed" else "FAILED", row.finished)
+
+
+def tracked_as(row: TicketRow) -> tuple[str, str]:
+    """Key and name of a trial's run in a tracker."""
+    key = row.study
+    fold = "all" if key.outer_fold is None else key.outer_fold
+    return f"{key}/trial{row.number}", f"{key.model} fold {fold} trial {row.number}"
+
+
+def track_chosen(tracker: Tracker, row: TicketRow) -> None:
+    """Mark the trial that its study has chosen, and give the courses of its fits, by epoch."""
+    run, name = tracked_as(row)
+    tracker.run(run, name=name, parent=row.study.study_name, tags={"chosen": "yes"}, at=row.finished)
+    for fit in row.counted:
+        for step, values in fit.curve:
+            tracker.metrics(run, {f"{name}.fold{fit.fold}": value for name, value in values.items()}, step)
 
 
 def _plain(value: Any) -> Any:

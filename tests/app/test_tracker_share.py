@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 import threading
 import time
@@ -35,6 +36,42 @@ def test_a_search_goes_on_with_a_greater_budget(tmp_path: Path, caplog) -> None:
     assert [run.data.tags["budget"] for run in runs] == ["logistic 2"]
 
 
+def test_what_people_look_for_in_the_list_of_runs(tmp_path: Path) -> None:
+    """The searched metric, source and data, true times, the chosen trials and their courses, the bundle."""
+    config = tracked(tmp_path, "models=[mlp,logistic]", "n_trials=2", "report.explained=0")
+    config["model"]["mlp"]["build"]["max_epochs"] = 3
+    search(config, [])
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("e")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], max_results=100)
+    (parent,) = (run for run in runs if run.data.tags.get("kind") == "search")
+    summary = json.loads(next(tmp_path.glob("*/summary.json")).read_text())
+    assert parent.data.metrics["auroc"] == summary["models"]["ensemble"]["auroc"]["mean"]
+    assert parent.data.tags["mlflow.source.name"] == "ehrbench search"
+    assert parent.data.tags["mlflow.source.git.commit"] == summary["code"]["git_commit"]
+    (given,) = parent.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("tiny-beats s", summary["data"]["digest"][:36])
+    trials = [run for run in runs if "model" in run.data.params]
+    assert len(trials) == 2 * 2 * 3  # models, trials, two outer folds and all records
+    for trial in trials:
+        taken = (trial.info.end_time - trial.info.start_time) / 1000
+        assert taken >= trial.data.metrics["seconds"] - 0.01
+        assert trial.info.status == "FINISHED"
+        for name in (name for name in trial.data.metrics if "loss" not in name):
+            assert len(client.get_metric_history(trial.info.run_id, name)) == 1
+    chosen = [trial for trial in trials if trial.data.tags.get("chosen") == "yes"]
+    assert len(chosen) == 2 * 3
+    for trial in chosen:
+        if trial.data.params["model"] == "mlp":
+            steps = [point.step for point in client.get_metric_history(trial.info.run_id, "valid_loss.fold0")]
+            assert len(steps) >= 2
+            assert steps == sorted(set(steps))
+    (model,) = client.search_logged_models([experiment.experiment_id])
+    assert (model.source_run_id, model.status) == (parent.info.run_id, "READY")
+    assert (Path(model.artifact_location.removeprefix("file://")) / "manifest.json").exists()
+
+
 def test_the_main_thread_spends_less_than_a_hundredth_in_tracker_calls(tmp_path: Path, monkeypatch) -> None:
     """On a search of the shortest fits there are, where calls weigh most, with an MLflow that takes them."""
     spent: list[float] = []
@@ -51,7 +88,7 @@ def test_the_main_thread_spends_less_than_a_hundredth_in_tracker_calls(tmp_path:
 
         return timing
 
-    for name in ("run", "params", "metrics", "artifact", "end"):
+    for name in ("run", "params", "metrics", "artifact", "dataset", "model", "end"):
         monkeypatch.setattr(MlflowTracker, name, timed(getattr(MlflowTracker, name)))
     config = tracked(tmp_path, "models=[logistic,lightgbm]")
     started = time.perf_counter()
