@@ -61,8 +61,8 @@ def calm(name: str, kind: Kind, accelerator: str, **settings: Any) -> NetworkMod
 
 def fitted(model: NetworkModel, kind: Kind) -> np.ndarray:
     """Probabilities of records that the fit validates on."""
-    valid = records(kind, 40, seed=1)
-    model.fit(records(kind, 60), valid, seed=1)
+    valid = records(kind, 30, seed=1)
+    model.fit(records(kind, 40), valid, seed=1)
     return model.predict(valid)
 
 

@@ -24,6 +24,7 @@ from unittest import mock
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
@@ -98,6 +99,11 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     lands = bool(gpu) if wanted is None else torch.device(wanted).type == "cuda"
     plain_args, plain_kwargs = tree_unflatten([_plain(x) for x in flat], spec)
     found = _KERNELS.get(func, func)(*plain_args, **plain_kwargs)
+    if (
+        gpu and torch.Tag.inplace_view in func.tags
+    ):  # another shape in place: of what stands for the numbers, too
+        with no_dispatch():
+            func(*args, **kwargs)
     owners = {id(x.held): x for x in gpu}  # what is changed in place is returned as it came
 
     def landed(x: Any) -> Any:

@@ -144,7 +144,7 @@ def test_a_search_that_loses_all_of_it_is_finished_sealed_and_told(tmp_path, mon
     run = tmp_path / "s"
     lost = ["card", "explanations", "report-forest", "report-pairs", "slices"]
     assert [path.stem for path in failures(run)] == lost
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     for name in lost:
         assert f"not made  {name}; why: {run / 'failures' / name}.txt" in said.replace("\n", "")
     text = words((run / "report.html").read_text())
