@@ -103,7 +103,7 @@ def test_what_a_gpu_keeps_a_cpu_reads(name: str, tmp_path: Path) -> None:
     model.save(tmp_path)
     restored = calm(name, "binary", "cpu")
     restored.restore(tmp_path)
-    asked = records("binary", 40, seed=1)
+    asked = records("binary", 30, seed=1)
     np.testing.assert_allclose(restored.predict(asked), p, atol=1e-3 if REAL else 1e-5)
     view = model.featurizer.transform(asked)
     model.export(tmp_path)
