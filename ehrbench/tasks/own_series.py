@@ -128,7 +128,8 @@ class OwnSeries(Task):
         self.columns = [Column.from_json(one) for one in settled["columns"]]
         series = tuple(self._measure(name) for name in settled["variables"])
         plain = tuple(self._measure(name) for column in self.columns for name in spread(column))
-        self.vocabulary = Vocabulary(series, plain, self.totals)
+        described = tuple(column.name for column in self.columns for _ in spread(column))
+        self.vocabulary = Vocabulary(series, plain, self.totals, described)
 
     def settings(self) -> dict[str, Any]:
         return {"settled": self.settled}
