@@ -61,7 +61,7 @@ def _free_memory() -> int | None:
 class OwnFiles(Publisher, Generic[OwnTask]):
     """The base of publishers of a person's own files, each read once: ``read`` lets go of them."""
 
-    def __init__(self, task: OwnTask, file: str | None, test_file: str | None) -> None:
+    def __init__(self, task: OwnTask, file: str | None = None, test_file: str | None = None) -> None:
         super().__init__(task)
         self.task: OwnTask = task
         self.file, self.test_file = file, test_file

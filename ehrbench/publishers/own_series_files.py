@@ -230,24 +230,18 @@ class OwnSeriesFiles(OwnFiles[OwnSeries]):
         return set_of, notes
 
     def _groups(self, whole: RawTable, ids: StrArray) -> StrArray:
-        group = self.task.group
-        if group is None:
+        """(N,) what must not straddle a split: cells of ``group``, or the record itself."""
+        if self.task.group is None:
             return ids
-        if group not in whole.columns:
-            raise ConfigError(
-                "task.group", f"no table has a column {group!r}", "name one of labels or descriptors"
-            )
-        return names_in(whole, group)
+        _check_named(whole, "group", self.task.group)
+        return names_in(whole, self.task.group)
 
     def _times(self, whole: RawTable) -> FloatArray:
         """(N,) days of the column that a temporal split goes by: ``time``, or the reference."""
         time = self.task.time or self.task.reference
         if time is None:
             return np.zeros(0)
-        if time not in whole.columns:
-            raise ConfigError(
-                "task.time", f"no table has a column {time!r}", "name one of labels or descriptors"
-            )
+        _check_named(whole, "time", time)
         return days_in(whole, time, self.task.wanted.get(time))
 
     def _auxiliary(self, labels: RawTable, rows: np.ndarray) -> dict[str, FloatArray]:
@@ -263,3 +257,9 @@ class OwnSeriesFiles(OwnFiles[OwnSeries]):
                 raise DataError(problem, file=labels.name, record=labels.row(at), field=name, remedy=remedy)
             found[name] = values[rows].astype(np.float64)
         return found
+
+
+def _check_named(whole: RawTable, key: str, column: str) -> None:
+    if column not in whole.columns:
+        problem = f"no table has a column {column!r}"
+        raise ConfigError(f"task.{key}", problem, "name one of labels or descriptors")

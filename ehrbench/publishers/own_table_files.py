@@ -27,16 +27,13 @@ from ehrbench.publishers.own_files import (
     predicting,
     reading,
 )
-from ehrbench.tasks.own_labels import settled_labels
+from ehrbench.tasks.own_labels import labels_of, settled_labels
 from ehrbench.tasks.own_table import OwnTable, joined_rows
 from ehrbench.tasks.tabular_files import RawTable
 
 
 class OwnTableFiles(OwnFiles[OwnTable]):
     """file: a CSV, a Parquet, or a folder of such; test_file: likewise, of the hold-out protocol."""
-
-    def __init__(self, task: OwnTable, file: str | None = None, test_file: str | None = None) -> None:
-        super().__init__(task, file, test_file)
 
     def settle(self, root: Path, progress: Progress = SILENT) -> Task:
         if self.task.settled is not None:
@@ -72,7 +69,7 @@ class OwnTableFiles(OwnFiles[OwnTable]):
             for name in sets:
                 table = self.of_set(name)
                 kept, records, skipped = task.records_of(table, strict=False)
-                y = task.outcomes_of(table)[kept]
+                y = labels_of(table, task.labels, task.settled or {}, task.target)[kept]
                 known = np.flatnonzero(~np.isnan(y).all(axis=1))
                 unknown += len(kept) - len(known)
                 records = replace(records, target=y).take(known)

@@ -14,6 +14,11 @@ from ehrbench.tasks.columns import NO, YES
 from ehrbench.tasks.numbers import of_text, shown
 from ehrbench.tasks.tabular_files import RawTable
 
+#: What predictions of any such label are judged by.
+METRICS = (
+    *("auroc", "auprc", "brier", "log_loss", "sensitivity", "specificity", "f1", "balanced_accuracy"),
+    *("net_benefit", "calibration_slope", "calibration_intercept", "ece"),
+)
 #: A label has at most so many values.
 MOST_CLASSES = 40
 #: Texts that name an outcome by themselves.

@@ -28,7 +28,7 @@ from ehrbench.tasks.names import NAME_REMEDY, fault_of_name
 from ehrbench.tasks.numbers import shown
 from ehrbench.tasks.own_cells import end_to_end, names_in, read_cells, subgroups_of, unseen_in
 from ehrbench.tasks.own_descriptors import brought_together, places, spread, spread_values
-from ehrbench.tasks.own_labels import target_of
+from ehrbench.tasks.own_labels import METRICS, target_of
 from ehrbench.tasks.posted_series import posted_tables, series_schema
 from ehrbench.tasks.raw_files import LEFT_OUT
 from ehrbench.tasks.stays import Measurements, Vocabulary, assemble, described
@@ -67,10 +67,7 @@ class OwnSeries(Task):
 
     name: ClassVar[str] = "series"
     metric: ClassVar[str] = "auroc"
-    metrics: ClassVar[tuple[str, ...]] = (
-        *("auroc", "auprc", "brier", "log_loss", "sensitivity", "specificity", "f1", "balanced_accuracy"),
-        *("net_benefit", "calibration_slope", "calibration_intercept", "ece"),
-    )
+    metrics: ClassVar[tuple[str, ...]] = METRICS
     forms: ClassVar[tuple[Form, ...]] = (
         Form("a long table with a header", (".csv", ".tsv", ".csv.gz"), ("text/*",), many=True),
         Form("a Parquet file", (".parquet",), ("application/vnd.apache.parquet",), many=True),

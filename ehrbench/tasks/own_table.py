@@ -16,7 +16,6 @@ from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.task import Form, Parsed, RawInput, Skipped, Task, Words
-from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Table
 from ehrbench.features.rows import Rows
 from ehrbench.tasks.columns import Column
@@ -31,7 +30,7 @@ from ehrbench.tasks.own_cells import (
     subgroups_of,
     unseen_in,
 )
-from ehrbench.tasks.own_labels import labels_of, target_of
+from ehrbench.tasks.own_labels import METRICS, target_of
 from ehrbench.tasks.raw_files import LEFT_OUT
 from ehrbench.tasks.tabular_files import RawTable, csv_of, read_table
 
@@ -50,10 +49,7 @@ class OwnTable(Task):
 
     name: ClassVar[str] = "table"
     metric: ClassVar[str] = "auroc"
-    metrics: ClassVar[tuple[str, ...]] = (
-        *("auroc", "auprc", "brier", "log_loss", "sensitivity", "specificity", "f1", "balanced_accuracy"),
-        *("net_benefit", "calibration_slope", "calibration_intercept", "ece"),
-    )
+    metrics: ClassVar[tuple[str, ...]] = METRICS
     forms: ClassVar[tuple[Form, ...]] = (
         Form("a table with a header", (".csv", ".tsv", ".csv.gz"), ("text/*",), many=True),
         Form("a Parquet file", (".parquet",), ("application/vnd.apache.parquet",), many=True),
@@ -157,11 +153,6 @@ class OwnTable(Task):
                     raise DataError(problem, record=name, field=extra, remedy=NAME_REMEDY)
                 cells[extra] = pa.array([str(body[extra])])
         return RawTable(name, cells, 1, 1, posted=True)
-
-    def outcomes_of(self, table: RawTable) -> FloatArray:
-        """(N, C) labels of a table's rows, NaN where unknown; DataError for a value training never had."""
-        assert self.settled is not None
-        return labels_of(table, self.labels, self.settled, self.target)
 
     def raw_schema(self) -> dict[str, Any]:
         properties: dict[str, Any] = {"record_id": RECORD_ID_SCHEMA}
