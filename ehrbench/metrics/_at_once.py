@@ -45,5 +45,11 @@ class AtOnceMetric(Metric):
         weights = np.ones((1, len(y))) if weight is None else np.asarray(weight, dtype=np.float64)[None]
         value = float(self.weighted(y, p, target=target, threshold=threshold, **more)(weights)[0])
         if np.isnan(value):
-            raise UndefinedMetric(f"{self.name}: there is no unit with a known label")
+            raise UndefinedMetric(f"{self.name}{self.problem(y, p, target, threshold, **more)}")
         return value
+
+    def problem(
+        self, y: FloatArray, p: FloatArray, target: Target, threshold: FloatArray | None, **more: Any
+    ) -> str:
+        """What follows the metric's name where it has no value."""
+        return ": there is no unit with a known label"

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ehrbench.core.errors import UndefinedMetric
-from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
-from ehrbench.metrics._at_once import Weighted
+from ehrbench.metrics._at_once import AtOnceMetric, Weighted
 
 
-class EventMetric(Metric):
+class EventMetric(AtOnceMetric):
     """A function of sums over runs, macro over scored classes. Without records each unit is a run."""
 
     needs_threshold: ClassVar[bool] = True
@@ -32,27 +30,6 @@ class EventMetric(Metric):
         """Values (R,) of sums (R, 5): events, found ones, called runs, right ones, and by how many units the
         ends of found events are missed; NaN where undefined."""
 
-    def value(
-        self,
-        y: FloatArray,
-        p: FloatArray,
-        *,
-        target: Target,
-        weight: FloatArray | None,
-        threshold: FloatArray | None,
-        record: IntArray | None = None,
-    ) -> float:
-        weights = np.ones((1, len(y))) if weight is None else np.asarray(weight, dtype=np.float64)[None]
-        each = self._columns(y, p, target, threshold, record)
-        for c, terms in each.items():
-            if np.isnan(self.of_sums(weights @ terms)[0]):
-                of = f" of {target.classes[c]}" * (target.n_classes > 1)
-                if np.isnan(y[:, c]).all():
-                    raise UndefinedMetric(f"{self.name}{of}: there is no unit with a known label")
-                events, found, called = (int(n) for n in terms.sum(axis=0)[:3])
-                raise UndefinedMetric(f"{self.name}{of}: {events} events, {found} found, {called} called")
-        return float(np.mean([self.of_sums(weights @ terms)[0] for terms in each.values()]))
-
     def weighted(
         self,
         y: FloatArray,
@@ -61,6 +38,7 @@ class EventMetric(Metric):
         target: Target,
         threshold: FloatArray | None = None,
         record: IntArray | None = None,
+        **more: Any,
     ) -> Weighted:
         each = self._columns(y, p, target, threshold, record).values()
 
@@ -69,6 +47,19 @@ class EventMetric(Metric):
             return np.asarray(np.mean([self.of_sums(weights @ terms) for terms in each], axis=0))
 
         return values
+
+    def problem(
+        self, y: FloatArray, p: FloatArray, target: Target, threshold: FloatArray | None, **more: Any
+    ) -> str:
+        for c, terms in self._columns(y, p, target, threshold, more.get("record")).items():
+            of = f" of {target.classes[c]}" * (target.n_classes > 1)
+            if np.isnan(y[:, c]).all():
+                return f"{of}: there is no unit with a known label"
+            sums = terms.sum(axis=0)
+            if np.isnan(self.of_sums(sums[None])[0]):
+                events, found, called = (int(n) for n in sums[:3])
+                return f"{of}: {events} events, {found} found, {called} called"
+        return ": there is nothing of weight"
 
     def _columns(
         self,
