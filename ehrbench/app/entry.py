@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ehrbench.app.conf import CONF
+from ehrbench.app.conf import conf_folders
 from ehrbench.core import plugins
 from ehrbench.core.errors import ConfigError, EhrbenchError, check_once
 from ehrbench.infra.settings import Environment, refuse_bytes
@@ -72,25 +72,29 @@ def not_composed(error: CompactHydraException) -> ConfigError:
 
 
 def begin() -> None:
-    """What comes before Hydra: settings of ``.env`` (the environment goes first), and models spelled out.
+    """What comes before Hydra: settings of ``.env`` (the environment goes first), and ``for_hydra``.
 
     SIGTERM (a container that stops) is taken as Ctrl-C is: tickets are given back.
     """
-    from ehrbench.app.overrides import as_texts  # the command ehrbench does without Hydra
-
     signal.signal(signal.SIGTERM, _interrupt)
     spell_unprintable()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a fresh machine's fonts are no news
-    sys.argv = spell_out(sys.argv)
     try:
-        check_text(sys.argv)
         Environment.load(Path(".env"), os.environ)
-        sys.argv = with_plugins(sys.argv)
-        check_models(sys.argv)
-        sys.argv = of_task(sys.argv)
-        sys.argv = as_texts(sys.argv)
+        sys.argv = for_hydra(sys.argv)
     except EhrbenchError as error:
         _end(error)
+
+
+def for_hydra(arguments: list[str]) -> list[str]:
+    """A command line as Hydra can compose it: models spelled out, plugins in use, texts quoted."""
+    from ehrbench.app.overrides import as_texts  # the command ehrbench does without Hydra
+
+    arguments = spell_out(arguments)
+    check_text(arguments)
+    arguments = with_plugins(arguments)
+    check_models(arguments)
+    return as_texts(of_task(arguments))
 
 
 def spell_unprintable() -> None:
@@ -211,11 +215,7 @@ def of_task(arguments: list[str]) -> list[str]:
     """
     named = {name: value for name, _, value in (argument.partition("=") for argument in arguments)}
     task = named.get("task") or _task_of(named.get("experiment") or named.get("+experiment"))
-    own = {
-        path.stem
-        for folder in (CONF, *plugins.configurations())
-        for path in (folder / "model" / task).glob("*.yaml")
-    }
+    own = {path.stem for folder in conf_folders() for path in (folder / "model" / task).glob("*.yaml")}
 
     def spelled(names: list[str]) -> list[str]:
         return [f"{task}/{name}" if name in own else name for name in names]
@@ -224,8 +224,10 @@ def of_task(arguments: list[str]) -> list[str]:
 
 
 def _task_of(experiment: str | None) -> str:
-    """The task of conf/experiment/<name>.yaml, or of conf/config.yaml."""
-    for path in [CONF / "experiment" / f"{experiment}.yaml", CONF / "config.yaml"]:
+    """The task of an experiment's YAML, ours or a plugin's, or of conf/config.yaml."""
+    folders = conf_folders()
+    experiments = [folder / "experiment" / f"{experiment}.yaml" for folder in folders]
+    for path in [*experiments, folders[0] / "config.yaml"]:
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         if found := re.search(r"^\s*- (?:override /)?task: (\w+)", text, re.MULTILINE):
             return found[1]
@@ -237,13 +239,7 @@ def check_models(arguments: list[str]) -> None:
 
     Hydra would name the latter, too, but not those there are.
     """
-    known = sorted(
-        {
-            path.stem
-            for folder in (CONF, *plugins.configurations())
-            for path in (folder / "model").rglob("*.yaml")
-        }
-    )
+    known = sorted({path.stem for folder in conf_folders() for path in (folder / "model").rglob("*.yaml")})
     elsewhere = any(argument.startswith(("--config-dir", "-cd")) for argument in arguments)  # may be more
 
     def checked(names: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from dotenv import dotenv_values
 from hydra import compose, initialize_config_dir
 from hydra.errors import CompactHydraException
 
-from ehrbench.app import entry, searching
+from ehrbench.app import conf, entry, searching
 from ehrbench.app.conf import CONF
 from ehrbench.app.entry import begin, check_models, guarded, not_composed, spell_out
 from ehrbench.core.errors import ConfigError
@@ -328,5 +328,5 @@ def test_a_tasks_own_yaml_of_a_model_takes_its_place(
     }.items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(text)
-    monkeypatch.setattr(entry, "CONF", tmp_path)
+    monkeypatch.setattr(conf, "CONF", tmp_path)
     assert expected in entry.of_task(arguments)
