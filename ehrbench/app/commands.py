@@ -43,7 +43,7 @@ def run(name: str, arguments: Sequence[str]) -> None:
     def composed(config: DictConfig) -> float | None:
         return guarded(command.act, config)
 
-    start(composed, f"hydra.job.name={name}")
+    start(name, composed)
 
 
 def _search(config: Mapping[str, Any]) -> float | None:

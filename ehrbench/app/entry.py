@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ehrbench.app.conf import conf_folders
+from ehrbench.app.sweeping import check_sweep, sweeps
 from ehrbench.core import plugins
 from ehrbench.core.errors import ConfigError, EhrbenchError, check_once
 from ehrbench.infra.settings import Environment, refuse_bytes
@@ -31,15 +32,12 @@ INTERRUPTED = 130
 AGAIN_S = 0.1
 
 
-def start(main: Callable[[], object], *more: str) -> None:
-    """Run a Hydra script's ``main``; what Hydra cannot compose ends in one line of ours.
-
-    more: overrides that those of the command line may override in their turn.
-    """
+def start(command: str, main: Callable[[], object]) -> None:
+    """Run a command's ``main`` by Hydra; what Hydra cannot compose ends in one line of ours."""
     from hydra.errors import CompactHydraException  # the command ehrbench does without Hydra
 
-    begin()
-    sys.argv[1:1] = more
+    begin(command)
+    sys.argv[1:1] = [f"hydra.job.name={command}"]  # may be overridden by what follows
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print
     try:
         main()
@@ -71,7 +69,7 @@ def not_composed(error: CompactHydraException) -> ConfigError:
     return ConfigError("configuration", " ".join(str(error).split()), "--cfg job shows all keys")
 
 
-def begin() -> None:
+def begin(command: str = "") -> None:
     """What comes before Hydra: settings of ``.env`` (the environment goes first), and ``for_hydra``.
 
     SIGTERM (a container that stops) is taken as Ctrl-C is: tickets are given back.
@@ -82,6 +80,8 @@ def begin() -> None:
     try:
         Environment.load(Path(".env"), os.environ)
         sys.argv = for_hydra(sys.argv)
+        if command:
+            check_sweep(command, sys.argv)
     except EhrbenchError as error:
         _end(error)
 
@@ -185,13 +185,13 @@ def spell_out(arguments: list[str]) -> list[str]:
 
     With ``-m``, ``model=a,b`` is two jobs of one model each, as Hydra's users expect: ``model=[a],[b]``.
     """
-    sweeps = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(arguments)
+    several = sweeps(arguments)
     spelled = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if equals and name in ("models", "model") and not value.startswith("$"):
             if not value.startswith("["):
-                value = f"[{value.replace(',', '],[')}]" if sweeps and name == "model" else f"[{value}]"
+                value = f"[{value.replace(',', '],[')}]" if several and name == "model" else f"[{value}]"
             argument = f"model={value}"
         spelled.append(argument)
     return spelled
