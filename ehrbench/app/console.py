@@ -124,7 +124,8 @@ class _Lines:
         if self._first is None or self._total is None or self._done <= self._first[1]:
             return ""
         pace_s = (time.monotonic() - self._first[0]) / (self._done - self._first[1])
-        return f"about {max(0.0, self._total - self._done) * pace_s / 60:.0f} min left"
+        minutes = max(0.0, self._total - self._done) * pace_s / 60
+        return f"about {minutes:.0f} min left" if minutes >= 1 else "less than a minute left"
 
 
 class Lines:

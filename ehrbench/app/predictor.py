@@ -21,7 +21,7 @@ from ehrbench.core.records import Records
 from ehrbench.core.task import Parsed, RawInput
 from ehrbench.core.types import BoolArray, FloatArray
 from ehrbench.runtime.bundle import Bundle, Prediction
-from ehrbench.tasks.own_labels import of_number
+from ehrbench.tasks.numbers import of_text
 from ehrbench.tasks.own_table import OwnTable
 from ehrbench.tasks.raw_files import parse_files
 
@@ -167,7 +167,7 @@ class Predictor:
 
 def _numbers(values: Sequence[str]) -> np.ndarray:
     """Texts as the numbers that they all are, else as they are."""
-    numbers = [of_number(value) for value in values]
+    numbers = [of_text(value) for value in values]
     known = [number for number in numbers if number is not None]
     if len(known) < len(numbers):
         return np.array(values)

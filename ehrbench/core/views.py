@@ -7,6 +7,9 @@ an exported network names its inputs, padded to the longest of them. So ``view.t
 batch, whatever the size of the whole. What a network gives for the rows of such a batch becomes one row a
 unit by the view's ``gathering``, the same in training and in a bundle.
 
+A view that names its columns says by ``parameter_of`` which parameter each speaks of; a column that is not
+there speaks of itself. What follows the parameter in a column's name says how (``explain.sources``).
+
 Missing values: NaN in a ``Table``; elsewhere 0 with 0 in the mask beside it. Padding is always masked, and no
 model's output may depend on it, nor on the company of other items.
 """
@@ -14,8 +17,8 @@ model's output may depend on it, nor on the company of other items.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -125,12 +128,13 @@ class Table(View):
     values: FloatArray  # (U, F)
     names: tuple[str, ...]  # F
     levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    parameter_of: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
 
     def take(self, index: IntArray) -> Table:
-        return Table(self.values[index], self.names, self.levels)
+        return replace(self, values=self.values[index])
 
     @property
     def categorical(self) -> list[int]:
@@ -154,6 +158,7 @@ class Sequence(View):
     static: FloatArray  # (U, S)
     channels: tuple[str, ...] = ()  # F
     descriptors: tuple[str, ...] = ()  # S
+    parameter_of: Mapping[str, str] = field(default_factory=dict)  # of channels and descriptors
 
     def __len__(self) -> int:
         return len(self.values)
@@ -166,6 +171,7 @@ class Sequence(View):
             self.static[index],
             self.channels,
             self.descriptors,
+            self.parameter_of,
         )
 
     def ports(self) -> dict[str, Port]:
@@ -184,6 +190,7 @@ class Signal(View):
     unit_step: IntArray  # (U,) step within its recording on which each unit lies, recording by recording
     n_units: IntArray  # (R,)
     channels: tuple[str, ...] = ()  # F
+    parameter_of: Mapping[str, str] = field(default_factory=dict)
     per: ClassVar[Literal["unit", "record"]] = "record"
 
     def __len__(self) -> int:
@@ -192,8 +199,12 @@ class Signal(View):
     def take(self, index: IntArray) -> Signal:
         steps, starts = ragged(self.starts, index)
         units, _ = ragged(offsets(self.n_units), index)
-        return Signal(
-            self.values[steps], starts, self.unit_step[units], self.n_units[np.asarray(index)], self.channels
+        return replace(
+            self,
+            values=self.values[steps],
+            starts=starts,
+            unit_step=self.unit_step[units],
+            n_units=self.n_units[np.asarray(index)],
         )
 
     def ports(self) -> dict[str, Port]:
@@ -230,7 +241,7 @@ class Signal(View):
         at = np.repeat(self.starts[:-1], self.n_units) + self.unit_step  # (U,) among all steps
         piece = np.searchsorted(starts, at, side="right") - 1
         counts = np.bincount(piece, minlength=len(owner))
-        return Signal(self.values, starts, at - starts[piece], counts, self.channels)
+        return replace(self, starts=starts, unit_step=at - starts[piece], n_units=counts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -330,6 +341,16 @@ class Bag(View):
     def arrays(self) -> dict[str, np.ndarray]:
         """The three arrays of the compressed rows; dense ones would be mostly zeros."""
         return {"data": self.data, "columns": self.columns, "starts": self.starts}
+
+
+def grouped(names: Iterable[str]) -> dict[str, str]:
+    """``parameter_of`` for columns ``<parameter>.<what>``, where no parameter's own name has a full stop."""
+    return {name: name.partition(".")[0] for name in names}
+
+
+def indicators(names: Iterable[str], parameter_of: Mapping[str, str]) -> dict[str, str]:
+    """``parameter_of`` for columns ``<name>.missing``, which say where these columns have holes."""
+    return {f"{name}.missing": parameter_of.get(name, name) for name in names}
 
 
 def offsets(counts: IntArray) -> IntArray:

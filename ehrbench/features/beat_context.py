@@ -29,7 +29,7 @@ import numpy as np
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray
-from ehrbench.core.views import Table, View
+from ehrbench.core.views import Table, View, grouped
 from ehrbench.features.beats import Beats
 from ehrbench.features.completing import Completing
 from ehrbench.features.neighbourhoods import (
@@ -85,7 +85,7 @@ class BeatContext(Featurizer):
             part = slice(start, stop)
             columns = self._columns(beats.rr_ms[part].astype(np.float64), beats.lost_ms[part])
             values[part] = np.stack(list(columns.values()), axis=1)
-        return Table(values, tuple(names))
+        return Table(values, tuple(names), parameter_of=grouped(names))
 
     def _columns(self, rr: FloatArray, lost: FloatArray) -> dict[str, FloatArray]:
         """Name -> (n,) of one recording of n beats."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ehrbench.core.types import IntArray
-from ehrbench.core.views import Table
+from ehrbench.core.views import Table, indicators
 from ehrbench.features.scaling import Scaling
 
 
@@ -45,8 +45,10 @@ class Completing:
         scaled = self._scaling.apply(table.values[:, self._kept])
         scaled = np.where(np.isnan(scaled), self._median, scaled)
         missing = np.isnan(table.values[:, self._indicated]).astype(np.float32)
-        names = [table.names[k] for k in self._kept] + [f"{table.names[k]}.missing" for k in self._indicated]
-        return Table(np.concatenate([scaled, missing], axis=1), tuple(names))
+        kept, holes = ([table.names[k] for k in places] for places in (self._kept, self._indicated))
+        indicated = indicators(holes, table.parameter_of)
+        values = np.concatenate([scaled, missing], axis=1)
+        return Table(values, (*kept, *indicated), parameter_of={**table.parameter_of, **indicated})
 
     def state(self) -> dict[str, np.ndarray]:
         own = {"kept": self._kept, "indicated": self._indicated, "median": self._median}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping
 
 import numpy as np
 
 from ehrbench.core.types import FloatArray
+from ehrbench.core.views import Sequence, indicators
 from ehrbench.features.scaling import Scaling
 
 
@@ -25,10 +26,10 @@ class Described:
         return np.concatenate([scaled, unknown], axis=1, dtype=np.float32)
 
     @staticmethod
-    @cache
-    def names(descriptors: tuple[str, ...]) -> tuple[str, ...]:
-        """Names of the 2 D columns."""
-        return (*descriptors, *(f"{name}.missing" for name in descriptors))
+    def names(view: Sequence) -> tuple[tuple[str, ...], Mapping[str, str]]:
+        """Names of the 2 D columns, and ``parameter_of`` with the new ones among them."""
+        missing = indicators(view.descriptors, view.parameter_of)
+        return (*view.descriptors, *missing), {**view.parameter_of, **missing}
 
     def state(self) -> dict[str, np.ndarray]:
         return self._scaling.state()

@@ -27,6 +27,7 @@ DTYPES = {"minute": np.dtype(np.int32), "parameter": np.dtype(np.uint16), "value
 class Events:
     """N patients with E events of P parameters, and D descriptors each.
 
+    described: what each descriptor tells of: itself, or the category that it is a level of.
     store: where views of exactly these N patients may be kept on disk; ``take`` drops it.
     """
 
@@ -37,9 +38,11 @@ class Events:
     descriptors: FloatArray  # (N, D) float32, NaN = unknown
     parameters: tuple[str, ...]  # P
     descriptor_names: tuple[str, ...]  # D
+    described: tuple[str, ...] = ()  # D; left out: ``descriptor_names``
     store: RowStore | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "described", self.described or self.descriptor_names)
         for name, dtype in DTYPES.items():
             if getattr(self, name).dtype != dtype:
                 raise TypeError(f"{name} is {getattr(self, name).dtype}, not {dtype}: it might have wrapped")
@@ -72,11 +75,12 @@ class Events:
             self.descriptors[index],
             self.parameters,
             self.descriptor_names,
+            self.described,
         )
 
     def evidence(self) -> tuple[str, ...]:
         """Parameters and descriptors; a name's descriptor and series are one, as are a category's levels."""
-        return tuple(dict.fromkeys([*self.parameters, *map(_stem, self.descriptor_names)]))
+        return tuple(dict.fromkeys([*self.parameters, *self.described]))
 
     def exchanged(self, name: str, donors: IntArray) -> tuple[IntArray, Self]:
         """See ``core.records.Exchangeable``; whoever has nothing of it, nor the donor, is left out."""
@@ -139,8 +143,8 @@ class Events:
         return differs | ~alike(described, described[donors]).all(axis=1)
 
     def _descriptors_of(self, name: str) -> list[int]:
-        """Places of the descriptors that are ``name``, or levels of it (``ward=icu``)."""
-        return [i for i, one in enumerate(self.descriptor_names) if name in (one, _stem(one))]
+        """Places of the descriptors that are ``name``, or levels of it."""
+        return [i for i, one in enumerate(self.described) if one == name]
 
     def digests(self) -> StrArray:
         """(N,) 32 hex digits over a patient's events and descriptors."""
@@ -157,11 +161,6 @@ class Events:
             h.update(events[start * size : stop * size])
             digests.append(h.hexdigest())
         return np.array(digests, dtype="U32")
-
-
-def _stem(descriptor: str) -> str:
-    """The category that a descriptor is a level of, or itself."""
-    return descriptor.partition("=")[0]
 
 
 def event_order(patient: IntArray, parameter: IntArray, minute: IntArray) -> IntArray:
@@ -189,4 +188,5 @@ def concatenate(parts: list[Events]) -> Events:
         np.concatenate([part.descriptors for part in parts]),
         parts[0].parameters,
         parts[0].descriptor_names,
+        parts[0].described,
     )

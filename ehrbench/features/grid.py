@@ -131,18 +131,21 @@ class Grid(Featurizer):
         if self.delta:
             mask_all = np.concatenate([mask_all, np.ones_like(mask)], axis=2)
         time = np.minimum(np.arange(1, n_steps + 1) * self.step_hours, self.hours).astype(np.float32)
+        names = self._names(events)
         return Sequence(
             values,
             mask_all.astype(np.uint8),
             np.tile(time, (n, 1)),
             np.asarray(events.descriptors),
-            self._names(events),
+            tuple(names),
             events.descriptor_names,
+            names | dict(zip(events.descriptor_names, events.described, strict=True)),
         )
 
-    def _names(self, events: Events) -> tuple[str, ...]:
+    def _names(self, events: Events) -> dict[str, str]:
+        """Channel -> parameter."""
         kinds = [*self.statistics, *(["delta"] if self.delta else [])]
-        return tuple(f"{p}.{kind}" for kind in kinds for p in events.parameters)
+        return {f"{p}.{kind}": p for kind in kinds for p in events.parameters}
 
     def _reduce(
         self, statistic: str, value: FloatArray, first: IntArray, parameter: IntArray, names: tuple[str, ...]
@@ -185,7 +188,7 @@ class Grid(Featurizer):
             view.time_hours,
             self._static.apply(view.static),
             view.channels,
-            self._static.names(view.descriptors),
+            *self._static.names(view),
         )
 
     def _n_scaled(self, view: Sequence) -> int:

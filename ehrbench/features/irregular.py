@@ -80,13 +80,15 @@ class Irregular(Featurizer):
         np.put(first, owner[rank == 0], (times % _SPAN)[rank == 0] / 60)
         time[:] = first[:, None]
         time[owner, column] = (times % _SPAN) / 60
+        names = {f"{p}.value": p for p in events.parameters}
         return Sequence(
             values,
             (~np.isnan(values)).astype(np.uint8),
             time,
             np.asarray(events.descriptors),
-            tuple(f"{p}.value" for p in events.parameters),
+            tuple(names),
             events.descriptor_names,
+            names | dict(zip(events.descriptor_names, events.described, strict=True)),
         )
 
     def _coarsened(self, patient: IntArray, minute: IntArray, n: int) -> IntArray:
@@ -121,7 +123,7 @@ class Irregular(Featurizer):
             view.time_hours,
             self._static.apply(view.static),
             view.channels,
-            self._static.names(view.descriptors),
+            *self._static.names(view),
         )
 
     def state(self) -> dict[str, np.ndarray]:

@@ -16,7 +16,7 @@ from ehrbench.core.errors import ConfigError
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray
-from ehrbench.core.views import Table, View, offsets
+from ehrbench.core.views import Table, View, grouped, offsets
 from ehrbench.features.completing import Completing
 from ehrbench.features.pictures import GRID, REGIONS, Pictures
 from ehrbench.features.stored import stored_rows
@@ -55,14 +55,16 @@ class Pooled(Featurizer):
     def _table(self, records: Records) -> Table:
         payload = records.payload
         assert isinstance(payload, Pictures)
-        blocks = [np.zeros((0, len(self._names())), dtype=np.float32)]
+        names = self._names()
+        blocks = [np.zeros((0, len(names)), dtype=np.float32)]
         for start in range(0, len(payload.images), BATCH):
             blocks.append(self._pooled(payload.pixels[payload.images[start : start + BATCH]]))
         of_image, starts = np.concatenate(blocks), offsets(payload.n_images)[:-1]
         if not len(payload):
-            return Table(of_image, self._names())
+            return Table(of_image, names, parameter_of=grouped(names))
         total = np.add.reduceat(of_image.astype(np.float64), starts, axis=0)
-        return Table((total / payload.n_images[:, None]).astype(np.float32), self._names())
+        means = (total / payload.n_images[:, None]).astype(np.float32)
+        return Table(means, names, parameter_of=grouped(names))
 
     def _pooled(self, pixels: np.ndarray) -> FloatArray:
         """(B, H, W) uint8 -> (B, F) float32, statistic by statistic, cell by cell."""

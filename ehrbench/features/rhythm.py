@@ -7,6 +7,7 @@ and where beats are lost. Scales are learned from training recordings.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray
-from ehrbench.core.views import Signal, View, offsets
+from ehrbench.core.views import Signal, View, grouped, offsets
 from ehrbench.features.beat_context import level_and_spread, rank
 from ehrbench.features.beats import Beats
 from ehrbench.features.neighbourhoods import running_mean, running_quantiles
@@ -51,7 +52,7 @@ class Rhythm(Featurizer):
             values[part] = np.stack(list(channels.values()), axis=1)
         counts = beats.n_beats
         within = np.arange(len(values)) - np.repeat(offsets(counts)[:-1], counts)
-        return Signal(values, beats.starts, within, counts, tuple(names))
+        return Signal(values, beats.starts, within, counts, tuple(names), grouped(names))
 
     def fit_rows(self, view: View) -> None:
         assert isinstance(view, Signal)
@@ -59,8 +60,7 @@ class Rhythm(Featurizer):
 
     def apply(self, view: View) -> View:
         assert isinstance(view, Signal)
-        scaled = self._scaling.apply(view.values)
-        return Signal(scaled, view.starts, view.unit_step, view.n_units, view.channels)
+        return replace(view, values=self._scaling.apply(view.values))
 
     def state(self) -> dict[str, np.ndarray]:
         return self._scaling.state()

@@ -9,7 +9,7 @@ distinct pattern of missingness (the min, max and mean of one parameter are miss
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -19,7 +19,7 @@ from ehrbench.core.errors import ConfigError
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray
-from ehrbench.core.views import Table, View
+from ehrbench.core.views import Table, View, grouped
 from ehrbench.features.clinical import NEEDS, clinical_columns
 from ehrbench.features.completing import Completing
 from ehrbench.features.events import Events
@@ -104,15 +104,17 @@ class Statistics(Featurizer):
             segments.write(statistic, told[:, n * width : (n + 1) * width])
         derived = self._clinical(events, whole, told) if self.clinical else {}
         parts = [told, events.descriptors, *(column[:, None] for column in derived.values())]
-        return Table(np.concatenate(parts, axis=1, dtype=np.float32), (*self._names(events), *derived))
+        names, parameter_of = self._names(events, tuple(derived))
+        return Table(np.concatenate(parts, axis=1, dtype=np.float32), names, parameter_of=parameter_of)
 
-    def _names(self, events: Events) -> tuple[str, ...]:
-        """Of all columns but the clinical ones."""
+    def _names(self, events: Events, derived: tuple[str, ...]) -> tuple[tuple[str, ...], Mapping[str, str]]:
         windows = tuple(f"@{low:g}-{high:g}" for low, high in self.windows)
         return _column_names(
             (*self.statistics, *(f"{s}{window}" for window in windows for s in self.windowed)),
             events.parameters,
             events.descriptor_names,
+            events.described,
+            derived,
         )
 
     def _clinical(self, events: Events, whole: Segments, told: FloatArray) -> dict[str, FloatArray]:
@@ -147,7 +149,13 @@ class Statistics(Featurizer):
 
 @lru_cache(maxsize=32)
 def _column_names(
-    told: tuple[str, ...], parameters: tuple[str, ...], descriptors: tuple[str, ...]
-) -> tuple[str, ...]:
-    """A thousand names, which take as long to make as one patient's values."""
-    return (*(f"{p}.{what}" for what in told for p in parameters), *(f"{d}.descriptor" for d in descriptors))
+    told: tuple[str, ...],
+    parameters: tuple[str, ...],
+    descriptors: tuple[str, ...],
+    described: tuple[str, ...],
+    derived: tuple[str, ...],
+) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """A thousand names, which take as long to make as one patient's values; and what they speak of."""
+    named = {f"{p}.{what}": p for what in told for p in parameters}
+    named |= {f"{d}.descriptor": of for d, of in zip(descriptors, described, strict=True)}
+    return (*named, *derived), named | grouped(derived)

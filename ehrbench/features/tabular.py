@@ -96,17 +96,20 @@ class Tabular(Featurizer):
             return table
         plain = [i for i, name in enumerate(table.names) if name not in spread]
         blocks, names = [table.values[:, plain]], [table.names[i] for i in plain]
+        parameter_of: dict[str, str] = {}
         for name, levels in spread.items():
             if name in table.levels:
                 place = self._place(table, name)
                 blocks.append((place[:, None] == np.arange(len(levels) + 1)).astype(np.float32))
                 blocks.append(np.isnan(place)[:, None].astype(np.float32))
-                names += [*(f"{name}={level}" for level in levels), f"{name}=other", f"{name}.missing"]
-                continue
-            column = table.values[:, table.names.index(name)]
-            blocks.append((column[:, None] == levels).astype(np.float32))
-            names += [f"{name}={level:g}" for level in levels]
-        return Table(np.concatenate(blocks, axis=1), tuple(names), kept)
+                spelled = [*(f"{name}={level}" for level in levels), f"{name}=other", f"{name}.missing"]
+            else:
+                column = table.values[:, table.names.index(name)]
+                blocks.append((column[:, None] == levels).astype(np.float32))
+                spelled = [f"{name}={level:g}" for level in levels]
+            names += spelled
+            parameter_of |= dict.fromkeys(spelled, name)
+        return Table(np.concatenate(blocks, axis=1), tuple(names), kept, parameter_of)
 
     def state(self) -> dict[str, np.ndarray]:
         own = {f"levels_{name}": levels for name, levels in self._levels.items()}

@@ -20,8 +20,8 @@ class CardioNet(NetworkModel):
     """Takes a ``Signal`` view. Settings have the names that CardioSpike's winners gave them.
 
     window: beats around each that are pooled, odd; channels: of each branch; rnn_units: of each direction;
-        top_classifier_units: of the layers above; dropout: in them, and of
-        whole channels of the convolutions.
+        top_classifier_units: of the layers above; dropout: in them, and
+        of whole channels of the convolutions.
     piece: longer recordings are trained on in pieces of about so many beats; 0: whole.
     step_ahead, alpha: of Lookahead, which goes back a share of every so many steps; alpha 1 is plain AdamW.
     """

@@ -91,9 +91,8 @@ def _xgboost(fitted: Any, n_features: int) -> Any:
 
     types = [("values", FloatTensorType([None, n_features]))]
     model = convert_xgboost(fitted, initial_types=types, target_opset=LIBRARY_OPSET)
-    if (
-        len(fitted.classes_) == 2
-    ):  # the share of positives as log odds, which it forgets after a first empty tree
+    if len(fitted.classes_) == 2:
+        # the share of positives as log odds, which it forgets after a first empty tree
         trees = next(node for node in model.graph.node if node.op_type == "TreeEnsembleClassifier")
         attributes = [a for a in trees.attribute if a.name != "base_values"]
         del trees.attribute[:]

@@ -64,12 +64,7 @@ def classifier(path: str, libraries: Sequence[str]) -> type:
 def known_settings(kind: type) -> list[str]:
     """Names of the settings that people may give a classifier, in its own order."""
     fixed = {*SEED, *THREADS, *QUIET.get(library_of(kind), {})}
-    names: dict[str, None] = {}
-    for each in kind.__mro__:
-        if "__init__" in vars(each) and each is not object:
-            named = list(_arguments(each))[1:]
-            names |= dict.fromkeys(p.name for p in named if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
-    return [name for name in names if name not in fixed]
+    return [name for name in _arguments(kind) if name not in fixed]
 
 
 def library_of(kind: type) -> str:
@@ -78,18 +73,17 @@ def library_of(kind: type) -> str:
 
 def made(kind: type, settings: Mapping[str, Any], seed: int, threads: int) -> Any:
     """An unfitted classifier."""
-    names = {p.name for each in kind.__mro__ if "__init__" in vars(each) for p in _arguments(each)}
-    seeds = {name: seed for name in SEED if name in names}
-    return kind(
-        **settings,
-        **seeds,
-        **{name: threads for name in THREADS if name in names},
-        **QUIET.get(library_of(kind), {}),
-    )
+    names, own = _arguments(kind), dict(settings)
+    own |= {name: seed for name in SEED if name in names}
+    own |= {name: threads for name in THREADS if name in names}
+    return kind(**own, **QUIET.get(library_of(kind), {}))
 
 
-def _arguments(kind: type) -> list[inspect.Parameter]:
-    return list(inspect.signature(vars(kind)["__init__"]).parameters.values())
+def _arguments(kind: type) -> list[str]:
+    """Names that its constructor takes, and those of the classes it comes of, in this order."""
+    makers = [vars(each)["__init__"] for each in kind.__mro__ if "__init__" in vars(each)]
+    taken = [p for maker in makers for p in list(inspect.signature(maker).parameters.values())[1:]]
+    return list(dict.fromkeys(p.name for p in taken if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)))
 
 
 @contextmanager
@@ -120,33 +114,33 @@ def try_out(kind: type, settings: Mapping[str, Any], n_classes: int, *, holes: b
 def _try_out(kind: type, text: str, n_classes: int, holes: bool) -> None:
     """text: the settings as JSON; models of a trial's folds are built of the same, one after another."""
     settings, (x, y) = json.loads(text), _sample(n_classes)
-    if refusal := _refusal(kind, settings, x, y):
-        alone = ((name, _refusal(kind, {name: value}, x, y)) for name, value in settings.items())
+    rows = np.where(np.random.default_rng(1).random(x.shape) < HOLES, np.float32(np.nan), x) if holes else x
+    fitted, refusal = _fitted(kind, settings, rows, y)
+    if fitted is None:
+        if holes and _fitted(kind, settings, x, y)[0] is not None:
+            raise ConfigError("fill", f"{kind.__name__} takes no missing values ({refusal})", "fill: median")
+        alone = ((name, _fitted(kind, {name: value}, x, y)[1]) for name, value in settings.items())
         key, why = next(((name, said) for name, said in alone if said), ("estimator", refusal))
         problem = f"{kind.__name__} refuses {settings.get(key, 'its settings')!r} ({why})"
         raise ConfigError(key, problem, "change it")
-    if holes:
-        x = np.where(np.random.default_rng(1).random(x.shape) < HOLES, np.float32(np.nan), x)
-        if refusal := _refusal(kind, settings, x, y):
-            raise ConfigError("fill", f"{kind.__name__} takes no missing values ({refusal})", "fill: median")
     try:
         with calm(1):
-            convert(_small(kind, settings).fit(x, y), x)
+            convert(fitted, rows)
     except NoExport as error:
         problem = f"{kind.__name__} of these settings cannot be exported ({error})"
-        raise ConfigError(
-            "estimator", problem, "fill: median, or another" if holes else "choose another"
-        ) from error
+        remedy = "fill: median, or another" if holes else "choose another"
+        raise ConfigError("estimator", problem, remedy) from error
 
 
-def _refusal(kind: type, settings: Mapping[str, Any], x: FloatArray, y: IntArray) -> str | None:
-    """What the library says against the settings, in one line."""
+def _fitted(kind: type, settings: Mapping[str, Any], x: FloatArray, y: IntArray) -> tuple[Any, str]:
+    """A small one, fitted; or None and what the library says against it, in one line."""
     try:
         with calm(1):
-            _small(kind, settings).fit(x, y).predict_proba(x)
+            fitted = _small(kind, settings).fit(x, y)
+            fitted.predict_proba(x)
     except Exception as error:  # each library has types of its own
-        return (str(error) or type(error).__name__).strip().splitlines()[0][:200]
-    return None
+        return None, (str(error) or type(error).__name__).strip().splitlines()[0][:200]
+    return fitted, ""
 
 
 def _small(kind: type, settings: Mapping[str, Any]) -> Any:

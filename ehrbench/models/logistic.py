@@ -82,7 +82,7 @@ class Logistic(Model):
         """Coefficients (F,) and intercept for labels (U,), NaN where unknown."""
         known = ~np.isnan(y)
         if not known.any() or (y[known] == y[known][0]).all():
-            share = 0.5 if not known.any() else (y[known].sum() + 0.5) / (known.sum() + 1)
+            share = (y[known].sum() + 0.5) / (known.sum() + 1)
             return np.zeros(x.shape[1]), float(logit(share))
         weight = np.where(y[known] == 1, np.exp(log_weight), 1.0)
         fitted = self._regression(x[known], y[known], weight)

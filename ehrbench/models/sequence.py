@@ -25,8 +25,7 @@ class SequenceModel(NetworkModel):
         ``width``. A ``Signal`` view is not pooled: each of its steps has scores.
     use_mask, use_delta, use_statistics: feed missingness, hours since the last measurement, and statistics of
         each channel to the head; a ``Signal`` or ``Tokens`` view has none of these.
-    piece: of a ``Signal``'s recordings, longer ones are trained on in pieces of about so many steps; 0:
-        whole.
+    piece: longer recordings of a ``Signal`` are trained on in pieces of about so many steps; 0: whole.
     """
 
     width: int = 64

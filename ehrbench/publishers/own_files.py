@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from scipy.stats import rankdata
 
-from ehrbench.core.errors import DataError
-from ehrbench.core.task import Form
+from ehrbench.core.errors import ConfigError, DataError
+from ehrbench.core.progress import SILENT, Progress
+from ehrbench.core.task import Publisher, Task
 from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Table
 from ehrbench.tasks.columns import Column, infer, values_of
+from ehrbench.tasks.own_series import OwnSeries
+from ehrbench.tasks.own_table import OwnTable
 from ehrbench.tasks.raw_files import read_raw_files
 from ehrbench.tasks.tabular_files import RawTable, read_table
 
+OwnTask = TypeVar("OwnTask", OwnTable, OwnSeries)
+TRAIN, TEST = "train", "test"
 #: A column that ranks the outcome better than this, alone, betrays it.
 BETRAYING = 0.995
 
@@ -52,10 +58,71 @@ def _free_memory() -> int | None:
     return int(found[0]) * 1024 if found else None
 
 
-def read_own_table(file: str, forms: Sequence[Form], remedy: str) -> RawTable:
-    """A file, or the files of a folder or archive, as one table."""
-    found = read_raw_files(Path(file).expanduser(), forms, remedy)
-    return stacked([read_table(raw.name, bytes(raw.body)) for raw in found.inputs])  # type: ignore[arg-type]
+class OwnFiles(Publisher, Generic[OwnTask]):
+    """The base of publishers of a person's own files, each read once: ``read`` lets go of them."""
+
+    def __init__(self, task: OwnTask, file: str | None = None, test_file: str | None = None) -> None:
+        super().__init__(task)
+        self.task: OwnTask = task
+        self.file, self.test_file = file, test_file
+        self._tables: dict[str, RawTable] = {}
+
+    def default_sets(self) -> tuple[str, ...]:
+        """The file, and the test file where there is one."""
+        return (TRAIN, TEST) if self.test_file else (TRAIN,)
+
+    def become(self, settled: Mapping[str, Any]) -> Task:
+        """The task as the data made it; the one that was given stays as it was."""
+        self.task = copy(self.task)
+        self.task.settle(settled)
+        return self.task
+
+    def of_set(self, name: str) -> RawTable:
+        """The table of a set's records; ConfigError for an unknown set and one whose file nobody named."""
+        files = {TRAIN: ("file", self.file), TEST: ("test_file", self.test_file)}
+        if name not in files:
+            raise ConfigError("data.sets", f"{name!r} is no set", f"choose among {TRAIN}, {TEST}")
+        return self.table(*files[name])
+
+    def table(self, key: str, file: str | None) -> RawTable:
+        """A file, or the files of a folder or archive, as one table; key: of ``data``, that names it."""
+        remedy = f"say data.{key}=PATH"
+        if not file:
+            raise ConfigError(f"data.{key}", "no file is named", remedy)
+        if key not in self._tables:
+            found = read_raw_files(Path(file).expanduser(), self.task.forms, remedy).inputs
+            self._tables[key] = stacked([read_table(raw.name, bytes(raw.body)) for raw in found])  # type: ignore[arg-type]
+        return self._tables[key]
+
+    def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
+        raise DataError(
+            "is your own: there is nothing to download", file=self.file, remedy="say data.file=PATH"
+        )
+
+    def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
+        raise DataError(
+            "is your own: there is nothing to simulate", file=self.file, remedy="say data.file=PATH"
+        )
+
+
+def check_column(table: RawTable, column: str, key: str) -> None:
+    """ConfigError that names the key, where the table has no such column."""
+    if column not in table.columns:
+        near = ", ".join(list(table.columns)[:12])
+        raise ConfigError(key, f"{table.name} has no column {column!r}", f"it has {near}")
+
+
+def predicting(
+    table: Mapping[str, pa.Array], apart: Collection[str | None], wanted: Mapping[str, str]
+) -> tuple[list[Column], list[str]]:
+    """Columns that records are predicted from, and what to tell of them; ``apart`` and free text are not."""
+    columns, notes = [], []
+    for name, cells in table.items():
+        if name not in apart:
+            column, note = infer(name, cells, wanted.get(name))
+            notes += [note] if note else []
+            columns += [column] if column.kind != "text" else []
+    return columns, notes
 
 
 def stacked(tables: list[RawTable]) -> RawTable:
@@ -80,15 +147,18 @@ def stacked(tables: list[RawTable]) -> RawTable:
     )
 
 
-def days_in(table: RawTable, time: str | None, wanted: str | None) -> FloatArray:
-    """(N,) the time column in days, NaN where unknown; DataError where it holds no dates."""
-    if time is None:
-        return np.full(table.n_rows, np.nan)
-    column, _ = infer(time, table.columns[time], wanted)
+def dates_in(table: RawTable, name: str, wanted: str | None, key: str = "time") -> Column:
+    """A column that ``task.<key>`` names for its dates; DataError where it holds none."""
+    column, _ = infer(name, table.columns[name], wanted)
     if column.kind != "date":
-        remedy = f"name another task.time, or say task.columns.{time}=date:%d/%m/%Y"
-        raise DataError("holds no dates", file=table.name, field=time, remedy=remedy)
-    days, _, _ = values_of(column, table)
+        remedy = f"name another task.{key}, or say task.columns.{name}=date:%d/%m/%Y"
+        raise DataError("holds no dates", file=table.name, field=name, remedy=remedy)
+    return column
+
+
+def days_in(table: RawTable, time: str, wanted: str | None) -> FloatArray:
+    """(N,) the time column in days, NaN where unknown; DataError where it holds no dates."""
+    days, _, _ = values_of(dates_in(table, time, wanted), table)
     return days.astype(np.float64)
 
 
@@ -104,8 +174,8 @@ def middle(column: Column, table: RawTable) -> Any:
         return "yes" if np.median(known) >= 0.5 else "no"
     if column.kind == "date":
         return str(table.columns[column.name].drop_null()[0].as_py())
-    middle = float(np.sort(known)[len(known) // 2])
-    return int(middle) if middle.is_integer() else float(f"{middle:.6g}")
+    number = float(np.sort(known)[len(known) // 2])
+    return int(number) if number.is_integer() else float(f"{number:.6g}")
 
 
 def betrayals(table: Table, y: FloatArray, classes: Sequence[str]) -> list[str]:

@@ -17,11 +17,22 @@ import numpy as np
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Timed
-from ehrbench.core.task import Cohort, Parsed, Publisher, Task
+from ehrbench.core.task import Cohort, Parsed, Task
 from ehrbench.core.types import FloatArray, StrArray
-from ehrbench.publishers.own_files import betrayals, days_in, middle, read_own_table, reading
+from ehrbench.publishers.own_files import (
+    TEST,
+    TRAIN,
+    OwnFiles,
+    betrayals,
+    check_column,
+    dates_in,
+    days_in,
+    middle,
+    predicting,
+    reading,
+)
 from ehrbench.publishers.own_variables import horizon_notes, outside, settled_variables, without_series
-from ehrbench.tasks.columns import infer, values_of
+from ehrbench.tasks.columns import Column, infer, values_of
 from ehrbench.tasks.long_form import LongTable, time_format
 from ehrbench.tasks.own_cells import names_in
 from ehrbench.tasks.own_descriptors import brought_together
@@ -29,11 +40,8 @@ from ehrbench.tasks.own_labels import labels_of, settled_labels
 from ehrbench.tasks.own_series import OwnSeries
 from ehrbench.tasks.tabular_files import RawTable
 
-TRAIN, TEST = "train", "test"
-_REMEDY = "say data.file=PATH"
 
-
-class OwnSeriesFiles(Publisher):
+class OwnSeriesFiles(OwnFiles[OwnSeries]):
     """file: measurements; labels, descriptors: a row a record; test_file: measurements of the test records.
 
     Each is a CSV, a Parquet, or a folder of such. Labels and descriptors hold the test records, too.
@@ -41,52 +49,24 @@ class OwnSeriesFiles(Publisher):
 
     def __init__(
         self,
-        task: Task,
+        task: OwnSeries,
         file: str | None = None,
         test_file: str | None = None,
         labels: str | None = None,
         descriptors: str | None = None,
     ) -> None:
-        super().__init__(task)
-        assert isinstance(task, OwnSeries)
-        self.series = task
-        self.file, self.test_file, self.labels, self.descriptors = file, test_file, labels, descriptors
-        self._tables: dict[str, RawTable] = {}
-
-    def default_sets(self) -> tuple[str, ...]:
-        """The file, and the test file where there is one."""
-        return (TRAIN, TEST) if self.test_file else (TRAIN,)
+        super().__init__(task, file, test_file)
+        self.labels, self.descriptors = labels, descriptors
 
     def settle(self, root: Path, progress: Progress = SILENT) -> Task:
-        if self.series.settled is not None:
-            return self.series
+        if self.task.settled is not None:
+            return self.task
         files = [self.file, self.labels, self.descriptors]
         with progress.step(reading(files, "Looking at variables and columns")):
-            settled = self._settled()
-        task = self.series
-        self.task = self.series = OwnSeries(
-            label=task.labels,
-            positive=task.positive,
-            id=task.id,
-            measurements={"time": task.form.time, "variable": task.form.variable, "value": task.form.value},
-            time_unit=task.form.unit,
-            reference=task.reference,
-            group=task.group,
-            time=task.time,
-            horizon_hours=task.horizon_hours,
-            variables=task.variables,
-            ranges=task.ranges,
-            units=task.units,
-            totals=task.totals,
-            columns=task.wanted,
-            drop=task.drop,
-            auxiliary=task.auxiliary,
-            settled=settled,
-        )
-        return self.series
+            return self.become(self._settled())
 
     def _settled(self) -> dict[str, Any]:
-        task, table, labels = self.series, self._long(TRAIN), self._beside("labels")
+        task, table, labels = self.task, self._long(TRAIN), self._beside("labels")
         for column in (*task.labels, *task.auxiliary):
             if column not in labels.columns:
                 key = "task.label" if column in task.labels else "task.auxiliary"
@@ -116,7 +96,7 @@ class OwnSeriesFiles(Publisher):
 
     def _reference_format(self, beside: Sequence[RawTable]) -> str:
         """How the dates that times count from are written; ConfigError where none are named."""
-        task, labels = self.series, self._beside("labels")
+        task, labels = self.task, self._beside("labels")
         if task.reference is None:
             problem = f"{task.form.time} holds dates, which have to count from something"
             remedy = "name a column of dates, of labels or descriptors: task.reference=COLUMN"
@@ -124,35 +104,21 @@ class OwnSeriesFiles(Publisher):
         for table in (labels, *beside):
             if task.reference in table.columns:
                 wanted = task.wanted.get(task.reference)
-                column, _ = infer(task.reference, table.columns[task.reference], wanted)
-                if column.kind != "date":
-                    remedy = (
-                        f"name another task.reference, or say task.columns.{task.reference}=date:%d/%m/%Y"
-                    )
-                    raise DataError("holds no dates", file=table.name, field=task.reference, remedy=remedy)
-                return column.format
+                return dates_in(table, task.reference, wanted, "reference").format
         raise ConfigError("task.reference", f"no table has a column {task.reference!r}", "name one of labels")
 
-    def _columns(self, beside: Sequence[RawTable]) -> tuple[list[Any], list[str]]:
+    def _columns(self, beside: Sequence[RawTable]) -> tuple[list[Column], list[str]]:
         """Descriptors that records are predicted from, and what to tell of them."""
-        task = self.series
+        task = self.task
         whole = {name: cells for table in reversed(beside) for name, cells in table.columns.items()}
         for named in (*task.wanted, *task.drop):
             if named not in whole and named not in task.form.columns:
                 raise ConfigError(f"task.columns.{named}", "there is no such descriptor", "leave it out")
         apart = {task.id, task.reference, task.group, task.time, *task.labels, *task.auxiliary, *task.drop}
-        columns, notes = [], []
-        for name, cells in whole.items():
-            if name in apart:
-                continue
-            column, note = infer(name, cells, task.wanted.get(name))
-            notes += [note] if note else []
-            if column.kind != "text":
-                columns.append(column)
-        return columns, notes
+        return predicting(whole, apart, task.wanted)
 
     def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
-        task = self.series
+        task = self.task
         sets = tuple(dict.fromkeys(sets)) or self.default_sets()
         with progress.step("Reading measurements", total=len(sets)) as step:
             long = {}
@@ -195,33 +161,17 @@ class OwnSeriesFiles(Publisher):
         return Cohort(records, sets, "publisher", read.skipped, flow, set_of[rows], tuple(notes), times)
 
     def _long(self, name: str) -> RawTable:
-        files = {TRAIN: self.file, TEST: self.test_file}
-        if name not in files:
-            raise ConfigError("data.sets", f"{name!r} is no set", f"choose among {TRAIN}, {TEST}")
-        key = "file" if name == TRAIN else "test_file"
-        table = self._table(key, files[name])
-        for role, column in zip(("id", "time", "variable", "value"), self.series.form.columns, strict=True):
-            if column not in table.columns:
-                key = "task.id" if role == "id" else f"task.measurements.{role}"
-                near = ", ".join(list(table.columns)[:12])
-                raise ConfigError(key, f"{table.name} has no column {column!r}", f"it has {near}")
+        table = self.of_set(name)
+        for role, column in zip(("id", "time", "variable", "value"), self.task.form.columns, strict=True):
+            check_column(table, column, "task.id" if role == "id" else f"task.measurements.{role}")
         if not table.n_rows:
             raise DataError("holds no rows", file=table.name, remedy="give measurements, a row each")
         return table
 
     def _beside(self, key: str) -> RawTable:
-        table = self._table(key, getattr(self, key))
-        if self.series.id not in table.columns:
-            near = ", ".join(list(table.columns)[:12])
-            raise ConfigError("task.id", f"{table.name} has no column {self.series.id!r}", f"it has {near}")
+        table = self.table(key, getattr(self, key))
+        check_column(table, self.task.id, "task.id")
         return table
-
-    def _table(self, key: str, file: str | None) -> RawTable:
-        if not file:
-            raise ConfigError(f"data.{key}", "no file is named", f"say data.{key}=PATH")
-        if key not in self._tables:
-            self._tables[key] = read_own_table(file, self.task.forms, f"say data.{key}=PATH")
-        return self._tables[key]
 
     def _descriptor_tables(self, long: Sequence[LongTable]) -> list[RawTable]:
         """The table of descriptors, and those that stand among the measurements."""
@@ -230,9 +180,9 @@ class OwnSeriesFiles(Publisher):
 
     def _dates(self, labels: RawTable) -> list[RawTable]:
         """The labels' table as far as it says when a record began; labels are no descriptors."""
-        wanted = {self.series.id, self.series.reference}
+        wanted = {self.task.id, self.task.reference}
         cells = {name: column for name, column in labels.columns.items() if name in wanted}
-        return [replace(labels, columns=cells)] if self.series.reference in cells else []
+        return [replace(labels, columns=cells)] if self.task.reference in cells else []
 
     def _sets(
         self, ids: StrArray, long: dict[str, LongTable], known: np.ndarray
@@ -254,7 +204,7 @@ class OwnSeriesFiles(Publisher):
             set_of[np.isin(ids, one.names)] = name
         elsewhere: set[str] = set()
         for name in {TRAIN, TEST} - set(long) if self.test_file and self.file else ():
-            elsewhere |= set(LongTable(self._long(name), self.series.form).names.tolist())
+            elsewhere |= set(LongTable(self._long(name), self.task.form).names.tolist())
         without = np.flatnonzero((set_of == "") & ~np.isin(ids, list(elsewhere)))
         set_of[without] = next(iter(long))
         labelled, notes = set(ids[known].tolist()), []
@@ -265,7 +215,7 @@ class OwnSeriesFiles(Publisher):
             problem = f"no id of it is among {first.name}'s, such as {example}"
             remedy = "write ids alike in both, or name their column by task.id"
             raise DataError(
-                problem, file=labels.name, record=labels.row(0), field=self.series.id, remedy=remedy
+                problem, file=labels.name, record=labels.row(0), field=self.task.id, remedy=remedy
             )
         if unknown := sorted(named - labelled):
             notes.append(
@@ -280,29 +230,23 @@ class OwnSeriesFiles(Publisher):
         return set_of, notes
 
     def _groups(self, whole: RawTable, ids: StrArray) -> StrArray:
-        group = self.series.group
-        if group is None:
+        """(N,) what must not straddle a split: cells of ``group``, or the record itself."""
+        if self.task.group is None:
             return ids
-        if group not in whole.columns:
-            raise ConfigError(
-                "task.group", f"no table has a column {group!r}", "name one of labels or descriptors"
-            )
-        return names_in(whole, group)
+        _check_named(whole, "group", self.task.group)
+        return names_in(whole, self.task.group)
 
     def _times(self, whole: RawTable) -> FloatArray:
         """(N,) days of the column that a temporal split goes by: ``time``, or the reference."""
-        time = self.series.time or self.series.reference
+        time = self.task.time or self.task.reference
         if time is None:
             return np.zeros(0)
-        if time not in whole.columns:
-            raise ConfigError(
-                "task.time", f"no table has a column {time!r}", "name one of labels or descriptors"
-            )
-        return days_in(whole, time, self.series.wanted.get(time))
+        _check_named(whole, "time", time)
+        return days_in(whole, time, self.task.wanted.get(time))
 
     def _auxiliary(self, labels: RawTable, rows: np.ndarray) -> dict[str, FloatArray]:
         found = {}
-        for name in self.series.auxiliary:
+        for name in self.task.auxiliary:
             column, _ = infer(name, labels.columns[name])
             values, _, _ = values_of(column, labels)
             wrong = np.flatnonzero(~np.isnan(values) & ~np.isin(values, (0, 1)))
@@ -314,8 +258,8 @@ class OwnSeriesFiles(Publisher):
             found[name] = values[rows].astype(np.float64)
         return found
 
-    def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
-        raise DataError("is your own: there is nothing to download", file=self.file, remedy=_REMEDY)
 
-    def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
-        raise DataError("is your own: there is nothing to simulate", file=self.file, remedy=_REMEDY)
+def _check_named(whole: RawTable, key: str, column: str) -> None:
+    if column not in whole.columns:
+        problem = f"no table has a column {column!r}"
+        raise ConfigError(f"task.{key}", problem, "name one of labels or descriptors")

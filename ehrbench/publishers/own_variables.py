@@ -10,7 +10,6 @@ import numpy as np
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.tasks.long_form import LongTable
 from ehrbench.tasks.numbers import shown
-from ehrbench.tasks.own_descriptors import static_table
 from ehrbench.tasks.own_series import OwnSeries
 from ehrbench.tasks.tabular_files import RawTable
 
@@ -78,7 +77,7 @@ def without_series(long: LongTable) -> RawTable:
     """
     timed = np.bincount(long.variable[long.timed & (long.variable >= 0)], minlength=len(long.variables))
     series = set(long.variables[timed > 0].tolist())
-    table = static_table(long)
+    table = long.static
     half = 0.5 * table.n_rows
     kept = {k: c for k, c in table.columns.items() if k not in series or len(c) - c.null_count >= half}
     return replace(table, columns=kept)

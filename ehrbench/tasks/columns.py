@@ -111,7 +111,10 @@ def infer(name: str, cells: pa.Array, wanted: str | None = None) -> tuple[Column
     n_levels = len(pc.unique(known))
     if n_levels <= max(FEW, min(MOST, len(known) // ROWS_A_LEVEL)):
         return _with_levels(Column(name, "category"), cells), ""
-    return Column(name, "text"), f"{name}: {n_levels:,} different texts; left out as free text"
+    told = f"{name}: {n_levels:,} different texts; left out as free text"
+    if n_levels == len(cells):
+        told += f" (if they name the rows: task.id={name})"
+    return Column(name, "text"), told
 
 
 def values_of(column: Column, table: RawTable) -> tuple[FloatArray, tuple[str, ...], BoolArray]:

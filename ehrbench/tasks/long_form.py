@@ -131,25 +131,22 @@ def clock_minute(text: str) -> float:
 
 @dataclass(frozen=True)
 class LongRows:
-    """The rows of one table that say something, in its order.
+    """The R rows of one table that are measurements, in its order."""
 
-    names: records that the table names, also those without a row that can be read. Static rows have no time;
-    their values stay text.
-    """
-
-    names: StrArray  # (K,)
-    owner: IntArray  # (R,) place among names
+    owner: IntArray  # (R,) place among the table's names
     minute: IntArray  # (R,)
     code: IntArray  # (R,) place among the variables
     value: FloatArray  # (R,)
-    row: IntArray  # (R,) of the table
-    static: Mapping[str, Mapping[str, str | None]]  # variable -> name -> text
     skipped: tuple[Skipped, ...]
     flow: Mapping[str, int]
 
 
 class LongTable:
-    """One long table, its columns numbered; ``read`` once the variables are known."""
+    """One long table of N rows, its K records and its variables numbered; ``read`` once these are known.
+
+    names: (K,) records, also those without a row that can be read. owner, variable: (N,) places among
+    ``names`` and ``variables``, -1 where the cell is empty.
+    """
 
     def __init__(self, table: RawTable, form: LongForm) -> None:
         self.table, self.form = table, form
@@ -178,15 +175,19 @@ class LongTable:
         found[rows] = numbers_of(self.table.columns[self.form.value].take(pa.array(rows)))
         return found
 
-    def static(self) -> dict[str, dict[str, str | None]]:
-        """Variable -> record -> text, of the rows without a time; the first of two is kept."""
-        found: dict[str, dict[str, str | None]] = {}
+    @cached_property
+    def static(self) -> RawTable:
+        """A row a record, a column of text for each variable without a time; the first of two is kept."""
+        n, found = len(self.names), dict[str, dict[int, str | None]]()
         rows = np.flatnonzero(~self.timed & (self.owner >= 0) & (self.variable >= 0))
         cells = texts_of(self.table.columns[self.form.value].take(pa.array(rows))).to_pylist()
         for row, cell in zip(rows.tolist(), cells, strict=True):
-            variable = str(self.variables[self.variable[row]])
-            found.setdefault(variable, {}).setdefault(str(self.names[self.owner[row]]), cell)
-        return found
+            found.setdefault(str(self.variables[self.variable[row]]), {}).setdefault(
+                int(self.owner[row]), cell
+            )
+        columns = {self.form.id: pa.array(self.names.tolist(), pa.string())}
+        columns |= {name: pa.array(map(of.get, range(n)), pa.string()) for name, of in found.items()}
+        return RawTable(self.table.name, columns, n, 1)
 
     def read(
         self,
@@ -196,7 +197,7 @@ class LongTable:
         *,
         strict: bool,
     ) -> LongRows:
-        """Rows of these variables, those of others counted; a row that says nothing is listed.
+        """Measurements of these variables, those of others counted; a row that cannot be read is listed.
 
         start_days: (K,) of the records named, where times are dates.
         Raises DataError for the first fault when ``strict``.
@@ -229,11 +230,8 @@ class LongTable:
             "rows of other variables": int((named & self.timed & (self.variable >= 0) & (code < 0)).sum()),
             "rows without a value": int((wanted & ~self.valued).sum()),
         }
-        owner, value = self.owner[kept], self.value[kept]
-        return LongRows(
-            *(self.names, owner, minute[good].astype(np.int64), code[kept], value, kept, self.static()),
-            *(skipped, flow),
-        )
+        minutes = minute[good].astype(np.int64)
+        return LongRows(self.owner[kept], minutes, code[kept], self.value[kept], skipped, flow)
 
     def _check_times(
         self, rows: IntArray, minute: FloatArray, starts: FloatArray, faults: _RowFaults
@@ -271,7 +269,7 @@ class _RowFaults:
         cell = table.columns[field][row].as_py() if field in table.columns else None
         problem = problem.format(cell=shown(cell))
         if self._strict:
-            raise DataError(problem, file=table.name, record=table.row(row), field=field, remedy=remedy)
+            raise table.fault(row, field, problem, remedy)
         self._found.setdefault(int(row), Skipped(table.name, table.row(row), field, problem))
 
     def listed(self) -> tuple[Skipped, ...]:

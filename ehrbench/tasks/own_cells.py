@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from ehrbench.core.errors import DataError
+from ehrbench.core.records import Payload, Records
 from ehrbench.core.task import Skipped
 from ehrbench.core.types import BoolArray, FloatArray, StrArray
 from ehrbench.tasks.columns import SHOWN, Column, values_of
@@ -24,7 +25,7 @@ _TYPES = {"number": ["number", "null"], "flag": ["boolean", "number", "string", 
 _ABOUT = {"number": "number", "flag": "yes or no", "category": "one of a few texts"}
 
 
-def cells_of(
+def read_cells(
     columns: Sequence[Column], table: RawTable, *, strict: bool
 ) -> tuple[FloatArray, dict[str, tuple[str, ...]], dict[int, Skipped]]:
     """A table's cells as numbers (N, F), the levels of its categories, and the rows that cannot be read.
@@ -80,6 +81,18 @@ def unseen_in(
     return unseen
 
 
+def end_to_end(parts: Sequence[Records], payload: Payload) -> Records:
+    """Records of several inputs, one unit each and without labels; their payloads are joined already."""
+    return Records(
+        ids=np.concatenate([part.ids for part in parts]),
+        groups=np.concatenate([part.groups for part in parts]),
+        payload=payload,
+        n_units=np.ones(len(payload), dtype=np.int64),
+        subgroups={k: np.concatenate([part.subgroups[k] for part in parts]) for k in parts[0].subgroups},
+        flags={k: np.concatenate([part.flags[k] for part in parts]) for k in parts[0].flags},
+    )
+
+
 def posted_cells(columns: Sequence[Column], body: Mapping[str, Any], name: str) -> dict[str, pa.Array]:
     """A JSON object as cells of one row; DataError for fields that are missing or impossible."""
     cells: dict[str, pa.Array] = {}
@@ -108,7 +121,10 @@ def cell_schema(column: Column) -> dict[str, Any]:
 
 
 def named_in(table: RawTable, column: str | None, strict: bool, faults: dict[int, Skipped]) -> list[str]:
-    """What a column of names says of each row, nothing where it is not there; faults join the others."""
+    """The name in each row (N,), [] where there is no such column; a fault that is no error joins ``faults``.
+
+    Raises DataError for an empty cell, and when ``strict`` for the first that is no name.
+    """
     if not column or column not in table.columns:
         return []
     names = []
@@ -124,5 +140,5 @@ def named_in(table: RawTable, column: str | None, strict: bool, faults: dict[int
 
 
 def names_in(table: RawTable, column: str) -> StrArray:
-    """(N,) likewise, as an array; DataError for the first that names nothing."""
+    """(N,) the name in each row; DataError for the first that is none."""
     return np.array(named_in(table, column, True, {}), dtype=str)

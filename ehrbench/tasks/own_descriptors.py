@@ -11,18 +11,8 @@ import pyarrow.compute as pc
 from ehrbench.core.errors import DataError
 from ehrbench.core.types import FloatArray, IntArray, StrArray
 from ehrbench.tasks.columns import Column
-from ehrbench.tasks.long_form import LongTable
 from ehrbench.tasks.own_cells import names_in
 from ehrbench.tasks.tabular_files import RawTable
-
-
-def static_table(long: LongTable) -> RawTable:
-    """A row for each record, a column for each variable that has rows without a time."""
-    static = long.static()
-    cells = {long.form.id: pa.array(long.names.tolist(), pa.string())}
-    for variable, of in static.items():
-        cells[variable] = pa.array([of.get(name) for name in long.names.tolist()], pa.string())
-    return RawTable(long.table.name, cells, len(long.names), 1)
 
 
 def brought_together(ids: StrArray, id: str, tables: Sequence[RawTable]) -> RawTable:

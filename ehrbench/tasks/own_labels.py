@@ -11,11 +11,18 @@ from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.target import Kind, Target
 from ehrbench.core.types import FloatArray
 from ehrbench.tasks.columns import NO, YES
-from ehrbench.tasks.numbers import shown
+from ehrbench.tasks.numbers import of_text, shown
 from ehrbench.tasks.tabular_files import RawTable
 
+#: What predictions of any such label are judged by.
+METRICS = (
+    *("auroc", "auprc", "brier", "log_loss", "sensitivity", "specificity", "f1", "balanced_accuracy"),
+    *("net_benefit", "calibration_slope", "calibration_intercept", "ece"),
+)
 #: A label has at most so many values.
 MOST_CLASSES = 40
+#: Texts that name an outcome by themselves.
+_OUTCOMES = frozenset({"died", "dead", "death", "deceased", "positive", "pos", "case", "malignant", "event"})
 
 
 def settled_labels(labels: Sequence[str], positive: str | None, table: RawTable) -> dict[str, Any]:
@@ -75,7 +82,7 @@ def label_values(
 
     Raises ConfigError where it cannot be told which of two is the outcome.
     """
-    values = sorted(set(texts), key=lambda t: (of_number(t) is None, of_number(t) or 0.0, t))
+    values = sorted(set(texts), key=lambda t: (of_text(t) is None, of_text(t) or 0.0, t))
     if positive is not None:
         if positive not in values:
             problem = f"{shown(positive)} is none of {', '.join(values)}"
@@ -83,26 +90,14 @@ def label_values(
         return {value: int(value == positive) for value in values}, (label,)
     if len(values) > 2:
         return {value: i for i, value in enumerate(values)}, tuple(values)
-    yes = [value for value in values if value.lower() in YES | _OUTCOMES or of_number(value) == 1]
-    no = [value for value in values if value.lower() in NO or of_number(value) == 0]
+    yes = [value for value in values if value.lower() in YES | _OUTCOMES or of_text(value) == 1]
+    no = [value for value in values if value.lower() in NO or of_text(value) == 0]
     if not yes and len(no) == 1 and len(values) == 2:
         yes = [value for value in values if value not in no]
     if len(yes) != 1:
         problem = f"of {' and '.join(map(shown, values))} it cannot be told which is the outcome"
         raise ConfigError("task.positive", problem, f"say task.positive={values[-1]}")
     return {value: int(value == yes[0]) for value in values}, (label,)
-
-
-#: Texts that name an outcome by themselves.
-_OUTCOMES = frozenset({"died", "dead", "death", "deceased", "positive", "pos", "case", "malignant", "event"})
-
-
-def of_number(text: str) -> float | None:
-    """The number a text is, if it is one."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def label_text(cell: Any) -> str:

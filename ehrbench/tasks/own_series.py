@@ -8,7 +8,7 @@ records and files of the same forms.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -26,13 +26,13 @@ from ehrbench.tasks.long_form import CLOCK, NUMBER, UNITS, LongForm, LongTable
 from ehrbench.tasks.measures import Measure
 from ehrbench.tasks.names import NAME_REMEDY, fault_of_name
 from ehrbench.tasks.numbers import shown
-from ehrbench.tasks.own_cells import cells_of, names_in, subgroups_of, unseen_in
-from ehrbench.tasks.own_descriptors import brought_together, places, spread, spread_values, static_table
-from ehrbench.tasks.own_labels import target_of
+from ehrbench.tasks.own_cells import end_to_end, names_in, read_cells, subgroups_of, unseen_in
+from ehrbench.tasks.own_descriptors import brought_together, places, spread, spread_values
+from ehrbench.tasks.own_labels import METRICS, target_of
 from ehrbench.tasks.posted_series import posted_tables, series_schema
 from ehrbench.tasks.raw_files import LEFT_OUT
 from ehrbench.tasks.stays import Measurements, Vocabulary, assemble, described
-from ehrbench.tasks.tabular_files import RawTable, read_table
+from ehrbench.tasks.tabular_files import RawTable, csv_of, read_table
 
 _INFINITE = (-np.inf, np.inf)
 
@@ -67,10 +67,7 @@ class OwnSeries(Task):
 
     name: ClassVar[str] = "series"
     metric: ClassVar[str] = "auroc"
-    metrics: ClassVar[tuple[str, ...]] = (
-        *("auroc", "auprc", "brier", "log_loss", "sensitivity", "specificity", "f1", "balanced_accuracy"),
-        *("net_benefit", "calibration_slope", "calibration_intercept", "ece"),
-    )
+    metrics: ClassVar[tuple[str, ...]] = METRICS
     forms: ClassVar[tuple[Form, ...]] = (
         Form("a long table with a header", (".csv", ".tsv", ".csv.gz"), ("text/*",), many=True),
         Form("a Parquet file", (".parquet",), ("application/vnd.apache.parquet",), many=True),
@@ -107,23 +104,29 @@ class OwnSeries(Task):
             raise ConfigError(
                 f"task.measurements.{unknown[0]}", "unknown key", "give time, variable and value"
             )
-        self.form = LongForm(id=id, unit=time_unit, format=(settled or {}).get("format", ""), **roles)
+        self.form = LongForm(id=id, unit=time_unit, **roles)
         self.id, self.reference, self.group, self.time = id, reference, group, time
         self.horizon_hours, self.variables = _hours(horizon_hours), _variables(variables)
         self.ranges = {name: _range(name, pair) for name, pair in (ranges or {}).items()}
         self.units, self.totals = dict(units or {}), tuple(_names("totals", totals))
         self.wanted, self.drop = dict(columns or {}), list(drop)
         self.auxiliary = _names("auxiliary", auxiliary)
-        self.settled = settled
+        self.settled: Mapping[str, Any] | None = None
         self.columns: list[Column] = []
         self.target = Target("binary", (self.labels[0],))
         self.vocabulary = Vocabulary((), ())
         if settled is not None:
-            self.columns = [Column.from_json(one) for one in settled["columns"]]
-            self.target = target_of(settled)
-            series = tuple(self._measure(name) for name in settled["variables"])
-            plain = tuple(self._measure(name) for column in self.columns for name in spread(column))
-            self.vocabulary = Vocabulary(series, plain, self.totals)
+            self.settle(settled)
+
+    def settle(self, settled: Mapping[str, Any]) -> None:
+        """Become what the data make of the task."""
+        self.settled, self.target = settled, target_of(settled)
+        self.form = replace(self.form, format=settled["format"])
+        self.columns = [Column.from_json(one) for one in settled["columns"]]
+        series = tuple(self._measure(name) for name in settled["variables"])
+        plain = tuple(self._measure(name) for column in self.columns for name in spread(column))
+        described = tuple(column.name for column in self.columns for _ in spread(column))
+        self.vocabulary = Vocabulary(series, plain, self.totals, described)
 
     def settings(self) -> dict[str, Any]:
         return {"settled": self.settled}
@@ -148,7 +151,10 @@ class OwnSeries(Task):
             self._check_descriptors(table)
         if long or beside:
             read.insert(0, self._read([LongTable(table, self.form) for table in long], beside, strict=strict))
-        records = _end_to_end([one.records for one in read], self.vocabulary)
+        parts = [one.records for one in read]
+        records = parts[0]
+        if len(parts) > 1:
+            records = end_to_end(parts, concatenate([part.payload for part in parts]))  # type: ignore[misc]
         skipped = tuple(fault for one in read for fault in one.skipped)
         return Parsed(records, skipped, sum(one.flow["rows"] for one in read))
 
@@ -156,9 +162,13 @@ class OwnSeries(Task):
     def _variable_names(self) -> tuple[str, ...]:
         return tuple(measure.name for measure in self.vocabulary.series)
 
+    @property
+    def _static(self) -> frozenset[str]:
+        """What is read of a record that does not change."""
+        return frozenset({*(column.name for column in self.columns), *filter(None, [self.reference])})
+
     def _check_descriptors(self, table: RawTable) -> None:
-        known = {*(column.name for column in self.columns), *filter(None, [self.reference])}
-        if self.id in table.columns and known & set(table.columns):
+        if self.id in table.columns and self._static & set(table.columns):
             return
         needed = f"{self.form.time}, {self.form.variable} and {self.form.value}"
         if self.columns:
@@ -180,9 +190,8 @@ class OwnSeries(Task):
         self, ids: StrArray, long: Sequence[LongTable], beside: Sequence[RawTable], *, strict: bool
     ) -> Read:
         """Records of these ids (N,); rows of other ids are counted and not looked at further."""
-        cells = brought_together(ids, self.id, [*beside, *(static_table(one) for one in long)])
+        cells = brought_together(ids, self.id, [*beside, *(one.static for one in long)])
         starts = self._start_days(ids, cells)
-        static = frozenset({*(column.name for column in self.columns), *filter(None, [self.reference])})
         values, levels, faults = self._descriptors(cells, strict=strict)
         skipped = list(faults)
         flow: dict[str, int] = {"rows": sum(table.n_rows for table in beside), "rows skipped": len(faults)}
@@ -190,7 +199,7 @@ class OwnSeries(Task):
         for one in long:
             at = places(one.names, ids)
             days = np.append(starts, np.nan)[at]
-            rows = one.read(self._variable_names, days, static, strict=strict)
+            rows = one.read(self._variable_names, days, self._static, strict=strict)
             owner = at[rows.owner]
             of_these = np.flatnonzero(owner >= 0)
             parts.append([x[of_these] for x in (owner, rows.minute, rows.code, rows.value)])
@@ -227,7 +236,7 @@ class OwnSeries(Task):
         nothing = pa.nulls(cells.n_rows, pa.string())
         whole = {column.name: cells.columns.get(column.name, nothing) for column in self.columns}
         table = RawTable(cells.name, whole, cells.n_rows, cells.first_line, posted=cells.posted)
-        values, levels, faults = cells_of(self.columns, table, strict=strict)
+        values, levels, faults = read_cells(self.columns, table, strict=strict)
         return values, levels, [faults[row] for row in sorted(faults)]
 
     def _start_days(self, ids: StrArray, cells: RawTable) -> FloatArray:
@@ -262,8 +271,8 @@ class OwnSeries(Task):
         static = dict(example["descriptors"])
         if self.form.has_dates and self.reference is not None:
             static[self.reference] = _written(start, 0, str((self.settled or {}).get("reference", "")))
-        lines = [",".join(self.form.columns)]
-        lines += [f"1,,{_quoted(name)},{_quoted(cell)}" for name, cell in static.items() if cell is not None]
+        rows: list[Sequence[Any]] = [self.form.columns]
+        rows += [("1", None, name, cell) for name, cell in static.items() if cell is not None]
         for event in example["events"]:
             minute = round(event["time"] * 60)
             if self.form.format == NUMBER:
@@ -272,8 +281,8 @@ class OwnSeries(Task):
                 time = f"{minute // 60:02d}:{minute % 60:02d}"
             else:
                 time = _written(start, minute, self.form.format)
-            lines.append(f"1,{time},{_quoted(event['variable'])},{event['value']!r}")
-        return RawInput("example.csv", ("\n".join(lines) + "\n").encode())
+            rows.append(("1", time, event["variable"], event["value"]))
+        return RawInput("example.csv", csv_of(rows))
 
     def describe(self, records: Records) -> Table:
         """Descriptors, and a few statistics of each variable over the whole window."""
@@ -281,29 +290,9 @@ class OwnSeries(Task):
         return described(records.payload, self.horizon_hours)
 
 
-def _end_to_end(parts: Sequence[Records], vocabulary: Vocabulary) -> Records:
-    if len(parts) == 1:
-        return parts[0]
-    payload = concatenate([part.payload for part in parts])  # type: ignore[misc]
-    names = parts[0].subgroups
-    return Records(
-        ids=np.concatenate([part.ids for part in parts]),
-        groups=np.concatenate([part.groups for part in parts]),
-        payload=payload,
-        n_units=np.ones(len(payload), dtype=np.int64),
-        subgroups={name: np.concatenate([part.subgroups[name] for part in parts]) for name in names},
-        flags={name: np.concatenate([part.flags[name] for part in parts]) for name in parts[0].flags},
-    )
-
-
 def _written(day: str, minute: int, date_format: str) -> str:
     stamp = np.datetime64(day, "m") + minute
     return str(stamp.astype("datetime64[s]").item().strftime(date_format or "%Y-%m-%d %H:%M:%S"))
-
-
-def _quoted(cell: Any) -> str:
-    text = str(cell)
-    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text
 
 
 def _hours(hours: Any) -> float:

@@ -16,7 +16,6 @@ from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.task import Form, Parsed, RawInput, Skipped, Task, Words
-from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Table
 from ehrbench.features.rows import Rows
 from ehrbench.tasks.columns import Column
@@ -24,15 +23,16 @@ from ehrbench.tasks.names import NAME_REMEDY, RECORD_ID_SCHEMA, fault_of_name, i
 from ehrbench.tasks.own_cells import (
     REMEDY,
     cell_schema,
-    cells_of,
+    end_to_end,
     named_in,
     posted_cells,
+    read_cells,
     subgroups_of,
     unseen_in,
 )
-from ehrbench.tasks.own_labels import labels_of, target_of
+from ehrbench.tasks.own_labels import METRICS, target_of
 from ehrbench.tasks.raw_files import LEFT_OUT
-from ehrbench.tasks.tabular_files import RawTable, read_table
+from ehrbench.tasks.tabular_files import RawTable, csv_of, read_table
 
 
 class OwnTable(Task):
@@ -49,10 +49,7 @@ class OwnTable(Task):
 
     name: ClassVar[str] = "table"
     metric: ClassVar[str] = "auroc"
-    metrics: ClassVar[tuple[str, ...]] = (
-        *("auroc", "auprc", "brier", "log_loss", "sensitivity", "specificity", "f1", "balanced_accuracy"),
-        *("net_benefit", "calibration_slope", "calibration_intercept", "ece"),
-    )
+    metrics: ClassVar[tuple[str, ...]] = METRICS
     forms: ClassVar[tuple[Form, ...]] = (
         Form("a table with a header", (".csv", ".tsv", ".csv.gz"), ("text/*",), many=True),
         Form("a Parquet file", (".parquet",), ("application/vnd.apache.parquet",), many=True),
@@ -76,14 +73,18 @@ class OwnTable(Task):
         self.labels = [label] if isinstance(label, str) else list(label)
         self.positive = None if positive is None else str(positive)
         self.id, self.group, self.time = id, group, time
-        self.wanted, self.drop, self.settled = dict(columns or {}), list(drop), settled
-        if isinstance(settled, Mapping):
-            self.columns = [Column.from_json(one) for one in settled["columns"]]
-            self.target = target_of(settled)
-            self._example: dict[str, Any] = dict(settled["example"])
-        else:
-            self.columns, self._example = [], {}
-            self.target = Target("binary", (self.labels[0],))
+        self.wanted, self.drop = dict(columns or {}), list(drop)
+        self.settled: Mapping[str, Any] | None = None
+        self.columns: list[Column] = []
+        self.target, self._example = Target("binary", (self.labels[0],)), dict[str, Any]()
+        if settled is not None:
+            self.settle(settled)
+
+    def settle(self, settled: Mapping[str, Any]) -> None:
+        """Become what the data make of the task."""
+        self.settled, self.target = settled, target_of(settled)
+        self.columns = [Column.from_json(one) for one in settled["columns"]]
+        self._example = dict(settled["example"])
 
     def settings(self) -> dict[str, Any]:
         return {"settled": self.settled}
@@ -105,16 +106,15 @@ class OwnTable(Task):
             table = (
                 self._posted(raw) if isinstance(raw.body, Mapping) else read_table(raw.name, bytes(raw.body))
             )
-            kept, records, faults = self.records_of(table, strict=strict)
+            _, records, faults = self.records_of(table, strict=strict)
             parts.append(records)
             skipped += faults
             n_rows += table.n_rows
-            del kept
         return Parsed(joined_rows(parts, self.names), tuple(skipped), n_rows, len(skipped))
 
     def records_of(self, table: RawTable, *, strict: bool) -> tuple[np.ndarray, Records, list[Skipped]]:
         """Records of a table without labels, the rows (K,) they come from, and what was skipped."""
-        values, levels, faults = cells_of(self.columns, table, strict=strict)
+        values, levels, faults = read_cells(self.columns, table, strict=strict)
         ids = self._ids(table, strict, faults)
         groups = named_in(table, self.group, strict, faults)
         kept = np.setdiff1d(np.arange(table.n_rows), list(faults))
@@ -154,11 +154,6 @@ class OwnTable(Task):
                 cells[extra] = pa.array([str(body[extra])])
         return RawTable(name, cells, 1, 1, posted=True)
 
-    def outcomes_of(self, table: RawTable) -> FloatArray:
-        """(N, C) labels of a table's rows, NaN where unknown; DataError for a value training never had."""
-        assert self.settled is not None
-        return labels_of(table, self.labels, self.settled, self.target)
-
     def raw_schema(self) -> dict[str, Any]:
         properties: dict[str, Any] = {"record_id": RECORD_ID_SCHEMA}
         for name, about in ((self.group, "What it belongs to."), (self.id, "Returned with the answer.")):
@@ -177,18 +172,12 @@ class OwnTable(Task):
 
     def example(self) -> RawInput:
         """A made-up row: the middle of each column."""
-        lines = [",".join(map(_quoted, cells)) for cells in (self._example.keys(), self._example.values())]
-        return RawInput("example.csv", ("\n".join(lines) + "\n").encode())
+        return RawInput("example.csv", csv_of([self._example.keys(), self._example.values()]))
 
     def describe(self, records: Records) -> Table:
         """Numbers, flags and dates as they are, categories as numbers of their levels."""
         assert isinstance(records.payload, Rows)
         return Table(records.payload.values, records.payload.names, records.payload.levels)
-
-
-def _quoted(cell: Any) -> str:
-    text = "" if cell is None else str(cell)
-    return '"' + text.replace('"', '""') + '"' if any(mark in text for mark in ',"\n') else text
 
 
 def joined_rows(parts: Sequence[Records], names: tuple[str, ...]) -> Records:
@@ -217,11 +206,4 @@ def joined_rows(parts: Sequence[Records], names: tuple[str, ...]) -> Records:
             place = np.array([levels[name].index(t) for t in payload.levels.get(name, ())], dtype=np.float32)
             column[known] = place[column[known].astype(np.int64)] if len(place) else column[known]
         blocks.append(values)
-    return Records(
-        ids=np.concatenate([part.ids for part in parts]),
-        groups=np.concatenate([part.groups for part in parts]),
-        payload=Rows(np.concatenate(blocks), names, levels),
-        n_units=np.ones(sum(map(len, parts)), dtype=np.int64),
-        subgroups={k: np.concatenate([part.subgroups[k] for part in parts]) for k in parts[0].subgroups},
-        flags={k: np.concatenate([part.flags[k] for part in parts]) for k in parts[0].flags},
-    )
+    return end_to_end(parts, Rows(np.concatenate(blocks), names, levels))

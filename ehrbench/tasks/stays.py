@@ -18,11 +18,16 @@ DESCRIBED = ("mean", "min", "max", "last", "count")
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What is measured. totals: volumes, of which two in one minute add up; of the rest the mean is taken."""
+    """What is measured.
+
+    totals: volumes, of which two in one minute add up; of the rest the mean is taken.
+    described: as of ``Events``.
+    """
 
     series: tuple[Measure, ...]
     descriptors: tuple[Measure, ...]
     totals: tuple[str, ...] = ()
+    described: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +59,7 @@ def assemble(read: Measurements, vocabulary: Vocabulary, hours: float) -> tuple[
         _clean_descriptors(read.descriptors, vocabulary.descriptors).astype(np.float32),
         names,
         tuple(measure.name for measure in vocabulary.descriptors),
+        vocabulary.described,
     )
     flow = {
         "measurements": len(read.value),

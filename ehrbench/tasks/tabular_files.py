@@ -12,8 +12,9 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pc
@@ -125,6 +126,17 @@ def _csv(name: str, body: bytes) -> RawTable:
     follow = table.num_rows == text[above:].rstrip("\n").count("\n")
     lines = () if follow else tuple(_lines(text, separator))[1:]
     return RawTable(name, joined, table.num_rows, above + 2, tuple(notes), lines=lines)
+
+
+def csv_of(rows: Iterable[Iterable[Any]]) -> bytes:
+    """Rows as a CSV, the header first; None is an empty cell.
+
+    >>> csv_of([["ward, bed", "x"], ["icu", None]])
+    b'"ward, bed",x\\nicu,\\n'
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()
 
 
 def _lines(text: str, separator: str) -> Iterator[int]:

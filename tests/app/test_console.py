@@ -73,8 +73,8 @@ def test_a_log_lists_every_step_and_says_how_far_a_long_one_is(capsys, monkeypat
         step.note("valid_loss 0.5")
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "  whole search 100/300"
-    assert said[1] == "  whole search 150/300  about 0 min left"
-    assert said[2] == "  whole search 150/300  about 0 min left  valid_loss 0.5"
+    assert said[1] == "  whole search 150/300  less than a minute left"
+    assert said[2] == "  whole search 150/300  less than a minute left  valid_loss 0.5"
     assert said[3] == "✓ whole search 0.1 s"
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import weakref
@@ -42,6 +43,14 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def imports_left_alone() -> Iterator[None]:
+    """A fit on a GPU collects garbage first, and would look through all that was ever imported."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 @pytest.fixture
 def gpu() -> Iterator[None]:
     if REAL:
@@ -66,24 +75,30 @@ def fitted(model: NetworkModel, kind: Kind) -> np.ndarray:
     return model.predict(valid)
 
 
+@functools.cache
+def once(name: str, kind: Kind, accelerator: str, **settings: Any) -> tuple[NetworkModel, np.ndarray]:
+    """A calm model, fitted, and its probabilities: one fit for all who ask and leave it as it is."""
+    model = calm(name, kind, accelerator, **settings)
+    return model, fitted(model, kind)
+
+
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("kind", ["multilabel", "multiclass"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_gpu_gives_what_the_cpu_gives(name: str, kind: Kind) -> None:
-    model = calm(name, kind, "gpu", precision="32")
-    p = fitted(model, kind)
+    model, p = once(name, kind, "gpu", precision="32")
     assert {x.device.type for x in model.fitted_network.parameters()} == {"cuda"}
-    np.testing.assert_allclose(p, fitted(calm(name, kind, "cpu"), kind), atol=2e-3 if REAL else 1e-5)
+    np.testing.assert_allclose(p, once(name, kind, "cpu")[1], atol=2e-3 if REAL else 1e-5)
 
 
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize(("name", "settings"), [*((name, {}) for name in NETWORKS), *VARIANTS], ids=str)
 def test_so_does_every_branch(name: str, settings: dict[str, Any]) -> None:
     """``auto`` means bf16 on a GPU that has it: near the CPU's 32 bit, and not the same."""
-    expected = fitted(calm(name, "binary", "cpu", **settings), "binary")
-    exact = fitted(calm(name, "binary", "gpu", precision="32", **settings), "binary")
+    expected = once(name, "binary", "cpu", **settings)[1]
+    exact = once(name, "binary", "gpu", precision="32", **settings)[1]
     np.testing.assert_allclose(exact, expected, atol=2e-3 if REAL else 1e-5)
-    half = fitted(calm(name, "binary", "gpu", **settings), "binary")
+    half = once(name, "binary", "gpu", **settings)[1]
     assert 1e-6 < np.abs(half - expected).mean() < 0.02
 
 
@@ -98,8 +113,7 @@ def test_as_trained_for_real(name: str) -> None:
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("name", NETWORKS)
 def test_what_a_gpu_keeps_a_cpu_reads(name: str, tmp_path: Path) -> None:
-    model = calm(name, "binary", "gpu")
-    p = fitted(model, "binary")
+    model, p = once(name, "binary", "gpu")
     model.save(tmp_path)
     restored = calm(name, "binary", "cpu")
     restored.restore(tmp_path)
@@ -142,7 +156,7 @@ def test_single_precision_is_single_and_left_as_it_was(
 def test_a_gpu_without_bf16_trains_at_32_bit() -> None:
     with pretend_gpu(bf16=False):
         p = fitted(calm("lstm", "binary", "gpu"), "binary")
-    np.testing.assert_allclose(p, fitted(calm("lstm", "binary", "cpu"), "binary"), atol=1e-5)
+    np.testing.assert_allclose(p, once("lstm", "binary", "cpu")[1], atol=1e-5)
 
 
 @pytest.mark.usefixtures("gpu")

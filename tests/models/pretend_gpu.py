@@ -26,7 +26,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 aten = torch.ops.aten
 GPU = torch.device("cuda", 0)
@@ -75,7 +74,7 @@ class _Numbered(TorchFunctionMode):
     """What torch does before it dispatches: ``cuda`` becomes ``cuda:0``, and literals become tensors."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        args, kwargs = tree_map(_numbered, (args, kwargs or {}))
+        args, kwargs = map(_numbered, args), {name: _numbered(x) for name, x in (kwargs or {}).items()}
         if func is torch.tensor and kwargs.get("device") == GPU:
             return func(*args, **{**kwargs, "device": "cpu"}).to(GPU)
         return func(*args, **kwargs)
@@ -87,9 +86,18 @@ def _numbered(x: Any) -> Any:
 
 def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """``func`` on the numbers, its results on the device that PyTorch would leave them on."""
-    flat, spec = tree_flatten((args, kwargs))
-    gpu = [x for x in flat if isinstance(x, OnGpu)]
-    cpu = [x for x in flat if isinstance(x, Tensor) and not isinstance(x, OnGpu)]
+    gpu: list[OnGpu] = []
+    cpu: list[Tensor] = []
+
+    def plain(x: Any) -> Any:
+        if isinstance(x, OnGpu):
+            gpu.append(x)
+            return x.held
+        if isinstance(x, Tensor):
+            cpu.append(x)
+        return torch.device("cpu") if isinstance(x, torch.device) else x
+
+    plain_args, plain_kwargs = _each(plain, args), _each(plain, kwargs)
     may_mix = func in _COPIES or (func in _INDEXING and isinstance(args[0], OnGpu))
     if gpu and not may_mix and any(x.dim() for x in cpu):
         raise RuntimeError(f"{func}: Expected all tensors to be on the same device, found cuda:0 and cpu")
@@ -97,12 +105,9 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return _MATH
     wanted = kwargs.get("device")
     lands = bool(gpu) if wanted is None else torch.device(wanted).type == "cuda"
-    plain_args, plain_kwargs = tree_unflatten([_plain(x) for x in flat], spec)
     found = _KERNELS.get(func, func)(*plain_args, **plain_kwargs)
-    if (
-        gpu and torch.Tag.inplace_view in func.tags
-    ):  # another shape in place: of what stands for the numbers, too
-        with no_dispatch():
+    if gpu and torch.Tag.inplace_view in func.tags:
+        with no_dispatch():  # another shape in place: of what stands for the numbers, too
             func(*args, **kwargs)
     owners = {id(x.held): x for x in gpu}  # what is changed in place is returned as it came
 
@@ -111,13 +116,17 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return owners[id(x)] if id(x) in owners else OnGpu(x)
         return x
 
-    return args[0] if func is aten.copy_.default else tree_map(landed, found)
+    return args[0] if func is aten.copy_.default else _each(landed, found)
 
 
-def _plain(x: Any) -> Any:
-    if isinstance(x, OnGpu):
-        return x.held
-    return torch.device("cpu") if isinstance(x, torch.device) else x
+def _each(call: Any, x: Any) -> Any:
+    """``call`` of each thing that an operator takes or gives, in lists, tuples and dictionaries too.
+
+    torch's own ``tree_map`` knows more kinds of containers, and would take most of a fit's time.
+    """
+    if type(x) in (tuple, list):
+        return type(x)([_each(call, y) for y in x])
+    return {name: _each(call, y) for name, y in x.items()} if type(x) is dict else call(x)
 
 
 def _lstm_cell(

@@ -59,6 +59,11 @@ def test_kinds_are_inferred_and_free_text_is_left_out(tmp_path: Path) -> None:
     assert days == (np.datetime64("2020-01-01") - np.datetime64("2000-01-01")).astype(int)
 
 
+def test_a_column_of_names_that_nobody_called_the_id_is_told(tmp_path: Path) -> None:
+    _, cohort = cohort_of(written(tmp_path, CSV), id=None)
+    assert any(note.endswith("(if they name the rows: task.id=pid)") for note in cohort.notes)
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
