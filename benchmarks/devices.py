@@ -27,8 +27,10 @@ from hydra import compose, initialize_config_dir
 
 from ehrbench import metrics
 from ehrbench.app.checking import check
-from ehrbench.app.entry import CONF, guarded, spell_out
-from ehrbench.app.wiring import plan, read_and_split
+from ehrbench.app.conf import CONF
+from ehrbench.app.entry import guarded, spell_out
+from ehrbench.app.splitting import read_and_split
+from ehrbench.app.wiring import plan
 from ehrbench.core.model import Model
 from ehrbench.core.progress import SILENT
 from ehrbench.core.records import Records

@@ -79,9 +79,13 @@ def search(
         "models": models,
         "n_trials": n_trials,
         "protocol": protocol,
+        "metric": metric,
+        "study_name": study_name,
+        "runs_dir": runs_dir,
+        "workers": workers,
+        "seed": seed,
     }
-    named |= {"metric": metric, "study_name": study_name, "runs_dir": runs_dir, "workers": workers}
-    config = asked(data, test_data, {**named, "seed": seed, **keywords}, overrides)
+    config = asked(data, test_data, {**named, **keywords}, overrides)
     from ehrbench.app import searching
 
     with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:

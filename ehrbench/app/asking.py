@@ -15,16 +15,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from omegaconf import OmegaConf
 
-from ehrbench.app.conf import CONF, task_file, task_keys, task_names
-from ehrbench.app.entry import (
-    check_models,
-    check_text,
-    not_composed,
-    of_task,
-    resolved,
-    spell_out,
-    with_plugins,
-)
+from ehrbench.app.conf import CONF, groups_of, task_file, task_keys, task_names
+from ehrbench.app.entry import for_hydra, not_composed, resolved
 from ehrbench.core import plugins
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.infra.settings import Environment
@@ -67,15 +59,14 @@ def asked(
 
 def _sorted_out(task: str, keywords: Mapping[str, Any]) -> tuple[list[str], dict[str, Any]]:
     """Choices of groups as overrides, and key -> value of the rest; plugins are in use from here on."""
-    plugins.use(keywords.get("plugins", ()))
+    plugins.use(_listed(keywords.get("plugins", ())))
     if task not in task_names():
         known = ", ".join(task_names())
         raise ConfigError(
             "task", f"there is no {task!r}", f"your own table goes with table; else choose among {known}"
         )
     content = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))
-    of_groups = {name for one in content["defaults"] if isinstance(one, dict) for name in one} | {"models"}
-    of_groups |= {"experiment"}
+    of_groups = {*groups_of(content), "models", "experiment"}
     groups, values = [f"task={task}"], {}
     for name, value in keywords.items():
         if name in ("task", "models"):
@@ -92,22 +83,24 @@ def _sorted_out(task: str, keywords: Mapping[str, Any]) -> tuple[list[str], dict
             raise ConfigError(name, "unknown keyword", remedy)
     models = keywords.get("models")
     if models is not None:
-        groups.append(f"models=[{','.join([models] if isinstance(models, str) else models)}]")
+        groups.append(f"models=[{','.join(_listed(models))}]")
+    if "plugins" in values:
+        values["plugins"] = _listed(values["plugins"])
     return groups, values
+
+
+def _listed(names: str | Sequence[str]) -> Sequence[str]:
+    return [names] if isinstance(names, str) else names
 
 
 def _composed(overrides: Sequence[str], values: Mapping[str, Any]) -> Any:
     from hydra import compose, initialize_config_dir
     from hydra.errors import CompactHydraException
 
-    from ehrbench.app.overrides import as_texts
-
-    arguments = with_plugins(spell_out(["search", *overrides]))
-    check_text(arguments)
-    check_models(arguments)
+    arguments = for_hydra(["search", *overrides])[1:]
     with initialize_config_dir(str(CONF)):
         try:
-            config = compose("config", as_texts(of_task(arguments))[1:])
+            config = compose("config", arguments)
         except CompactHydraException as error:
             raise not_composed(error) from None
     for key, value in values.items():

@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ehrbench.app.backend import open_backend
 from ehrbench.app.checking import check
 from ehrbench.app.finished import decided_by_run, ledger_of, wire_run
 from ehrbench.app.sealing import check_entered, check_seal
-from ehrbench.app.wiring import Wired, open_backend
+from ehrbench.app.wiring import Wired
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.errors import BundleError, ConfigError
 from ehrbench.core.progress import Progress

@@ -21,10 +21,10 @@ from ehrbench.app.workers import is_worker
 
 @dataclass(frozen=True)
 class _Command:
-    """config: the name of its YAML under ``ehrbench/conf``."""
+    """config: the name of its YAML under ``ehrbench/conf``; act: on what is composed of it."""
 
     config: str
-    task: Callable[[DictConfig], float | None]
+    act: Callable[[Mapping[str, Any]], float | None]
 
 
 def run(name: str, arguments: Sequence[str]) -> None:
@@ -38,33 +38,26 @@ def run(name: str, arguments: Sequence[str]) -> None:
     sys.argv = [f"ehrbench {name}", *arguments]
     if not {"-h", "--help"}.isdisjoint(arguments):
         print(usage(name, command.config))
-    compose = hydra.main(config_path=str(CONF), config_name=command.config)
-    start(compose(command.task), f"hydra.job.name={name}")
+
+    @hydra.main(config_path=str(CONF), config_name=command.config)
+    def composed(config: DictConfig) -> float | None:
+        return guarded(command.act, config)
+
+    start(name, composed)
 
 
-def _search(config: DictConfig) -> float | None:
-    return guarded(_work if is_worker() or config.worker is not None else _lead, config)
-
-
-def _work(config: Mapping[str, Any]) -> None:
-    _begin_search("worker", config)
+def _search(config: Mapping[str, Any]) -> float | None:
+    joins = is_worker() or config["worker"] is not None
+    _begin_search("worker" if joins else "search", config)
     from ehrbench.app import searching
 
-    searching.work(config)
-
-
-def _lead(config: Mapping[str, Any]) -> float:
-    _begin_search("search", config)
-    from ehrbench.app import searching
-
+    if joins:
+        searching.work(config)
+        return None
     return searching.search(config, ["-m", "ehrbench.app.cli", "search", *sys.argv[1:]])
 
 
-def _train(config: DictConfig) -> float | None:
-    return guarded(_train_checked, config)
-
-
-def _train_checked(config: Mapping[str, Any]) -> float:
+def _train(config: Mapping[str, Any]) -> float:
     _begin_search("train", config)
     from ehrbench.app import searching
 
@@ -80,11 +73,7 @@ def _begin_search(name: str, config: Mapping[str, Any]) -> None:
     _say(name, f"task {settings.task.name}, {settings.protocol.name}{trials}, into {settings.runs_dir}")
 
 
-def _evaluate(config: DictConfig) -> float | None:
-    return guarded(_evaluate_checked, config)
-
-
-def _evaluate_checked(config: Mapping[str, Any]) -> float:
+def _evaluate(config: Mapping[str, Any]) -> float:
     from ehrbench.app.checking import Evaluation, checked
 
     settings = checked(Evaluation, config)
@@ -94,11 +83,7 @@ def _evaluate_checked(config: Mapping[str, Any]) -> float:
     return scoring.evaluate_bundle(config)
 
 
-def _predict(config: DictConfig) -> float | None:
-    return guarded(_predict_checked, config)
-
-
-def _predict_checked(config: Mapping[str, Any]) -> None:
+def _predict(config: Mapping[str, Any]) -> None:
     from ehrbench.app.checking import BatchPrediction, checked
 
     settings = checked(BatchPrediction, config)

@@ -5,7 +5,9 @@ A folder of one's own beside it: ``--config-dir FOLDER`` on the command line, or
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -34,3 +36,10 @@ def task_keys(task: str) -> set[str]:
     """Keys of a task's YAML, those of its own among them; none where it has no YAML here."""
     path = task_file(task)
     return set(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else set()
+
+
+def groups_of(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Group -> what is chosen of it, in the defaults of a YAML's content."""
+    return {
+        name: chosen for one in content["defaults"] if isinstance(one, dict) for name, chosen in one.items()
+    }

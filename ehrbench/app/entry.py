@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ehrbench.app.conf import CONF
+from ehrbench.app.conf import conf_folders
+from ehrbench.app.sweeping import check_sweep, sweeps
 from ehrbench.core import plugins
 from ehrbench.core.errors import ConfigError, EhrbenchError, check_once
 from ehrbench.infra.settings import Environment, refuse_bytes
@@ -31,15 +32,12 @@ INTERRUPTED = 130
 AGAIN_S = 0.1
 
 
-def start(main: Callable[[], object], *more: str) -> None:
-    """Run a Hydra script's ``main``; what Hydra cannot compose ends in one line of ours.
-
-    more: overrides that those of the command line may override in their turn.
-    """
+def start(command: str, main: Callable[[], object]) -> None:
+    """Run a command's ``main`` by Hydra; what Hydra cannot compose ends in one line of ours."""
     from hydra.errors import CompactHydraException  # the command ehrbench does without Hydra
 
-    begin()
-    sys.argv[1:1] = more
+    begin(command)
+    sys.argv[1:1] = [f"hydra.job.name={command}"]  # may be overridden by what follows
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print
     try:
         main()
@@ -71,26 +69,32 @@ def not_composed(error: CompactHydraException) -> ConfigError:
     return ConfigError("configuration", " ".join(str(error).split()), "--cfg job shows all keys")
 
 
-def begin() -> None:
-    """What comes before Hydra: settings of ``.env`` (the environment goes first), and models spelled out.
+def begin(command: str = "") -> None:
+    """What comes before Hydra: settings of ``.env`` (the environment goes first), and ``for_hydra``.
 
     SIGTERM (a container that stops) is taken as Ctrl-C is: tickets are given back.
     """
-    from ehrbench.app.overrides import as_texts  # the command ehrbench does without Hydra
-
     signal.signal(signal.SIGTERM, _interrupt)
     spell_unprintable()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)  # a fresh machine's fonts are no news
-    sys.argv = spell_out(sys.argv)
     try:
-        check_text(sys.argv)
         Environment.load(Path(".env"), os.environ)
-        sys.argv = with_plugins(sys.argv)
-        check_models(sys.argv)
-        sys.argv = of_task(sys.argv)
-        sys.argv = as_texts(sys.argv)
+        sys.argv = for_hydra(sys.argv)
+        if command:
+            check_sweep(command, sys.argv)
     except EhrbenchError as error:
         _end(error)
+
+
+def for_hydra(arguments: list[str]) -> list[str]:
+    """A command line as Hydra can compose it: models spelled out, plugins in use, texts quoted."""
+    from ehrbench.app.overrides import as_texts  # the command ehrbench does without Hydra
+
+    arguments = spell_out(arguments)
+    check_text(arguments)
+    arguments = with_plugins(arguments)
+    check_models(arguments)
+    return as_texts(of_task(arguments))
 
 
 def spell_unprintable() -> None:
@@ -181,13 +185,13 @@ def spell_out(arguments: list[str]) -> list[str]:
 
     With ``-m``, ``model=a,b`` is two jobs of one model each, as Hydra's users expect: ``model=[a],[b]``.
     """
-    sweeps = not {"-m", "--multirun", "hydra.mode=MULTIRUN"}.isdisjoint(arguments)
+    several = sweeps(arguments)
     spelled = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if equals and name in ("models", "model") and not value.startswith("$"):
             if not value.startswith("["):
-                value = f"[{value.replace(',', '],[')}]" if sweeps and name == "model" else f"[{value}]"
+                value = f"[{value.replace(',', '],[')}]" if several and name == "model" else f"[{value}]"
             argument = f"model={value}"
         spelled.append(argument)
     return spelled
@@ -211,11 +215,7 @@ def of_task(arguments: list[str]) -> list[str]:
     """
     named = {name: value for name, _, value in (argument.partition("=") for argument in arguments)}
     task = named.get("task") or _task_of(named.get("experiment") or named.get("+experiment"))
-    own = {
-        path.stem
-        for folder in (CONF, *plugins.configurations())
-        for path in (folder / "model" / task).glob("*.yaml")
-    }
+    own = {path.stem for folder in conf_folders() for path in (folder / "model" / task).glob("*.yaml")}
 
     def spelled(names: list[str]) -> list[str]:
         return [f"{task}/{name}" if name in own else name for name in names]
@@ -224,8 +224,10 @@ def of_task(arguments: list[str]) -> list[str]:
 
 
 def _task_of(experiment: str | None) -> str:
-    """The task of conf/experiment/<name>.yaml, or of conf/config.yaml."""
-    for path in [CONF / "experiment" / f"{experiment}.yaml", CONF / "config.yaml"]:
+    """The task of an experiment's YAML, ours or a plugin's, or of conf/config.yaml."""
+    folders = conf_folders()
+    experiments = [folder / "experiment" / f"{experiment}.yaml" for folder in folders]
+    for path in [*experiments, folders[0] / "config.yaml"]:
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
         if found := re.search(r"^\s*- (?:override /)?task: (\w+)", text, re.MULTILINE):
             return found[1]
@@ -237,13 +239,7 @@ def check_models(arguments: list[str]) -> None:
 
     Hydra would name the latter, too, but not those there are.
     """
-    known = sorted(
-        {
-            path.stem
-            for folder in (CONF, *plugins.configurations())
-            for path in (folder / "model").rglob("*.yaml")
-        }
-    )
+    known = sorted({path.stem for folder in conf_folders() for path in (folder / "model").rglob("*.yaml")})
     elsewhere = any(argument.startswith(("--config-dir", "-cd")) for argument in arguments)  # may be more
 
     def checked(names: list[str]) -> list[str]:

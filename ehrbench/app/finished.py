@@ -16,9 +16,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from ehrbench.app.backend import open_ledger
 from ehrbench.app.checking import Settings, check, recorded
 from ehrbench.app.provenance import git_commit
-from ehrbench.app.wiring import Wired, open_ledger, wire
+from ehrbench.app.wiring import Wired, wire
 from ehrbench.core.errors import BundleError, EhrbenchError, StorageError, StudyMismatch
 from ehrbench.core.ledger import Ledger
 from ehrbench.core.places import place

@@ -14,8 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ehrbench.app.backend import make_tracker
 from ehrbench.app.checking import Settings, Tracking
-from ehrbench.app.wiring import Wired, make_tracker, wire
+from ehrbench.app.wiring import Wired, wire
 from ehrbench.core.errors import ConfigError, EhrbenchError, StorageError, StudyMismatch
 from ehrbench.core.ledger import StudyKey
 from ehrbench.core.progress import Progress

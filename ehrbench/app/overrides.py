@@ -15,6 +15,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from ehrbench.app.checking import BatchPrediction, Evaluation, Settings
+from ehrbench.app.sweeping import sweeps
 from ehrbench.core.places import home
 
 #: Groups whose keys are names in a person's own data: any may be added, without Hydra's plus.
@@ -41,8 +42,8 @@ def as_texts(arguments: Sequence[str]) -> list[str]:
     Raises ConfigError for a ``~name`` that is nobody's home.
     """
     keys = dict(item for blocks in (Settings, Evaluation, BatchPrediction) for item in texts(blocks))
-    sweeps = not {"-m", "--multirun"}.isdisjoint(arguments)
-    return [_as_text(argument, keys, sweeps) for argument in arguments]
+    several = sweeps(arguments)
+    return [_as_text(argument, keys, several) for argument in arguments]
 
 
 def texts(blocks: type[BaseModel], before: str = "") -> Iterator[tuple[str, bool]]:

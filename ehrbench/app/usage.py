@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ehrbench.app.conf import CONF, task_names
+from ehrbench.app.conf import CONF, groups_of, task_names
 
 WIDTH = 79
 
@@ -98,9 +98,7 @@ def usage(name: str, config: str) -> str:
 def default_of(config: str, key: str) -> Any:
     """The default of a key, or the choice of a group, in the YAML ``config``; None where it has none."""
     content = yaml.safe_load((CONF / f"{config}.yaml").read_text(encoding="utf-8"))
-    groups = {
-        name: value for one in content["defaults"] if isinstance(one, dict) for name, value in one.items()
-    }
+    groups = groups_of(content)
     group = {"models": "model"}.get(key, key)
     if group in groups:
         return groups[group]

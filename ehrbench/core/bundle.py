@@ -27,11 +27,11 @@ import numpy as np
 from ehrbench.core.calling import Calling
 from ehrbench.core.errors import BundleError
 from ehrbench.core.files import CHECKSUMS
+from ehrbench.core.run_folder import BUNDLE
 from ehrbench.core.target import Target
 from ehrbench.core.types import IntArray
 
 FORMAT = 1
-BUNDLE = "bundle"  # what a run calls its bundle's folder
 MANIFEST, CONFIG = "manifest.json", "config.yaml"
 TRAINING_GROUPS, ENSEMBLE, MEMBERS = "training_groups.npy", "ensemble.json", "members"
 

@@ -26,10 +26,10 @@ GROUP, NAMED = "ehrbench.plugins", "EHRBENCH_PLUGINS"
 
 
 def use(names: Iterable[str]) -> None:
-    """Name plugins for this process and those that it starts, beside those there are."""
-    known = _named(os.environ.get(NAMED, ""))
-    os.environ[NAMED] = ",".join(dict.fromkeys((*known, *names)))
-    packages()
+    """Name plugins for this process and those it starts, beside those there are. Raises as ``packages``."""
+    named = ",".join(dict.fromkeys((*_named(os.environ.get(NAMED, "")), *names)))
+    _packages(named, tuple(sys.path))  # before it is said to anyone
+    os.environ[NAMED] = named
 
 
 def packages() -> tuple[str, ...]:

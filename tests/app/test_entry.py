@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -15,9 +16,11 @@ from dotenv import dotenv_values
 from hydra import compose, initialize_config_dir
 from hydra.errors import CompactHydraException
 
-from ehrbench.app import entry, searching
+from ehrbench.app import conf, entry, searching
 from ehrbench.app.conf import CONF
 from ehrbench.app.entry import begin, check_models, guarded, not_composed, spell_out
+from ehrbench.app.overrides import as_texts
+from ehrbench.app.sweeping import check_sweep
 from ehrbench.core.errors import ConfigError
 from tests.app.processes import ROOT, SMALL, run
 
@@ -49,6 +52,51 @@ def test_a_sweep_over_models_is_one_job_each(given, expected, sweep):
     jobs = BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]
     names = [f"model=[{','.join(names)}]" for names in expected]
     assert jobs == [[name, f"seed={seed}"] for name in names for seed in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("command", "given", "shared"),
+    [
+        ("search", "model=a,b study_name=x", "model"),
+        ("search", "model=a,b", "model"),
+        ("search", "task=table,mortality seed=1,2", "seed"),
+        ("search", "model=a,b study_name=x,y", "model"),
+        ("search", "model=a,b seed=1,2 study_name='x-${seed}'", "model"),
+        ("train", "study_name=x model.ssm.build.lr=interval(0.1,1)", "model.ssm.build.lr"),
+        ("evaluate", "bundle=b data.sets=[a],[c] output=o", "data.sets"),
+        ("predict", "bundle=b input=a,c output=o.csv", "input"),
+        ("search", "model=a,b 'study_name=x-${hydra:job.num}'", None),
+        ("search", "seed=1,2 'study_name=x-${seed}'", None),
+        ("search", "seed=1,2 'runs_dir=runs/${seed}' study_name=x", None),
+        ("search", "task=table,mortality protocol=nested,smoke", None),
+        ("search", "study_name=x,y", None),
+        ("search", "worker=range(8) study_name=x", None),
+        ("search", "hydra/launcher=basic,joblib study_name=x", None),
+        ("train", "model=a,b seed=1,2", None),
+        ("evaluate", "bundle=b,c data.sets=[a]", None),
+        ("predict", "bundle=b input=a,c 'output=${hydra.job.num}.csv'", None),
+    ],
+)
+@pytest.mark.parametrize("sweep", ["-m", "hydra.mode=MULTIRUN"])
+def test_jobs_of_a_sweep_may_not_write_over_each_other(command, given, shared, sweep):
+    arguments = as_texts(spell_out(["ehrbench", sweep, *shlex.split(given)]))
+    if shared is None:
+        check_sweep(command, arguments)
+        return
+    with pytest.raises(
+        ConfigError, match=f"sweep over {shared} would .* — give each job its own, for"
+    ) as told:
+        check_sweep(command, arguments)
+    assert "\n" not in str(told.value)
+
+
+def test_a_sweep_into_one_folder_ends_before_anything_is_read(tmp_path):
+    arguments = ["-m", "model=logistic,mlp", "study_name=x", f"runs_dir={tmp_path / 'runs'}"]
+    code, said = run("search.py", *arguments, data=tmp_path)
+    assert code == 2
+    assert said.startswith("ehrbench: study_name: jobs of the sweep over model would write over each other's")
+    assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.fixture
@@ -328,5 +376,5 @@ def test_a_tasks_own_yaml_of_a_model_takes_its_place(
     }.items():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text(text)
-    monkeypatch.setattr(entry, "CONF", tmp_path)
+    monkeypatch.setattr(conf, "CONF", tmp_path)
     assert expected in entry.of_task(arguments)

@@ -8,7 +8,7 @@ import uuid
 import pytest
 
 from ehrbench.app.checking import check
-from ehrbench.app.entry import CONF
+from ehrbench.app.conf import CONF
 from ehrbench.app.wiring import wire
 from ehrbench.core.progress import SILENT
 from tests.app.processes import SMALL, run

@@ -21,8 +21,8 @@ from ehrbench.app.entry import check_models, with_plugins
 from ehrbench.core import plugins
 from ehrbench.core.errors import BundleError, ConfigError
 from ehrbench.runtime.bundle import Bundle
+from tests.app.processes import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 #: File of the package -> its text: as much as a hospital's own would hold, and no more.
 PACKAGE = {
     "__init__.py": '"""Our clinic\'s models."""\n\n__version__ = "0.3"\n',
@@ -229,6 +229,17 @@ def test_python_names_them_too(place, monkeypatch):
     assert config["model"]["ridge"]["build"]["_target_"] == "my_clinic.ridge.Ridge"
     assert config["plugins"] == ["my_clinic"]
     check(config)
+
+
+def test_one_that_python_names_wrongly_is_not_kept(place, monkeypatch):
+    """A notebook's next call would be refused for it, too."""
+    monkeypatch.setenv(plugins.NAMED, "")
+    with pytest.raises(ConfigError, match="there is no package my_clinik"):
+        asked(place / "stays.csv", None, {"label": "died", "plugins": "my_clinik"}, [])
+    assert plugins.packages() == ()
+    monkeypatch.syspath_prepend(str(place / "src"))
+    config = asked(place / "stays.csv", None, {"label": "died", "plugins": "my_clinic"}, [])
+    assert config["plugins"] == ["my_clinic"]
 
 
 def test_the_folders_of_plugins_are_handed_to_hydra_once(place, monkeypatch):
