@@ -89,9 +89,6 @@ def _tested(wired: Wired, outcome: Conclusion, name: str) -> list[FoldData]:
 def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> dict[str, Any]:
     """The content of summary.json; its schema is this module's text."""
     search, cohort = wired.search, wired.cohort
-    decided = list(outcome.decided)
-    if outcome.final not in decided:
-        decided.append(outcome.final)
     metric = search.metric.name
     apart = {"unscored": _describe_unscored(wired, outcome)} if search.split.unscored else {}
     return {
@@ -117,7 +114,7 @@ def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> 
             }
             for name in search.contenders
         },
-        "folds": [_describe_fold(d, search.metric.searched) for d in decided],
+        "folds": [_describe_fold(d, search.metric.searched) for d in outcome.every],
         "studies": _describe_studies(wired),
         "code": {"git_commit": git_commit(), "versions": versions(), "plugins": plugin_sources()},
     }

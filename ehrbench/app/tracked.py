@@ -39,8 +39,7 @@ def track_outcome(wired: Wired, outcome: Conclusion, summary: Mapping[str, Any],
         prefix = "" if model == ENSEMBLE_NAME else f"{model}."
         values = {f"{prefix}{name}": r["mean"] for name, r in results.items() if "mean" in r}
         tracker.metrics(search.study_name, values)
-    decided = [*outcome.decided, *([] if outcome.final in outcome.decided else [outcome.final])]
-    for chosen in (one for each in decided for one in each.chosen):
+    for chosen in (one for each in outcome.every for one in each.chosen):
         track_chosen(tracker, chosen.row)
     for name in TRACKED:
         path = run / name

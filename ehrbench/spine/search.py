@@ -68,6 +68,11 @@ class Conclusion:
     tested: Sequence[Tested]
     final: Decided
 
+    @property
+    def every(self) -> list[Decided]:
+        """What the outer folds decided, and what the bundle did where that is none of them."""
+        return [*self.decided, *([] if self.final in self.decided else [self.final])]
+
 
 @dataclass(frozen=True)
 class Search:
