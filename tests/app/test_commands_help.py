@@ -62,8 +62,8 @@ def test_a_first_line_comes_before_what_takes_seconds_to_import(tmp_path: Path) 
 def test_a_stop_while_data_are_read_says_a_word(tmp_path: Path) -> None:
     code = (
         "from ehrbench.publishers import own_table_files as o; from ehrbench.app.cli import main\n"
-        "def stop(self, root, name): raise KeyboardInterrupt\n"
-        "o.OwnTableFiles._table = stop; main()"
+        "def stop(*where): raise KeyboardInterrupt\n"
+        "o.OwnTableFiles.settle = stop; main()"
     )
     command = [sys.executable, "-c", code, "search", "task=table", "data.file=none.csv", "task.label=died"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
