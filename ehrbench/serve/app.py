@@ -1,6 +1,7 @@
 """App: the HTTP face of the deployed bundles.
 
     POST /predict         raw records (JSON, the publisher's text file, or files of a form) to probabilities
+    POST /predict/batch   any number of records, streamed both ways (``streaming``)
     GET  /model           what the manifest says of the bundle that answers, and what the server keeps
     GET  /example         a record in the publisher's format
     GET  /, /docs         pages for people; they need no network but this server
@@ -35,6 +36,7 @@ from ehrbench.serve.probes import add_probes
 from ehrbench.serve.problems import Problem, install_problem_handlers
 from ehrbench.serve.requests import RequestMiddleware
 from ehrbench.serve.service import Service
+from ehrbench.serve.streaming import add_streaming
 
 if TYPE_CHECKING:
     from ehrbench.serve.store import PredictionStore
@@ -76,6 +78,7 @@ def create_app(
     app.add_middleware(RequestMiddleware, service=service)
     install_problem_handlers(app)
     _add_endpoints(app)
+    add_streaming(app)
     add_keeping(app)
     add_probes(app)
     _add_pages(app)

@@ -16,6 +16,7 @@ class ServeSettings:
         come back (503).
     max_body_bytes, max_records, max_units: of one request; more is refused (413). A day has some 100,000
         beats, and a server takes about 4 kB for each while it predicts.
+    max_streams: batches that are read and answered at once (``/predict/batch``); more are told to come back.
     body_timeout_s: for a body to arrive (of a stream: its next part); a slower client is answered 408 and
         lets go.
     rate: requests a second of one client, in the long run; twice as many may come at once, more are told to
@@ -30,12 +31,13 @@ class ServeSettings:
     max_body_bytes: int = 8 * 1024 * 1024
     max_records: int = 1000
     max_units: int = 200_000
+    max_streams: int = 8
     body_timeout_s: float = 60
     rate: float = 0
     watch_s: float = 2
 
     def __post_init__(self) -> None:
-        for name in ("threads", "concurrency", "max_body_bytes", "max_records", "max_units"):
+        for name in ("threads", "concurrency", "max_body_bytes", "max_records", "max_units", "max_streams"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"serve.{name}", f"{getattr(self, name)} is less than 1", "give 1 or more")
         if not self.body_timeout_s > 0:

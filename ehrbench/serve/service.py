@@ -60,6 +60,7 @@ class Service:
         self._shadow_turn = anyio.CapacityLimiter(1)
         self._shadows: set[asyncio.Task[None]] = set()
         self._inside = 0  # predictions running or waiting
+        self.streams = 0
 
     @property
     def waiting(self) -> int:
@@ -161,11 +162,10 @@ class Service:
         self._follow(served, inputs, alias, request_id)
         return served
 
-    async def predict_streamed(
-        self, inputs: Sequence[RawInput], *, alias: str | None, request_id: str
+    async def predict_part(
+        self, deployment: Deployment, inputs: Sequence[RawInput], request_id: str
     ) -> Served:
         """As ``predict``, for a part of a stream: it waits as long as it takes, and is not shadowed."""
-        deployment = self.chosen(alias, request_id)
         async with self._stream_turns:
             served = await self._timed(deployment, inputs, False, self._turns)
         self._keep(served, inputs, request_id)
