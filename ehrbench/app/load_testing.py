@@ -38,9 +38,7 @@ def add_load_test(commands: Any) -> None:
     test.add_argument("--clients", type=int, default=4, help="asking at once (default 4)")
     test.add_argument("--seconds", type=float, default=10, help="for so long (default 10)")
     test.add_argument("--p99", type=float, default=100, metavar="MS", help="required (default 100 ms)")
-    test.add_argument(
-        "--body", type=argument, metavar="FILE", help="a record (default: the server's example)"
-    )
+    test.add_argument("--body", type=argument, metavar="FILE", help="a record (default: the example)")
     test.add_argument("--content-type", metavar="TYPE", help="of --body (default: by the example's)")
     test.set_defaults(run_command=_load_test)
 
