@@ -110,11 +110,16 @@ def build_parser() -> argparse.ArgumentParser:
     certify = commands.add_parser("certify", help="check a finished search's leakage certificate again")
     certify.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
     certify.add_argument(
+        "--predictions",
+        action="store_true",
+        help="also predict outer tests again, by exported models in a process that can read no outcomes",
+    )
+    certify.add_argument(
         "--counterfactual",
         action="store_true",
-        help="also run outer folds again on other test records and demand that nothing fitted changes",
+        help="that, and run outer folds again on other test records: nothing fitted may change",
     )
-    certify.add_argument("--folds", type=int, nargs="+", metavar="K", help="outer folds to run again (all)")
+    certify.add_argument("--folds", type=int, nargs="+", metavar="K", help="outer folds to do again (all)")
     certify.set_defaults(run_command=_certify)
     operating.add_commands(commands)
     serve = commands.add_parser("serve", help="answer HTTP requests from a bundle")
@@ -211,10 +216,10 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _certify(options: argparse.Namespace) -> None:
-    from ehrbench.app.certifying import certify_run
+    from ehrbench.app.certifying import Again, certify_run
 
     _, progress = terminal()
-    certify_run(options.run, counterfactual=options.counterfactual, folds=options.folds, progress=progress)
+    certify_run(options.run, Again(options.predictions, options.counterfactual, options.folds), progress)
 
 
 def _serve(options: argparse.Namespace) -> None:

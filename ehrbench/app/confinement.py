@@ -109,7 +109,9 @@ def confine(place: Path, named: Iterable[str | Path] = ()) -> list[str]:
             refuse(f"starts another program ({_shown(arguments[0])})")
         if event == "socket.connect":
             refuse(f"connects to {_shown(arguments[1])}")
-        if event not in ("open", "sqlite3.connect") or not isinstance(arguments[0], str | bytes | os.PathLike):
+        if event not in ("open", "sqlite3.connect") or not isinstance(
+            arguments[0], str | bytes | os.PathLike
+        ):
             return
         if event == "open" and _writes_only(*arguments[1:3]):
             return

@@ -191,9 +191,9 @@ def _describe_studies(wired: Wired) -> dict[str, Any]:
 
 
 def write_search_bundle(
-    directory: Path, wired: Wired, outcome: Conclusion, results: Mapping[str, Any], progress: Progress
+    directory: Path, wired: Wired, decided: Decided, metrics: Mapping[str, Any], progress: Progress
 ) -> None:
-    """Export the final procedure."""
+    """Export a fold's procedure; metrics: of its ensemble, that its manifest tells."""
     search, task = wired.search, wired.task
     config = OmegaConf.to_yaml(OmegaConf.create(dict(wired.config)))
     build = dict(wired.config["task"]["build"])
@@ -213,8 +213,8 @@ def write_search_bundle(
         git_commit=git_commit(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=search.seed,
-        metrics=dict(results["ensemble"]),
+        metrics=dict(metrics),
         versions=versions(),
     )
     example = task.parse([task.example()], strict=True).records
-    write_bundle(directory, outcome.final, manifest, config, example, search.refit, progress)
+    write_bundle(directory, decided, manifest, config, example, search.refit, progress)

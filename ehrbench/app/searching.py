@@ -178,7 +178,7 @@ def _write(
     tables.write_trials(run / TRIALS, wired)
     summary["files"] = {name: file_digest(run / name) for name in CERTIFIED if name != SUMMARY}
     write_json(run / SUMMARY, summary)
-    outputs.write_search_bundle(run.bundle, wired, outcome, summary["models"], progress)
+    outputs.write_search_bundle(run.bundle, wired, outcome.final, summary["models"]["ensemble"], progress)
     if wired.settings.report.explained:
         from ehrbench.app.explaining import write_explanations  # half a second that workers need not wait
 

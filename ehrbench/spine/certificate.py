@@ -161,9 +161,7 @@ def counterfactual(
     return {"fold": fold.name, "compared": len(before), "digest": digest(before), "repeated": not recorded}
 
 
-def fold_again(
-    search: Search, fold: OuterFold, progress: Progress, *, other_test: bool
-) -> dict[str, str]:
+def fold_again(search: Search, fold: OuterFold, progress: Progress, *, other_test: bool) -> dict[str, str]:
     """``fingerprint`` of an outer fold, run from nothing; other_test: on other test records than its own.
 
     search: with an empty backend.
