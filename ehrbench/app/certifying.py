@@ -117,8 +117,8 @@ def _predict_again(
             bundle = Path(scratch) / "bundle"
             write_search_bundle(bundle, wired, decided, {}, progress)
         found = judge_again(bundle, records, judged, search.seed, f"outer fold {fold.name}")
-    line = f"  fold {fold.name:>3}: {found['records']:,} test records predicted again from exported models"
-    print(f"{line}, {found['alone']} of them alone, all in another order: {found['difference']:.1g} off")
+    line = f"  fold {fold.name:>3}: {found.records:,} test records predicted again from exported models"
+    print(f"{line}, {found.alone} of them alone, all in another order: {found.difference:.1g} off")
 
 
 def _ask_bundle_again(run: RunFolder, wired: Wired) -> None:
@@ -127,9 +127,7 @@ def _ask_bundle_again(run: RunFolder, wired: Wired) -> None:
     records = search.dataset.open(fold, "fit", some_of(fold.train, search.seed))
     fitted = decided_by_run(run, search, fold).fitted(search.target, search.refit)
     found = judge_again(run.bundle, records, fitted.predict(records.without_labels()), search.seed, "bundle")
-    print(
-        f"  bundle  : {found['records']:,} of its own records predicted again: {found['difference']:.1g} off"
-    )
+    print(f"  bundle  : {found.records:,} of its own records predicted again: {found.difference:.1g} off")
 
 
 def _fold_again(run: RunFolder, wired: Wired, decided: Decided) -> None:

@@ -1,7 +1,7 @@
 """Confinement: a process of its own for what must not remember, nor look anything up.
 
-A fit and a prediction are functions of what they are handed. Whatever else reaches them (a dict in a module, a
-class attribute, a cache on disk, the file of outcomes) is seen in no access log. So they are run again in a
+A fit and a prediction are functions of what they are handed. Whatever else reaches them (a dict in a module,
+a class attribute, a cache on disk, the file of outcomes) is seen in no access log. So they are run again in a
 fresh process, whose folders for caches are empty, and which is refused every file but code, libraries and
 what its configuration names: by an audit hook (PEP 578), which cannot be taken away again. The hook sees what
 Python opens, connects to and starts; it is no sandbox against compiled code that opens files by itself.
@@ -27,7 +27,7 @@ _SYSTEM = (
     *("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/tty"),
 )
 #: What is code wherever it lies, and what pip writes beside it.
-_CODE, _INSTALLED = frozenset({".py", ".pyc", ".so", ".pyd", ".dylib", ".dll"}), (".dist-info", ".egg-info")
+_CODE, _INSTALLED = (".py", ".pyc", ".so", ".pyd", ".dylib", ".dll"), (".dist-info", ".egg-info")
 #: Hubs of published weights: read, since nobody's patients are in them.
 _HUBS = {"HF_HOME": "huggingface", "TORCH_HOME": "torch"}
 #: Of what starts other programs.
@@ -60,7 +60,7 @@ def run_apart(module: str, request: Mapping[str, Any], place: Path) -> Path:
         raise OutsideLooked(refused.read_text(encoding="utf-8"))
     if done.returncode:
         raise StorageError(
-            f"{module}: a process of its own ended early (exit code {done.returncode}) — see what it said above"
+            f"{module}: a process of its own ended early (exit code {done.returncode}) — it says why above"
         )
     return place / "answer"
 
@@ -72,10 +72,9 @@ def asked(place: Path) -> dict[str, Any]:
 
 
 def _environment(place: Path) -> dict[str, str]:
-    """This process's environment with caches of its own; packages and published weights stay where they are."""
+    """This process's, with caches of its own; packages and published weights stay where they are."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     kept = {name: os.environ.get(name) or str(cache / folder) for name, folder in _HUBS.items()}
-    paths = [entry or os.getcwd() for entry in sys.path]
     own = {
         "HOME": "home", "TMPDIR": "scratch", "TEMP": "scratch", "TMP": "scratch",
         "XDG_CACHE_HOME": "cache", "EHRBENCH_CACHE": "cache", "MPLCONFIGDIR": "cache",
@@ -84,7 +83,7 @@ def _environment(place: Path) -> dict[str, str]:
         **os.environ,
         **kept,
         **{name: str(place / folder) for name, folder in own.items()},
-        "PYTHONPATH": os.pathsep.join(os.path.abspath(entry) for entry in paths),
+        "PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path),
         "PYTHONUSERBASE": site.getuserbase(),
     }
 
@@ -115,7 +114,7 @@ def confine(place: Path, named: Iterable[str | Path] = ()) -> list[str]:
             return
         if event == "open" and _writes_only(*arguments[1:3]):
             return
-        path = os.path.realpath(os.fsdecode(arguments[0]))
+        path = os.path.realpath(os.fsdecode(arguments[0]))  # text: this runs at every import
         if not (_within(path, handed) or _is_code(path)):
             refuse(f"reads {path}")
 
@@ -136,7 +135,8 @@ def _writes_only(mode: Any, flags: Any) -> bool:
 
 
 def _is_code(path: str) -> bool:
-    return os.path.splitext(path)[1] in _CODE or os.path.dirname(path).endswith(_INSTALLED)
+    folder, _, name = path.rpartition(os.sep)
+    return name.endswith(_CODE) or folder.endswith(_INSTALLED)
 
 
 def _within(path: str, folders: tuple[str, ...]) -> bool:

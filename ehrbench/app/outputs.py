@@ -19,13 +19,14 @@ folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds, c
     "all" being the bundle's; calling: {model: {longest_gap, shortest_run}} where calls are mended along a
     record; thresholds_given: {class: why its threshold is 0.5 and not chosen};
 studies: {key: {complete, pruned, failed: tickets, where there are any; fits, seconds}};
-code: {git_commit, versions}; files: {other file of the folder: SHA-256}.
+code: {git_commit, versions, plugins: {package: digest}, uncommitted: {module: {sha256, why}}, whose texts lie
+    in code/}; files: {other file of the folder: SHA-256}.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,13 +36,15 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from ehrbench import metrics
-from ehrbench.app.provenance import git_commit, plugin_sources, versions
+from ehrbench.app.provenance import Uncommitted, git_commit, plugin_sources, versions
 from ehrbench.app.wiring import Wired
 from ehrbench.core.bundle import Manifest
 from ehrbench.core.digest import digest
+from ehrbench.core.files import replacing
 from ehrbench.core.ledger import StudyKey
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress
+from ehrbench.core.run_folder import CODE, RunFolder
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.report.page import N_BOOTSTRAP
@@ -86,8 +89,10 @@ def _tested(wired: Wired, outcome: Conclusion, name: str) -> list[FoldData]:
     return folds
 
 
-def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of summary.json; its schema is this module's text."""
+def summarise(
+    wired: Wired, outcome: Conclusion, results: Mapping[str, Any], added: Sequence[Uncommitted] = ()
+) -> dict[str, Any]:
+    """The content of summary.json; its schema is this module's text. added: what no commit has."""
     search, cohort = wired.search, wired.cohort
     metric = search.metric.name
     apart = {"unscored": _describe_unscored(wired, outcome)} if search.split.unscored else {}
@@ -116,8 +121,22 @@ def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> 
         },
         "folds": [_describe_fold(d, search.metric.searched) for d in outcome.every],
         "studies": _describe_studies(wired),
-        "code": {"git_commit": git_commit(), "versions": versions(), "plugins": plugin_sources()},
+        "code": {
+            "git_commit": git_commit(),
+            "versions": versions(),
+            "plugins": plugin_sources(),
+            "uncommitted": {m.module: {"sha256": m.sha256, "why": m.why} for m in added},
+        },
     }
+
+
+def write_code(run: RunFolder, added: Sequence[Uncommitted]) -> None:
+    """The text of what no commit has, a file a module: a commit alone would not bring it back."""
+    for old in (run / CODE).glob("*.py"):
+        old.unlink()
+    for one in added:
+        with replacing(run / CODE / f"{one.module}.py") as path:
+            path.write_bytes(one.path.read_bytes())
 
 
 def _describe_unscored(wired: Wired, outcome: Conclusion) -> dict[str, Any]:

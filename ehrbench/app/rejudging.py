@@ -14,7 +14,7 @@ import pickle
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,13 +37,22 @@ ENSEMBLE_TOLERANCE = 10 * SELF_TEST_TOLERANCE
 _RECORDS, _SAID = "records.pickle", "said.npz"
 
 
+@dataclass(frozen=True)
+class Rejudged:
+    """How many records, how many of them alone as well, and the largest difference from what was judged."""
+
+    records: int
+    alone: int
+    difference: float
+
+
 def judge_again(
     bundle: Path, records: Records, judged: Mapping[str, FloatArray], seed: int, what: str
-) -> dict[str, float]:
-    """Let a bundle predict records in a process of its own; the largest difference from what was judged.
+) -> Rejudged:
+    """Let a bundle predict records in a process of its own; how it went.
 
     judged: model or ensemble -> (U, C) of these records, in their order. what: the message's name of it.
-    Raises NotClean naming a model and the record whose probability is another one; ``changed``: all models.
+    Raises NotClean naming a model and the record whose probability is another; ``changed``: all such.
     """
     rng = np.random.default_rng(derive_seed(seed, "judged again", what))
     order = rng.permutation(len(records))
@@ -51,7 +60,8 @@ def judge_again(
         place = Path(folder)
         with (place / _RECORDS).open("wb") as file:  # ours, for our own process, and gone with it
             pickle.dump(_nameless(records.take(order)), file)
-        request = {"bundle": str(bundle), "alone": min(ALONE, len(records)), "what": what}
+        alone = min(ALONE, len(records))
+        request = {"bundle": str(bundle), "alone": alone, "what": what}
         try:
             said = load_arrays(run_apart(__name__, request, place) / _SAID)
         except OutsideLooked as error:
@@ -67,16 +77,16 @@ def judge_again(
             u, c = np.unravel_index(np.argmax(np.abs(p - expected)), p.shape)
             record = records.ids[order][np.repeat(np.arange(len(order)), records.n_units[order])[u]]
             differing[model] = (
-                f"{model} was judged by {expected[u, c]:.4f} for record {record}, and its exported form says "
-                f"{p[u, c]:.4f} {_HOW[how]}"
+                f"{model} was judged by {expected[u, c]:.4f} for record {record}, and its exported form "
+                f"says {p[u, c]:.4f} {_HOW[how]}"
             )
     if differing:
         raise NotClean(
-            f"{what}: {next(iter(differing.values()))} — the prediction rests on something beside the record: "
-            "outcomes, other records, what was seen before",
+            f"{what}: {next(iter(differing.values()))} — the prediction rests on something beside the "
+            "record: outcomes, other records, what was seen before",
             tuple(differing),
         )
-    return {"records": len(records), "alone": request["alone"], "difference": largest}
+    return Rejudged(len(records), alone, largest)
 
 
 _HOW = {"alone": "of it alone", "together": "of it among the others, in another order"}

@@ -15,6 +15,7 @@ from ehrbench.app.checking import LONGEST_NAME, Settings, check, recorded
 from ehrbench.app.console import command, comparing, leaderboard, plain_console, shown, terminal
 from ehrbench.app.gpus import visible_gpus
 from ehrbench.app.opening import made_folder, open_search
+from ehrbench.app.provenance import uncommitted
 from ehrbench.app.sealing import seal
 from ehrbench.app.slicing import write_slices
 from ehrbench.app.tracked import track_outcome, track_search
@@ -141,7 +142,9 @@ def _conclude(wired: Wired, run: RunFolder, progress: Progress) -> tuple[dict[st
     """Judge, write and tell what was found; the summary, and each model's metrics."""
     outcome = wired.search.conclude(progress)
     results = outputs.judge(wired, outcome, progress)
-    summary = outputs.summarise(wired, outcome, results)
+    added = uncommitted(wired.modules())
+    summary = outputs.summarise(wired, outcome, results, added)
+    outputs.write_code(run, added)
     _write(run, wired, outcome, summary, progress)
     wired.search.forget_losers()
     track_outcome(wired, outcome, summary, run)

@@ -38,6 +38,13 @@ class Wired:
     settings: Settings
     config: Mapping[str, Any]
 
+    def modules(self) -> list[str]:
+        """All code that shapes the figures: of models, featurizers, task, metric, and what reads the data."""
+        blocks = [contender.builder.settings() for contender in self.search.contenders.values()]
+        shaping = [self.search.settings, *blocks]
+        reader = str(self.config["task"]["publisher"]["_target_"]).rpartition(".")[0]
+        return sorted({*sources(reader), *(name for block in shaping for name in block["code"])})
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -139,7 +139,8 @@ def counterfactual(
     was no function of its records and its seed.
     Raises NotClean naming what changed.
     """
-    before, after = fingerprint(search, decided), again(other_test=True)
+    before: Mapping[str, str] = fingerprint(search, decided)
+    after = again(other_test=True)
     recorded = before == after
     if not recorded:
         own = again(other_test=False)

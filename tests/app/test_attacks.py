@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import numpy as np
 import pytest
 
 from ehrbench.app.certifying import Again, certify_run
+from ehrbench.app.cli import main
 from ehrbench.app.confinement import OutsideLooked
 from ehrbench.app.searching import search
 from ehrbench.core import plugins
+from ehrbench.core.errors import FitError
 from ehrbench.core.progress import SILENT
+from ehrbench.spine import procedure
 from ehrbench.spine.certificate import NotClean
 from tests.app import leaky
 from tests.spine.composing import composed
@@ -71,13 +75,13 @@ def searched(clinic, models, features=(), publisher="ehrbench.publishers.own_tab
 def test_what_outlives_a_fit_is_caught_and_a_clean_model_beside_it_is_not(clinic):
     run = searched(clinic, ("Plain", *FIT_LEAKS))
     certify_run(run, Again(), SILENT)  # the access log is as it should be
-    with pytest.raises(NotClean, match="the same code gives another .* something outlives a fit") as caught:
+    with pytest.raises(NotClean, match=r"the same code gives another .* something outlives a fit") as caught:
         certify_run(run, Again(counterfactual=True, folds=[1]), SILENT)
     changed = " ".join(caught.value.changed)
     left = [name for name in FIT_LEAKS if name not in changed]
     assert left == ["Remembering"]  # what it knows of this fold's training records, this fold has taught it
     assert "Plain" not in changed
-    with pytest.raises(NotClean, match="Remembering was judged by 1.0000") as caught:
+    with pytest.raises(NotClean, match=r"Remembering was judged by 1\.0000") as caught:
         certify_run(run, Again(predictions=True, folds=[1]), SILENT)
     assert caught.value.changed == ("Remembering", "ensemble")
 
@@ -90,8 +94,12 @@ def test_a_fit_that_goes_back_to_the_source_is_told_by_the_file(clinic):
 
 
 def test_what_a_prediction_rests_on_beside_the_record_is_caught(clinic, monkeypatch):
-    run = searched(clinic, ("Plain", "ReadsOutcomes"), FEATURE_LEAKS, publisher="leaky.publishers.Flagged")
-    with pytest.raises(NotClean, match="its exported form says .* rests on something beside") as caught:
+    leaks = (clinic, ("Plain", "ReadsOutcomes"), FEATURE_LEAKS, "leaky.publishers.Flagged")
+    with pytest.raises(FitError, match=r"fold 0: Positions predicts record .* among others and as .* alone"):
+        searched(*leaks)
+    monkeypatch.setattr(procedure, "ALONE", 0)
+    run = searched(*leaks)
+    with pytest.raises(NotClean, match=r"its exported form says .* rests on something beside") as caught:
         certify_run(run, Again(predictions=True, folds=[1]), SILENT)
     assert {*caught.value.changed} == {"ReadsOutcomes", *FEATURE_LEAKS, "ensemble"}
 
@@ -100,3 +108,14 @@ def test_features_that_read_a_file_when_they_predict_are_told_by_it(clinic):
     run = searched(clinic, (), ("ReadsTable",))
     with pytest.raises(NotClean, match=r"fold 1: a prediction reads .*stays\.csv, which it was not handed"):
         certify_run(run, Again(predictions=True, folds=[1]), SILENT)
+
+
+def test_a_clean_run_passes_all_of_it(clinic, capsys):
+    run = searched(clinic, ("Plain",))
+    assert main(["certify", str(run), "--counterfactual", "--folds", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "fold   1: 60 test records predicted again from exported models, 32 of them alone" in said
+    assert "unchanged by other test records, in a process of its own\n" in said
+    assert "bundle  : 120 of its own records predicted again" in said
+    certificate = json.loads((run / "certificate.json").read_text())
+    assert {name: len(d) for name, d in certificate["judged"]["1"].items()} == {"Plain": 64, "ensemble": 64}
