@@ -177,11 +177,12 @@ class Bundle:
             raise BundleError(f"{path}: no reference probability to test against — export the bundle again")
         example = self.task.parse([self.task.example()], strict=True).records
         prediction = self.predict(example)
-        said = {"probability": (reference["probability"], prediction.probabilities)}
+        said: dict[str, tuple[object, FloatArray]] = {}
         if "members" in reference:  # not in bundles of before
             parts = self.parts(example)
-            said |= {folder: (reference["members"].get(folder), p) for folder, p in parts.items()}
-            said["ensemble"] = (reference.get("uncalibrated"), prediction.uncalibrated)
+            said = {folder: (reference["members"].get(folder), p) for folder, p in parts.items()}
+            said["ensemble"] = reference.get("uncalibrated"), prediction.uncalibrated
+        said["probability"] = reference["probability"], prediction.probabilities
         differences = [_difference(path, name, *pair) for name, pair in said.items()]
         return max(differences)
 
