@@ -63,14 +63,27 @@ def reported_metrics(wired: Wired) -> list[Metric]:
 def judge(wired: Wired, outcome: Conclusion, progress: Progress) -> dict[str, dict[str, Any]]:
     """Model or ensemble -> metric -> result, over the outer test folds."""
     search = wired.search
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
+    judged: dict[str, list[FoldData]] = {}
     for name in outcome.tested[0].probabilities:
         folds = _tested(wired, outcome, name)
         n_replicates = wired.settings.report.n_bootstrap
         chosen = reported_metrics(wired)
+        twin = next((other for other, of in judged.items() if all(map(_alike, of, folds))), None)
+        if twin is not None:  # an ensemble of one model is mostly that model
+            results[name] = results[twin]
+            continue
         with progress.step(f"intervals · {name}"):
             results[name] = evaluate(folds, chosen, search.target, search.seed, n_replicates=n_replicates)
+        judged[name] = folds
     return results
+
+
+def _alike(one: FoldData, other: FoldData) -> bool:
+    """Whether both say and call the same of the same test records, to the rounding of a logit and back."""
+    parts = ((one.p, other.p), (one.threshold, other.threshold), (one.levels, other.levels))
+    known = [(a, b) for a, b in parts if a is not None and b is not None]
+    return all(np.allclose(a, b, rtol=0, atol=1e-12, equal_nan=True) for a, b in known)
 
 
 def _tested(wired: Wired, outcome: Conclusion, name: str) -> list[FoldData]:

@@ -10,7 +10,10 @@ from tests.app.processes import SMALL, run
 def test_train_cross_validates_one_configuration(data, tmp_path):
     """And one of another metric beside it, under a name of its own; no network, no wait for Lightning."""
     arguments = ["model=logistic", "protocol=smoke", "tracker=none", f"runs_dir={tmp_path}"]
-    for more in (["report.explained=4"], ["report.explained=0", "metric=brier"]):
+    for more in (
+        ["report.explained=4"],
+        ["report.explained=0", "metric=brier", "ensemble.calibrators=[identity]"],
+    ):
         code, output = run("train.py", *arguments, *more, data=data, hidden=("pytorch_lightning",))
         assert code == 0, output
     (explained,) = tmp_path.glob("*/explanations.json")
@@ -20,6 +23,9 @@ def test_train_cross_validates_one_configuration(data, tmp_path):
     for content in found:
         assert content["budget"] == {"logistic": 1}
         assert all(fold["chosen"]["models"]["logistic"]["params"] == {} for fold in content["folds"])
+    (alone,) = (content["models"] for content in found if content["metric"] == "brier")
+    assert alone["ensemble"] == alone["logistic"]
+    assert "intervals · ensemble" not in output  # what says the same is judged once
 
 
 def test_networks_are_searched_explained_and_predict_without_lightgbm_and_mlflow(data, tmp_path):

@@ -220,6 +220,10 @@ def test_configuration_is_complete(name: str) -> None:
         build(name, "binary")
         given &= settings
     assert given == settings
+    if model_class(name).__module__.endswith(f".{name}"):  # its own YAML, not a variant of another model's
+        defaults = {p.name: p.default for p in accepted if p.default is not p.empty and p.name in given}
+        said = {key: config["build"][key] for key in defaults}
+        assert {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()} == said
 
 
 @every_model
