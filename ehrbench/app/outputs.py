@@ -45,6 +45,7 @@ from ehrbench.core.progress import Progress
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.report.page import N_BOOTSTRAP
+from ehrbench.runtime.bundle import Bundle
 from ehrbench.spine.bundling import write_bundle
 from ehrbench.spine.procedure import Decided, describe
 from ehrbench.spine.search import Conclusion
@@ -229,5 +230,4 @@ def write_search_bundle(
         metrics=dict(results["ensemble"]),
         versions=versions(),
     )
-    example = task.parse([task.example()], strict=True).records
-    write_bundle(directory, outcome.final, manifest, config, example, search.refit, progress)
+    write_bundle(directory, outcome.final, manifest, config, task, search.refit, Bundle.load, progress)

@@ -178,7 +178,7 @@ class NetworkModel(TrainingSettings, Model):
         finally:
             net.to(self._device)
         save_arrays(directory / "featurizer.npz", self.featurizer.state())
-        return member_of("onnx", self.featurizer)
+        return member_of("onnx", self.featurizer, directory / "model.onnx")
 
     @property
     def fitted_network(self) -> Network:

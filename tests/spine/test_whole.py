@@ -16,12 +16,14 @@ from ehrbench import metrics
 from ehrbench.app import scoring, searching
 from ehrbench.app.building import build_publisher, build_task
 from ehrbench.core.errors import BundleError, ConfigError, DataError, StudyMismatch
+from ehrbench.core.model import load_arrays, save_arrays
 from ehrbench.core.task import Parsed, RawInput, Skipped
 from ehrbench.infra import operations
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.study import optuna_storage
+from ehrbench.models.logistic import Logistic
 from ehrbench.runtime.bundle import Bundle
 from tests.runtime.toy import toy_records
 from tests.spine import tiny
@@ -137,6 +139,45 @@ def test_the_bundle_refuses_the_records_it_was_made_from(searched):
 def test_the_bundle_passes_its_own_test(searched):
     task, folder, _ = searched
     assert Bundle.load(folder / f"tiny-{task}-nested" / "bundle").self_test() <= 1e-5
+
+
+@pytest.mark.parametrize("searched", ["beats"], indirect=True)
+def test_the_bundle_was_held_to_its_models_when_it_was_written(searched):
+    task, folder, _ = searched
+    bundle = Bundle.load(folder / f"tiny-{task}-nested" / "bundle")
+    parity = bundle.manifest.parity
+    assert set(parity["members"]) == {f for folders in bundle.manifest.models.values() for f in folders}
+    assert parity["n_records"] == 50
+    assert 0 <= max(parity["ensemble"], *parity["members"].values()) <= parity["limit"] == 1e-5
+
+
+@pytest.mark.parametrize("searched", ["beats"], indirect=True)
+def test_a_bundle_that_is_not_its_models_is_refused_and_the_last_one_stays(searched, monkeypatch):
+    task, folder, _ = searched
+    path = folder / f"tiny-{task}-nested" / "bundle"
+    before, export = Bundle.load(path).digest, Logistic.export
+
+    def broken(self, directory):
+        member = export(self, directory)
+        arrays = load_arrays(directory / "model.npz")
+        save_arrays(directory / "model.npz", arrays | {"intercept": arrays["intercept"] + 1e-3})
+        return member
+
+    monkeypatch.setattr(Logistic, "export", broken)
+    with pytest.raises(BundleError, match=r"not written: members/logistic/0, exported, is up to 0\.000"):
+        run(task, folder)
+    assert Bundle.load(path).digest == before
+    assert [p.name for p in path.parent.iterdir() if p.name.startswith(".bundle")] == []
+
+
+def test_the_bundle_says_what_its_training_records_looked_like(searched):
+    task, folder, _ = searched
+    bundle = Bundle.load(folder / f"tiny-{task}-nested" / "bundle")
+    assert bundle.profile is not None
+    assert set(bundle.profile.variables) == {"a", "b", "c"}
+    assert set(bundle.profile.probabilities) == set(bundle.manifest.target.classes)
+    assert {sum(one.counts) for one in bundle.profile.variables.values()} == {240}
+    assert {sum(one.counts) for one in bundle.profile.probabilities.values()} == {bundle.profile.n_units}
 
 
 def test_raw_files_are_predicted_as_records_are(searched, tmp_path):
