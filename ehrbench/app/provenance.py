@@ -16,7 +16,6 @@ PACKAGES = (
     "scipy",
     "scikit-learn",
     "torch",
-    "pytorch-lightning",
     "lightgbm",
     "onnxruntime",
 )

@@ -8,13 +8,13 @@ from tests.app.processes import SMALL, run
 
 
 def test_train_cross_validates_one_configuration(data, tmp_path):
-    """And one of another metric beside it, under a name of its own; no network, no wait for Lightning."""
+    """And one of another metric beside it, under a name of its own; no network is needed, nor waited for."""
     arguments = ["model=logistic", "protocol=smoke", "tracker=none", f"runs_dir={tmp_path}"]
     for more in (
         ["report.explained=4"],
         ["report.explained=0", "metric=brier", "ensemble.calibrators=[identity]"],
     ):
-        code, output = run("train.py", *arguments, *more, data=data, hidden=("pytorch_lightning",))
+        code, output = run("train.py", *arguments, *more, data=data, hidden=("ehrbench.models.network",))
         assert code == 0, output
     (explained,) = tmp_path.glob("*/explanations.json")
     assert json.loads(explained.read_text())["attributions"]["logistic"]["method"].startswith("coefficient")
