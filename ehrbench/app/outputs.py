@@ -2,8 +2,8 @@
 
 Schema of ``summary.json`` (schema 1)
 -------------------------------------
-study_name, task, words (what the task calls its things), protocol, cohort ("publisher" or "simulated"),
-    metric, seed, refit, created;
+study_name, task, words (what the task calls its things), units (of its variables), protocol,
+    cohort ("publisher" or "simulated"), metric, seed, refit, created;
 threshold_rule: how folds.chosen.thresholds were chosen, on each fold's inner out-of-fold predictions;
 data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step: count}, skipped: count,
     notes: what was guessed of the data or looks odd in them};
@@ -110,6 +110,7 @@ def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> 
         "study_name": search.study_name,
         "task": search.task,
         "words": asdict(wired.task.words),
+        "units": dict(wired.task.units),
         "protocol": search.split.label,
         "cohort": cohort.label,
         "metric": metric,
