@@ -2,8 +2,8 @@
 
 Schema of ``summary.json`` (schema 1)
 -------------------------------------
-study_name, task, words (what the task calls its things), protocol, cohort ("publisher" or "simulated"),
-    metric, seed, refit, created;
+study_name, task, words (what the task calls its things), units (of its variables), protocol,
+    cohort ("publisher" or "simulated"), metric, seed, refit, created;
 threshold_rule: how folds.chosen.thresholds were chosen, on each fold's inner out-of-fold predictions;
 data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step: count}, skipped: count,
     notes: what was guessed of the data or looks odd in them};
@@ -48,6 +48,7 @@ from ehrbench.core.run_folder import CODE, RunFolder
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.report.page import N_BOOTSTRAP
+from ehrbench.runtime.bundle import Bundle
 from ehrbench.spine.bundling import write_bundle
 from ehrbench.spine.procedure import Decided, describe
 from ehrbench.spine.search import Conclusion
@@ -65,14 +66,27 @@ def reported_metrics(wired: Wired) -> list[Metric]:
 def judge(wired: Wired, outcome: Conclusion, progress: Progress) -> dict[str, dict[str, Any]]:
     """Model or ensemble -> metric -> result, over the outer test folds."""
     search = wired.search
-    results = {}
+    results: dict[str, dict[str, Any]] = {}
+    judged: dict[str, list[FoldData]] = {}
     for name in outcome.tested[0].probabilities:
         folds = _tested(wired, outcome, name)
         n_replicates = wired.settings.report.n_bootstrap
         chosen = reported_metrics(wired)
+        twin = next((other for other, of in judged.items() if all(map(_alike, of, folds))), None)
+        if twin is not None:  # an ensemble of one model is mostly that model
+            results[name] = results[twin]
+            continue
         with progress.step(f"intervals · {name}"):
             results[name] = evaluate(folds, chosen, search.target, search.seed, n_replicates=n_replicates)
+        judged[name] = folds
     return results
+
+
+def _alike(one: FoldData, other: FoldData) -> bool:
+    """Whether both say and call the same of the same test records, to the rounding of a logit and back."""
+    parts = ((one.p, other.p), (one.threshold, other.threshold), (one.levels, other.levels))
+    known = [(a, b) for a, b in parts if a is not None and b is not None]
+    return all(np.allclose(a, b, rtol=0, atol=1e-12, equal_nan=True) for a, b in known)
 
 
 def _tested(wired: Wired, outcome: Conclusion, name: str) -> list[FoldData]:
@@ -101,6 +115,7 @@ def summarise(
         "study_name": search.study_name,
         "task": search.task,
         "words": asdict(wired.task.words),
+        "units": dict(wired.task.units),
         "protocol": search.split.label,
         "cohort": cohort.label,
         "metric": metric,
@@ -235,5 +250,4 @@ def write_search_bundle(
         metrics=dict(metrics),
         versions=versions(),
     )
-    example = task.parse([task.example()], strict=True).records
-    write_bundle(directory, decided, manifest, config, example, search.refit, progress)
+    write_bundle(directory, decided, manifest, config, task, search.refit, Bundle.load, progress)

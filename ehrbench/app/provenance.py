@@ -22,7 +22,6 @@ PACKAGES = (
     "scipy",
     "scikit-learn",
     "torch",
-    "pytorch-lightning",
     "lightgbm",
     "onnxruntime",
 )

@@ -20,19 +20,20 @@ from pathlib import Path
 import numpy as np
 
 from ehrbench.app.confinement import OutsideLooked, answer, asked, confine, run_apart
+from ehrbench.core.bundle import PARITY
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import EhrbenchError
 from ehrbench.core.model import load_arrays, save_arrays
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray, IntArray
-from ehrbench.runtime.bundle import SELF_TEST_TOLERANCE, Bundle
+from ehrbench.runtime.bundle import Bundle
 from ehrbench.spine.certificate import NotClean
 from ehrbench.spine.procedure import ENSEMBLE_NAME
 
 #: Records that are predicted one by one, and records of a bundle's own that it is asked about.
 ALONE, ASKED = 32, 256
 #: How far the calibrated ensemble may lie off, its calibrator being steeper than its members.
-ENSEMBLE_TOLERANCE = 10 * SELF_TEST_TOLERANCE
+ENSEMBLE_TOLERANCE = 10 * PARITY
 
 _RECORDS, _SAID = "records.pickle", "said.npz"
 
@@ -73,7 +74,7 @@ def judge_again(
         expected = judged[model][records.units_of(order)][: len(p)]
         apart = np.abs(p - expected).max(axis=1, initial=0.0)
         largest = max(largest, float(apart.max(initial=0.0)))
-        if not (apart <= (ENSEMBLE_TOLERANCE if model == ENSEMBLE_NAME else SELF_TEST_TOLERANCE)).all():
+        if not (apart <= (ENSEMBLE_TOLERANCE if model == ENSEMBLE_NAME else PARITY)).all():
             u, c = np.unravel_index(np.argmax(np.abs(p - expected)), p.shape)
             record = records.ids[order][np.repeat(np.arange(len(order)), records.n_units[order])[u]]
             differing[model] = (

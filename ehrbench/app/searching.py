@@ -14,6 +14,7 @@ from ehrbench.app import certifying, outputs, tables
 from ehrbench.app.checking import LONGEST_NAME, Settings, check, recorded
 from ehrbench.app.console import command, comparing, leaderboard, plain_console, shown, terminal
 from ehrbench.app.gpus import visible_gpus
+from ehrbench.app.joining import joining
 from ehrbench.app.opening import made_folder, open_search
 from ehrbench.app.provenance import uncommitted
 from ehrbench.app.sealing import seal
@@ -49,13 +50,10 @@ SHAPING = (
 )
 
 
-def search(config: Mapping[str, Any], arguments: list[str]) -> float:
-    """Search, judge, export. Returns the ensemble's outer mean of the metric.
-
-    arguments: of this command, for the local workers that join it.
-    """
+def search(config: Mapping[str, Any]) -> float:
+    """Search, judge, export. Returns the ensemble's outer mean of the metric."""
     settings = check(config)
-    return _run(config, settings, _named(settings), arguments)
+    return _run(config, settings, _named(settings))
 
 
 def train(config: Mapping[str, Any]) -> float:
@@ -68,7 +66,7 @@ def train(config: Mapping[str, Any]) -> float:
     models = {n: {**dict(m), "space": {}, "n_trials": 1} for n, m in named_models(config).items()}
     config = {**config, "n_trials": 1, "model": models}
     shaping = digest({k: config[k] for k in SHAPING})[:8]
-    return _run(config, settings, _named(settings, *models, shaping), [], inner=True)
+    return _run(config, settings, _named(settings, *models, shaping), inner=True)
 
 
 def work(config: Mapping[str, Any]) -> None:
@@ -97,17 +95,14 @@ def _named(settings: Settings, *more: str) -> str:
     return name
 
 
-def _run(
-    config: Mapping[str, Any], settings: Settings, name: str, arguments: list[str], *, inner: bool = False
-) -> float:
+def _run(config: Mapping[str, Any], settings: Settings, name: str, *, inner: bool = False) -> float:
     with made_folder(settings.runs_dir, name) as run:
-        return _search(config, settings, arguments, run, inner=inner)
+        return _search(config, settings, run, inner=inner)
 
 
 def _search(
     config: Mapping[str, Any],
     settings: Settings,
-    arguments: list[str],
     run: RunFolder,
     *,
     inner: bool,
@@ -124,7 +119,7 @@ def _search(
     n_workers = settings.workers or max(1, len(gpus))
     logs = Path(settings.logs_dir) / run.name if settings.logs_dir else run.path
     try:
-        with LocalWorkers(n_workers - 1, arguments, logs, gpus):
+        with joining(config) as arguments, LocalWorkers(n_workers - 1, arguments, logs, gpus):
             wired.search.spend(progress)
         summary, results = _conclude(wired, run, progress)
     except KeyboardInterrupt:
