@@ -84,7 +84,7 @@ def _counterfactual(run: RunFolder, wired: Wired, folds: Sequence[int] | None, p
 
 
 def _elsewhere(config: Mapping[str, Any], folder: str) -> dict[str, Any]:
-    """The configuration with an empty storage of its own and no tracker."""
+    """The configuration with an empty storage of its own."""
     storage = {
         **config["storage"],
         "kind": "sqlite",
@@ -92,7 +92,7 @@ def _elsewhere(config: Mapping[str, Any], folder: str) -> dict[str, Any]:
         "artifacts": f"{folder}/a",
         "checkpoints": None,
     }
-    return {**config, "storage": storage, "tracker": {"kind": "none"}}
+    return {**config, "storage": storage}
 
 
 def _read(run: RunFolder) -> dict[str, Any]:

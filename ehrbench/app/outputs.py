@@ -86,25 +86,34 @@ def _tested(wired: Wired, outcome: Conclusion, name: str) -> list[FoldData]:
     return folds
 
 
-def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of summary.json; its schema is this module's text."""
-    search, cohort = wired.search, wired.cohort
-    metric = search.metric.name
-    apart = {"unscored": _describe_unscored(wired, outcome)} if search.split.unscored else {}
+def described(wired: Wired) -> dict[str, Any]:
+    """What summary.json says of a search before anything is found."""
+    search = wired.search
     return {
         "schema": 1,
         "study_name": search.study_name,
         "task": search.task,
         "words": asdict(wired.task.words),
         "protocol": search.split.label,
-        "cohort": cohort.label,
-        "metric": metric,
+        "cohort": wired.cohort.label,
+        "metric": search.metric.name,
         "threshold_rule": str(search.threshold),
         "seed": search.seed,
         "refit": search.refit,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": _describe_data(wired),
         "budget": {name: contender.n_trials for name, contender in search.contenders.items()},
+        "code": {"git_commit": git_commit(), "versions": versions(), "plugins": plugin_sources()},
+    }
+
+
+def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of summary.json; its schema is this module's text."""
+    search = wired.search
+    metric = search.metric.name
+    apart = {"unscored": _describe_unscored(wired, outcome)} if search.split.unscored else {}
+    return {
+        **described(wired),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "models": results,
         **apart,
         "selected": {
@@ -116,7 +125,6 @@ def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> 
         },
         "folds": [_describe_fold(d, search.metric.searched) for d in outcome.every],
         "studies": _describe_studies(wired),
-        "code": {"git_commit": git_commit(), "versions": versions(), "plugins": plugin_sources()},
     }
 
 
