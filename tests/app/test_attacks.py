@@ -68,7 +68,7 @@ def searched(clinic, models, features=(), publisher="ehrbench.publishers.own_tab
         "views": config["task"]["views"] | views,
         "publisher": config["task"]["publisher"] | {"_target_": publisher},
     }
-    search(config | {"model": contenders, "task": task, "study_name": "attacked"}, [])
+    search(config | {"model": contenders, "task": task, "study_name": "attacked"})
     return clinic / "runs" / "attacked"
 
 
