@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from ehrbench.app import inspecting, operating
+from ehrbench.app import inspecting, operating, serving_options
 from ehrbench.app.conf import CONF, task_file, task_names
 from ehrbench.app.console import command, shown, terminal
 from ehrbench.app.entry import check_text, spell_unprintable
@@ -123,20 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     certify.set_defaults(run_command=_certify)
     operating.add_commands(commands)
     inspecting.add_commands(commands)
-    serve = commands.add_parser("serve", help="answer HTTP requests from a bundle")
-    serve.add_argument(
-        "--bundle",
-        type=argument,
-        required=True,
-        metavar="DIR",
-        help="its folder, such as runs/quickstart/bundle",
-    )
-    serve.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: this machine alone)"
-    )
-    serve.add_argument("--port", type=int, default=8000, help="default 8000; 0: any free one")
-    serve.add_argument("--threads", type=int, default=1, help="CPU threads of one prediction (default 1)")
-    serve.set_defaults(run_command=_serve)
+    serving_options.add_serve(commands)
     return parser
 
 
@@ -221,12 +208,6 @@ def _certify(options: argparse.Namespace) -> None:
 
     _, progress = terminal()
     certify_run(options.run, Again(options.predictions, options.counterfactual, options.folds), progress)
-
-
-def _serve(options: argparse.Namespace) -> None:
-    from ehrbench.serve.serving import serve
-
-    serve(options.bundle, options.host, options.port, options.threads)
 
 
 if __name__ == "__main__":

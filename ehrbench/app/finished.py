@@ -25,6 +25,7 @@ from ehrbench.core.ledger import Ledger
 from ehrbench.core.places import place
 from ehrbench.core.progress import Progress
 from ehrbench.core.run_folder import CODE, CONFIG, SUMMARY, RunFolder
+from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.settings import Environment
 from ehrbench.spine.folds import OuterFold
 from ehrbench.spine.procedure import Decided
@@ -44,14 +45,22 @@ def wire_run(run: RunFolder, progress: Progress) -> Wired:
 def ledger_of(run: RunFolder) -> Ledger | None:
     """The ledger that a run stands in, None where it is not at hand."""
     try:
-        return _open(run, configuration(run)[1])
+        return opened(run)[1]
     except EhrbenchError:
         return None
 
 
+def opened(run: RunFolder) -> tuple[Settings, SqlLedger]:
+    """A run's settings, and its ledger. Raises StorageError where that is not at hand."""
+    settings = configuration(run)[1]
+    return settings, _open(run, settings)
+
+
 def configuration(run: RunFolder) -> tuple[dict[str, Any], Settings]:
-    """A run's configuration and its checked blocks, with its places as they are now, and no tracker."""
-    config = _read(run) | {"tracker": {"kind": "none"}}
+    """A run's configuration and its checked blocks, with its places as they are now."""
+    config = _read(run)
+    if "kind" in config.get("tracker", {}):  # of earlier versions
+        config["tracker"] = {}
     settings = check(config, _as_now(run, config))
     data = Environment.read().ehrbench_data
     if data and not Path(settings.data.root).exists():  # on another machine they lie where that one says
@@ -79,7 +88,7 @@ def decided_by_run(run: RunFolder, search: Search, fold: OuterFold) -> Decided:
         ) from error
 
 
-def _open(run: RunFolder, settings: Settings) -> Ledger:
+def _open(run: RunFolder, settings: Settings) -> SqlLedger:
     """The ledger of the settings, which must know the run."""
     storage = settings.storage
     where = storage.path if storage.kind == "sqlite" else "the database of OPTUNA_*"

@@ -103,13 +103,9 @@ def _tested(wired: Wired, outcome: Conclusion, name: str) -> list[FoldData]:
     return folds
 
 
-def summarise(
-    wired: Wired, outcome: Conclusion, results: Mapping[str, Any], added: Sequence[Uncommitted] = ()
-) -> dict[str, Any]:
-    """The content of summary.json; its schema is this module's text. added: what no commit has."""
-    search, cohort = wired.search, wired.cohort
-    metric = search.metric.name
-    apart = {"unscored": _describe_unscored(wired, outcome)} if search.split.unscored else {}
+def described(wired: Wired, added: Sequence[Uncommitted] = ()) -> dict[str, Any]:
+    """What summary.json says of a search before anything is found; added: code that no commit has."""
+    search = wired.search
     return {
         "schema": 1,
         "study_name": search.study_name,
@@ -117,14 +113,32 @@ def summarise(
         "words": asdict(wired.task.words),
         "units": dict(wired.task.units),
         "protocol": search.split.label,
-        "cohort": cohort.label,
-        "metric": metric,
+        "cohort": wired.cohort.label,
+        "metric": search.metric.name,
         "threshold_rule": str(search.threshold),
         "seed": search.seed,
         "refit": search.refit,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": _describe_data(wired),
         "budget": {name: contender.n_trials for name, contender in search.contenders.items()},
+        "code": {
+            "git_commit": git_commit(),
+            "versions": versions(),
+            "plugins": plugin_sources(),
+            "uncommitted": {m.module: {"sha256": m.sha256, "why": m.why} for m in added},
+        },
+    }
+
+
+def summarise(
+    wired: Wired, outcome: Conclusion, results: Mapping[str, Any], added: Sequence[Uncommitted] = ()
+) -> dict[str, Any]:
+    """The content of summary.json; its schema is this module's text. added: what no commit has."""
+    search = wired.search
+    metric = search.metric.name
+    apart = {"unscored": _describe_unscored(wired, outcome)} if search.split.unscored else {}
+    return {
+        **described(wired, added),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "models": results,
         **apart,
         "selected": {
@@ -136,12 +150,6 @@ def summarise(
         },
         "folds": [_describe_fold(d, search.metric.searched) for d in outcome.every],
         "studies": _describe_studies(wired),
-        "code": {
-            "git_commit": git_commit(),
-            "versions": versions(),
-            "plugins": plugin_sources(),
-            "uncommitted": {m.module: {"sha256": m.sha256, "why": m.why} for m in added},
-        },
     }
 
 

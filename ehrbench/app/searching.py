@@ -19,7 +19,7 @@ from ehrbench.app.opening import made_folder, open_search
 from ehrbench.app.provenance import uncommitted
 from ehrbench.app.sealing import seal
 from ehrbench.app.slicing import write_slices
-from ehrbench.app.tracked import track_outcome, track_search
+from ehrbench.app.trackers import finish, tracked
 from ehrbench.app.wiring import Wired, named_models
 from ehrbench.app.workers import LocalWorkers
 from ehrbench.core.bundle import file_digest
@@ -74,10 +74,8 @@ def work(config: Mapping[str, Any]) -> None:
     settings = check(config)
     _, progress = terminal()
     wired = open_search(config, settings, _named(settings), progress)
-    try:
+    with tracked(wired):
         wired.search.spend(progress)
-    finally:
-        wired.search.backend.tracker.close()
 
 
 def folder_of(config: Mapping[str, Any]) -> Path:
@@ -113,17 +111,16 @@ def _search(
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Nothing was trained yet.") from None
     console.print(_banner(wired))
-    tracker = wired.search.backend.tracker
-    track_search(wired)
     gpus = visible_gpus(settings.trainer.accelerator)
     n_workers = settings.workers or max(1, len(gpus))
     logs = Path(settings.logs_dir) / run.name if settings.logs_dir else run.path
     try:
-        with joining(config) as arguments, LocalWorkers(n_workers - 1, arguments, logs, gpus):
-            wired.search.spend(progress)
-        summary, results = _conclude(wired, run, progress)
+        with tracked(wired) as trackings:
+            with joining(config) as arguments, LocalWorkers(n_workers - 1, arguments, logs, gpus):
+                wired.search.spend(progress)
+            summary, results = _conclude(wired, run, progress)
+            finish(trackings, run)
     except KeyboardInterrupt:
-        tracker.close(5)
         raise KeyboardInterrupt("Finished fits are kept; the same command goes on from here.") from None
     _print(wired, summary, run)
     metric = wired.search.metric.name
@@ -142,7 +139,6 @@ def _conclude(wired: Wired, run: RunFolder, progress: Progress) -> tuple[dict[st
     outputs.write_code(run, added)
     _write(run, wired, outcome, summary, progress)
     wired.search.forget_losers()
-    track_outcome(wired, outcome, summary, run)
     return summary, results
 
 
@@ -206,6 +202,7 @@ def _print(wired: Wired, summary: Mapping[str, Any], run: RunFolder) -> None:
         lines.append(f"skipped   {shown(run / SKIPPED)}")
     lines += [f"not made  {p.stem}; why: {shown(p)}; please report it" for p in failures(run.path)]
     lines.append(f"serve     {command('ehrbench', 'serve', '--bundle', run.bundle)}")
-    if wired.settings.tracker.uri is not None:
-        lines.append(f"compare   {comparing(wired.settings.tracker.uri)}")
+    mlflow = wired.settings.tracker.mlflow
+    if mlflow is not None and mlflow.uri is not None:
+        lines.append(f"compare   {comparing(mlflow.uri)}")
     console.print("\n".join(lines), soft_wrap=True)

@@ -100,7 +100,6 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
             "pruner": settings.pruner.model_dump(),
             "code": sources(*(type(part).__module__ for part in used)),
         },
-        tags={"cohort": cohort.label, "protocol": split.label, "task": str(config["task"]["name"])},
         ordered=task.ordered,
     )
     return Wired(search, task, cohort, settings, config)

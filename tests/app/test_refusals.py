@@ -217,8 +217,8 @@ class TestVersions:
 @pytest.mark.parametrize(
     ("key", "address"),
     [
-        ("tracker.uri", "http://me:hunter2@mlflow.invalid"),
-        ("tracker.uri", "mysql+pymysql://me:hunter2@db.invalid/mlflow"),
+        ("tracker.mlflow.uri", "http://me:hunter2@mlflow.invalid"),
+        ("tracker.mlflow.uri", "mysql+pymysql://me:hunter2@db.invalid/mlflow"),
         ("storage.artifacts", "s3://AKIA:hunter2@bucket/x"),
         ("storage.checkpoints", "sftp://me:hunter2@host/x"),
     ],

@@ -25,13 +25,13 @@ ODD = "it's [red] 50% of ~ü#1? {a}&b,c=:smile: $x a::b %41"
 
 
 def test_a_search_below_a_folder_of_any_name(simulated, tmp_path, capsys):
-    """With everything it leaves there and prints: nothing beside the folder, nothing in the spool."""
+    """With everything it leaves there and prints: nothing beside the folder, and MLflow has it all."""
     runs = tmp_path / ODD
     arguments = [f"data.root={simulated}", f"runs_dir={runs}", "study_name=s", "tracker=mlflow"]
     code, out, error = start("search.py", *SMALL, *arguments, folder=tmp_path)
     assert code == 0, error
-    assert "wait in the spool" not in out
-    assert not list((runs / "spool").glob("*.jsonl"))
+    assert "has not taken" not in out
+    assert main(["study", "sync", str(runs / "s")]) == 0
     assert [path.name for path in tmp_path.iterdir()] == [ODD]
     assert f"report    {ODD}/s/report.html\n" in out, "neither broken nor taken for markup"
     printed = {
@@ -116,8 +116,8 @@ AS_FOLDER = (
         ([f"runs_dir={'x/' * 2500}"], "runs_dir: "),
         (["runs_dir="], "runs_dir: is empty — name a file or folder"),
         (
-            ["tracker=mlflow", "tracker.uri=./mlruns"],
-            "tracker.uri: './mlruns' is no address that MLflow keeps",
+            ["tracker=mlflow", "tracker.mlflow.uri=./mlruns"],
+            "tracker.mlflow.uri: './mlruns' is no address that MLflow keeps",
         ),
         (["model.logistic.n_trials=true"], "model.logistic.n_trials: True is not a number of trials"),
         (["model.logistic.space.C.log=no"], "model.logistic.space.C.log: 'no' is neither true nor false"),
