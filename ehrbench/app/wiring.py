@@ -43,6 +43,13 @@ class Wired:
     config: Mapping[str, Any]
     versions: Mapping[str, Any]
 
+    def modules(self) -> list[str]:
+        """All code that shapes the figures: of models, featurizers, task, metric, and what reads the data."""
+        blocks = [contender.builder.settings() for contender in self.search.contenders.values()]
+        shaping = [self.search.settings, *blocks]
+        reader = str(self.config["task"]["publisher"]["_target_"]).rpartition(".")[0]
+        return sorted({*sources(reader), *(name for block in shaping for name in block["code"])})
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -99,7 +106,6 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
             "pruner": settings.pruner.model_dump(),
             "code": sources(*(type(part).__module__ for part in used)),
         },
-        tags={"cohort": cohort.label, "protocol": split.label, "task": str(config["task"]["name"])},
         ordered=task.ordered,
     )
     return Wired(search, task, cohort, settings, config, versions)

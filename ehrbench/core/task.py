@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -167,6 +168,9 @@ class Task(ABC):
     #: Forms that ``parse`` reads, the example's first.
     forms: ClassVar[tuple[Form, ...]]
     words: ClassVar[Words] = Words()
+    #: Units of its variables and subgroups, for people: name -> "mg/dL". What has none, or has it in its
+    #: name, is left out.
+    units: Mapping[str, str] = MappingProxyType({})
     #: A record's units follow each other (the beats of a recording), so that calls may be mended along it.
     ordered: ClassVar[bool] = False
     #: Problems of rows that the publisher's own files have: skipped even when strict, and no fault of a file.

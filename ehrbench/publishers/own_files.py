@@ -122,7 +122,18 @@ def predicting(
             column, note = infer(name, cells, wanted.get(name))
             notes += [note] if note else []
             columns += [column] if column.kind != "text" else []
+    _check_apart(columns)
     return columns, notes
+
+
+def _check_apart(columns: list[Column]) -> None:
+    """DataError for a column named as a part of another is: an indicator, or a level."""
+    names = {column.name for column in columns}
+    for column in columns:
+        levels = [f"{column.name}={level}" for level in (*column.levels, "other")]
+        for taken in names.intersection([f"{column.name}.missing", *levels]):
+            problem = f"is what a part of column {column.name} is called here"
+            raise DataError(problem, field=taken, remedy="rename it, or say task.drop=[COLUMN]")
 
 
 def stacked(tables: list[RawTable]) -> RawTable:

@@ -155,6 +155,18 @@ def test_every_view_is_made_of_training_records_and_of_the_example(name: str, tm
             assert view_name == "table" or np.isfinite(array).all()
 
 
+@every_task
+def test_its_units_are_of_what_is_there(name: str, tmp_path: Path) -> None:
+    records, task = simulated(name, tmp_path).records, settled(name, tmp_path).task
+    known = {*records.subgroups}
+    if "table" in (views := configuration(name)["views"]):
+        featurizer = build(views["table"], "table")
+        table = featurizer.rows(records)
+        known |= {*table.names, *table.parameter_of.values()}
+        assert all(isinstance(featurizer.unit(column, task.units), str) for column in table.names)
+    assert set(task.units) <= known
+
+
 def names_of(task: Task) -> list[str]:
     """The fields of its JSON form that name a record."""
     fields = task.raw_schema()["properties"].items()

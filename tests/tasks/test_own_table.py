@@ -225,6 +225,8 @@ def test_a_long_cell_widens_no_other(tmp_path: Path) -> None:
         ("x,y\n1,left\n2,right\n", {"label": "y"}, "task.positive: .* — say task.positive=right"),
         ("x,x,y\n1,2,0\n", {"label": "y"}, "field x: stands twice in the header —"),
         ("x,,y\n1,2,0\n", {"label": "y"}, "column 2 has no name —"),
+        ("x,x.missing,y\n1,2,0\n3,1,1\n", {"label": "y"}, "field x.missing: is what a part of column x is"),
+        ("a,a=b,y\nb,2,0\nc,1,1\n", {"label": "y"}, "field a=b: is what a part of column a is called here —"),
         (
             "x,y\n1,0\n2\n3,1\n",
             {"label": "y"},
