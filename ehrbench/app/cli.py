@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from ehrbench.app import load_testing, operating, serving_options
+from ehrbench.app import inspecting, load_testing, operating, serving_options
 from ehrbench.app.conf import CONF, task_file, task_names
 from ehrbench.app.console import command, shown, terminal
 from ehrbench.app.entry import check_text, spell_unprintable
@@ -112,13 +112,19 @@ def build_parser() -> argparse.ArgumentParser:
     certify = commands.add_parser("certify", help="check a finished search's leakage certificate again")
     certify.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
     certify.add_argument(
+        "--predictions",
+        action="store_true",
+        help="also predict outer tests again, by exported models in a process that can read no outcomes",
+    )
+    certify.add_argument(
         "--counterfactual",
         action="store_true",
-        help="also run outer folds again on other test records and demand that nothing fitted changes",
+        help="that, and run outer folds again on other test records: nothing fitted may change",
     )
-    certify.add_argument("--folds", type=int, nargs="+", metavar="K", help="outer folds to run again (all)")
+    certify.add_argument("--folds", type=int, nargs="+", metavar="K", help="outer folds to do again (all)")
     certify.set_defaults(run_command=_certify)
     operating.add_commands(commands)
+    inspecting.add_commands(commands)
     serving_options.add_serve(commands)
     load_testing.add_load_test(commands)
     return parser
@@ -201,10 +207,10 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _certify(options: argparse.Namespace) -> None:
-    from ehrbench.app.certifying import certify_run
+    from ehrbench.app.certifying import Again, certify_run
 
     _, progress = terminal()
-    certify_run(options.run, counterfactual=options.counterfactual, folds=options.folds, progress=progress)
+    certify_run(options.run, Again(options.predictions, options.counterfactual, options.folds), progress)
 
 
 if __name__ == "__main__":

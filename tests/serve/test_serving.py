@@ -35,7 +35,7 @@ try:
     serve(sys.argv[1], port=int(sys.argv[2]), drain_s=float(sys.argv[3]))
 except EhrbenchError as error:
     sys.exit(f"error: {error}")
-heavy = {"torch", "lightning", "sklearn", "lightgbm", "pandas", "optuna", "hydra", "mlflow"}
+heavy = {"torch", "sklearn", "lightgbm", "pandas", "optuna", "hydra", "mlflow"}
 print(sorted(heavy & set(sys.modules)))
 """
 #: The same, with a second's notice before each prediction.
