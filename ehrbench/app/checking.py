@@ -145,10 +145,16 @@ class Mlflow(_Block):
     experiment: Annotated[str, Field(min_length=1, max_length=250)]
 
 
+class Wandb(_Block):
+    folder: Place
+    project: Annotated[str, Field(min_length=1, max_length=128)]
+
+
 class Trackers(_Block):
     """Those that are wanted."""
 
     mlflow: Mlflow | None = None
+    wandb: Wandb | None = None
 
 
 class TaskBlock(_Block):
