@@ -24,7 +24,7 @@ from ehrbench.core.errors import BundleError, EhrbenchError, StorageError, Study
 from ehrbench.core.ledger import Ledger
 from ehrbench.core.places import place
 from ehrbench.core.progress import Progress
-from ehrbench.core.run_folder import CONFIG, SUMMARY, RunFolder
+from ehrbench.core.run_folder import CODE, CONFIG, SUMMARY, RunFolder
 from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.settings import Environment
 from ehrbench.spine.folds import OuterFold
@@ -77,8 +77,11 @@ def decided_by_run(run: RunFolder, search: Search, fold: OuterFold) -> Decided:
     try:
         return search.decide(fold)
     except StudyMismatch as error:
-        commit = json.loads((run / SUMMARY).read_text(encoding="utf-8"))["code"]["git_commit"]
+        code = json.loads((run / SUMMARY).read_text(encoding="utf-8"))["code"]
+        commit = code["git_commit"]
         remedy = "check that commit out" if commit != git_commit() else "undo what has changed since"
+        if added := code.get("uncommitted"):
+            remedy += f" and put back what no commit has ({', '.join(added)}: {run / CODE})"
         raise StudyMismatch(
             f"{run.path}: made by other code or settings than these, at commit {commit}, and its models "
             f"speak for themselves only under those: {remedy}, or search again ({error})"

@@ -14,7 +14,9 @@ from ehrbench.app import certifying, outputs, tables
 from ehrbench.app.checking import LONGEST_NAME, Settings, check, recorded
 from ehrbench.app.console import command, comparing, leaderboard, plain_console, shown, terminal
 from ehrbench.app.gpus import visible_gpus
+from ehrbench.app.joining import joining
 from ehrbench.app.opening import made_folder, open_search
+from ehrbench.app.provenance import uncommitted
 from ehrbench.app.sealing import seal
 from ehrbench.app.slicing import write_slices
 from ehrbench.app.trackers import finish, tracked
@@ -48,13 +50,10 @@ SHAPING = (
 )
 
 
-def search(config: Mapping[str, Any], arguments: list[str]) -> float:
-    """Search, judge, export. Returns the ensemble's outer mean of the metric.
-
-    arguments: of this command, for the local workers that join it.
-    """
+def search(config: Mapping[str, Any]) -> float:
+    """Search, judge, export. Returns the ensemble's outer mean of the metric."""
     settings = check(config)
-    return _run(config, settings, _named(settings), arguments)
+    return _run(config, settings, _named(settings))
 
 
 def train(config: Mapping[str, Any]) -> float:
@@ -67,7 +66,7 @@ def train(config: Mapping[str, Any]) -> float:
     models = {n: {**dict(m), "space": {}, "n_trials": 1} for n, m in named_models(config).items()}
     config = {**config, "n_trials": 1, "model": models}
     shaping = digest({k: config[k] for k in SHAPING})[:8]
-    return _run(config, settings, _named(settings, *models, shaping), [], inner=True)
+    return _run(config, settings, _named(settings, *models, shaping), inner=True)
 
 
 def work(config: Mapping[str, Any]) -> None:
@@ -94,17 +93,14 @@ def _named(settings: Settings, *more: str) -> str:
     return name
 
 
-def _run(
-    config: Mapping[str, Any], settings: Settings, name: str, arguments: list[str], *, inner: bool = False
-) -> float:
+def _run(config: Mapping[str, Any], settings: Settings, name: str, *, inner: bool = False) -> float:
     with made_folder(settings.runs_dir, name) as run:
-        return _search(config, settings, arguments, run, inner=inner)
+        return _search(config, settings, run, inner=inner)
 
 
 def _search(
     config: Mapping[str, Any],
     settings: Settings,
-    arguments: list[str],
     run: RunFolder,
     *,
     inner: bool,
@@ -120,7 +116,7 @@ def _search(
     logs = Path(settings.logs_dir) / run.name if settings.logs_dir else run.path
     try:
         with tracked(wired) as trackings:
-            with LocalWorkers(n_workers - 1, arguments, logs, gpus):
+            with joining(config) as arguments, LocalWorkers(n_workers - 1, arguments, logs, gpus):
                 wired.search.spend(progress)
             summary, results = _conclude(wired, run, progress)
             finish(trackings, run)
@@ -138,7 +134,9 @@ def _conclude(wired: Wired, run: RunFolder, progress: Progress) -> tuple[dict[st
     """Judge, write and tell what was found; the summary, and each model's metrics."""
     outcome = wired.search.conclude(progress)
     results = outputs.judge(wired, outcome, progress)
-    summary = outputs.summarise(wired, outcome, results)
+    added = uncommitted(wired.modules())
+    summary = outputs.summarise(wired, outcome, results, added)
+    outputs.write_code(run, added)
     _write(run, wired, outcome, summary, progress)
     wired.search.forget_losers()
     return summary, results
@@ -174,7 +172,7 @@ def _write(
     tables.write_trials(run / TRIALS, wired)
     summary["files"] = {name: file_digest(run / name) for name in CERTIFIED if name != SUMMARY}
     write_json(run / SUMMARY, summary)
-    outputs.write_search_bundle(run.bundle, wired, outcome, summary["models"], progress)
+    outputs.write_search_bundle(run.bundle, wired, outcome.final, summary["models"]["ensemble"], progress)
     if wired.settings.report.explained:
         from ehrbench.app.explaining import write_explanations  # half a second that workers need not wait
 

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -167,6 +168,9 @@ class Task(ABC):
     #: Forms that ``parse`` reads, the example's first.
     forms: ClassVar[tuple[Form, ...]]
     words: ClassVar[Words] = Words()
+    #: Units of its variables and subgroups, for people: name -> "mg/dL". What has none, or has it in its
+    #: name, is left out.
+    units: Mapping[str, str] = MappingProxyType({})
     #: A record's units follow each other (the beats of a recording), so that calls may be mended along it.
     ordered: ClassVar[bool] = False
     #: Problems of rows that the publisher's own files have: skipped even when strict, and no fault of a file.
@@ -242,6 +246,14 @@ class Publisher(ABC):
         cohort = self.read(root, sets, progress)
         cohort.check(self.task.target, root)
         return cohort
+
+    def relabelled(self, root: Path, place: Path, seed: int) -> tuple[Publisher, Path] | None:
+        """The same source with its outcomes exchanged among records, as another publisher, and its root.
+
+        ``certify`` reads it: what ``read`` makes of a record may rest on no outcome, its own or another's.
+        place: an empty folder for what has to be written. None: nobody has said where the outcomes stand.
+        """
+        return None
 
     @abstractmethod
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:

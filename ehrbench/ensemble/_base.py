@@ -96,14 +96,15 @@ class Calibrator(ABC):
     name: ClassVar[str]
     target: Target
 
-    def fit(self, p: FloatArray, y: FloatArray, *, target: Target) -> Self:
-        """Learn from out-of-fold probabilities and labels (U, C)."""
+    def fit(self, p: FloatArray, y: FloatArray, *, target: Target, group: IntArray | None = None) -> Self:
+        """Learn from out-of-fold probabilities and labels (U, C); group as a combiner's."""
         self.target = target
-        self._fit(np.asarray(p, dtype=np.float64), np.asarray(y, dtype=np.float64))
+        group = np.arange(len(y)) if group is None else group
+        self._fit(np.asarray(p, dtype=np.float64), np.asarray(y, dtype=np.float64), group)
         return self
 
     @abstractmethod
-    def _fit(self, p: FloatArray, y: FloatArray) -> None: ...
+    def _fit(self, p: FloatArray, y: FloatArray, group: IntArray) -> None: ...
 
     @abstractmethod
     def apply(self, p: FloatArray) -> FloatArray:

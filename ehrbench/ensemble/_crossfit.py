@@ -20,12 +20,13 @@ from ehrbench.ensemble._base import Calibrator, Combiner, Scores
 @dataclass(frozen=True, eq=False)
 class CrossFit:
     """held (U, C): each unit predicted without its own fold. below (J, U, C): row j, without fold j either;
-    NaN for the units of j itself."""
+    NaN for the units of j itself. group (U,): numbers; units of one are not independent."""
 
     held: FloatArray
     below: FloatArray
     y: FloatArray
     fold: IntArray
+    group: IntArray
     target: Target
 
     def calibrated(self, new: Callable[[], Calibrator]) -> FloatArray:
@@ -33,7 +34,7 @@ class CrossFit:
         out = np.empty_like(self.held)
         for row, j in zip(self.below, np.unique(self.fold), strict=True):
             rest = self.fold != j
-            calibrator = new().fit(row[rest], self.y[rest], target=self.target)
+            calibrator = new().fit(row[rest], self.y[rest], target=self.target, group=self.group[rest])
             out[~rest] = calibrator.apply(self.held[~rest])
         return out
 
@@ -74,4 +75,4 @@ def cross_fit(
             combiner = fit((fold != left_out) & (fold != other))
             below[j, fold == other] = predict(combiner, fold == other)
             below[i, fold == left_out] = predict(combiner, fold == left_out)
-    return CrossFit(held, below, y, fold, target)
+    return CrossFit(held, below, y, fold, group, target)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ehrbench.core.types import FloatArray
+from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.ensemble._base import Calibrator
 from ehrbench.ensemble._regression import minimise, with_bias
 
@@ -26,7 +26,7 @@ class ScoreScaling(Calibrator):
     slope: FloatArray
     bias: FloatArray
 
-    def _fit(self, p: FloatArray, y: FloatArray) -> None:
+    def _fit(self, p: FloatArray, y: FloatArray, group: IntArray) -> None:
         z = self.target.scores(p)
         if self.target.kind == "multiclass":
             known = ~np.isnan(y).any(axis=1)

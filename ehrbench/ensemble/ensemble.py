@@ -113,7 +113,8 @@ class Ensemble:
         }
         self.out_of_fold = calibrated[chosen][simplest]
         self.combiner = COMBINERS[candidates[chosen]]().fit(scores, y, **arguments)
-        self.calibrator = CALIBRATORS[self.calibrators[simplest]]().fit(fits[chosen].held, y, target=target)
+        calibrator = CALIBRATORS[self.calibrators[simplest]]()
+        self.calibrator = calibrator.fit(fits[chosen].held, y, target=target, group=group)
         return self
 
     def _take_first(self, scores: Scores, y: FloatArray, arguments: dict[str, Any], reason: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ehrbench.core.types import FloatArray
+from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.ensemble._base import Calibrator
 
 
@@ -14,7 +14,7 @@ class Identity(Calibrator):
 
     name = "identity"
 
-    def _fit(self, p: FloatArray, y: FloatArray) -> None:
+    def _fit(self, p: FloatArray, y: FloatArray, group: IntArray) -> None:
         pass
 
     def apply(self, p: FloatArray) -> FloatArray:

@@ -99,7 +99,7 @@ def refused(mariadb: MariaDb, data: Path, tmp_path: Path, capsys: pytest.Capture
             config = compose("config", [*SMALL, *everywhere(data, tmp_path / "new" / "runs"), *arguments])
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
-            guarded(lambda c: searching.search(c, []), config)
+            guarded(searching.search, config)
         assert end.value.code == 2
         out, error = capsys.readouterr()
         assert "Traceback" not in error

@@ -94,3 +94,26 @@ def test_isotonic_joins_the_middles_of_its_blocks():
     calibrator = Isotonic().fit(p, y, target=BINARY)
     got = calibrator.apply(np.array([[0.2], [0.35], [0.5], [0.8]]))[:, 0]
     np.testing.assert_allclose(got, [0.1, 0.1 + 0.15 * (0.15 / 0.3), 0.25, 0.7], atol=1e-12)
+
+
+def test_isotonic_goes_no_further_than_its_blocks_support():
+    """60 patients at 2 % without an event do not speak for 0.075 %, however many lie above them."""
+    p = np.r_[np.linspace(0.015, 0.031, 60), np.linspace(0.05, 0.9, 600)]
+    y = np.r_[np.zeros(60), np.arange(600) % 3 == 0]
+    below = np.array([[0.015], [0.023], [0.031]])
+    got = Isotonic().fit(p[:, None], y[:, None], target=BINARY).apply(below)[:, 0]
+    assert (got >= 0.5 * 0.5 / 61).all()
+    assert got[1] == pytest.approx(0.5 / 61, rel=0.05)
+    owner = np.r_[np.zeros(60, int), np.arange(1, 601)]  # all of one recording: no evidence to leave 2.3 %
+    one = Isotonic().fit(p[:, None], y[:, None], target=BINARY, group=owner).apply(below)[:, 0]
+    assert one[1] == pytest.approx(0.023, rel=0.05)
+    ends = Isotonic().fit(1 - p[:, None], 1 - y[:, None], target=BINARY).apply(1 - below)[:, 0]
+    np.testing.assert_allclose(1 - ends, got, rtol=1e-9)
+
+
+def test_an_end_block_smaller_than_its_neighbour_keeps_the_order():
+    p, y = np.r_[0.3, np.full(1000, 0.31), np.full(1000, 0.6)], np.zeros(2001)
+    y[1:11], y[1001:1301] = 1, 1
+    got = Isotonic().fit(p[:, None], y[:, None], target=BINARY).apply(np.array([[0.3], [0.31], [0.6]]))[:, 0]
+    np.testing.assert_allclose(got, [0.01, 0.0103, 0.3], atol=0.001)
+    assert (np.diff(got) > 0).all()

@@ -131,7 +131,7 @@ def test_a_name_that_is_none_ends_in_one_line_and_leaves_nothing(
     with initialize_config_dir(str(CONF)):
         config = compose("config", as_texts(spell_out(given)))
     with pytest.raises(SystemExit) as end:
-        guarded(lambda c: searching.search(c, []), config)
+        guarded(searching.search, config)
     assert end.value.code == 2
     error = capsys.readouterr().err
     assert message in error.splitlines()[-1], error
@@ -167,7 +167,7 @@ def test_what_a_file_has_for_a_text_is_not_guessed_at(written, message, tmp_path
     OmegaConf.set_struct(config, False)
     config.merge_with(written)
     with pytest.raises(SystemExit):
-        guarded(lambda c: searching.search(c, []), config)
+        guarded(searching.search, config)
     assert message in capsys.readouterr().err
     assert not everything(tmp_path)
 

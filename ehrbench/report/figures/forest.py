@@ -45,7 +45,7 @@ def forest(run: Run, model: str, groups: Sequence[Subgroup], colour: str) -> Fig
     for i, row in enumerate(rows):
         y = len(rows) - i - 0.5
         if isinstance(row, str):
-            plot.text_at(6, plot.at_y(y) + 5, row.replace("_", " "), "name")
+            plot.text_at(6, plot.at_y(y) + 5, run.family(row), "name")
             continue
         value = row.values.get(metric.name)
         size = f"{row.n_records:,} · {row.positives:,}"
