@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from ehrbench.app import operating
+from ehrbench.app import inspecting, load_testing, operating, serving_options
 from ehrbench.app.conf import CONF, task_file, task_names
 from ehrbench.app.console import command, shown, terminal
 from ehrbench.app.entry import check_text, spell_unprintable
@@ -110,27 +110,21 @@ def build_parser() -> argparse.ArgumentParser:
     certify = commands.add_parser("certify", help="check a finished search's leakage certificate again")
     certify.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
     certify.add_argument(
+        "--predictions",
+        action="store_true",
+        help="also predict outer tests again, by exported models in a process that can read no outcomes",
+    )
+    certify.add_argument(
         "--counterfactual",
         action="store_true",
-        help="also run outer folds again on other test records and demand that nothing fitted changes",
+        help="that, and run outer folds again on other test records: nothing fitted may change",
     )
-    certify.add_argument("--folds", type=int, nargs="+", metavar="K", help="outer folds to run again (all)")
+    certify.add_argument("--folds", type=int, nargs="+", metavar="K", help="outer folds to do again (all)")
     certify.set_defaults(run_command=_certify)
     operating.add_commands(commands)
-    serve = commands.add_parser("serve", help="answer HTTP requests from a bundle")
-    serve.add_argument(
-        "--bundle",
-        type=argument,
-        required=True,
-        metavar="DIR",
-        help="its folder, such as runs/quickstart/bundle",
-    )
-    serve.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: this machine alone)"
-    )
-    serve.add_argument("--port", type=int, default=8000, help="default 8000; 0: any free one")
-    serve.add_argument("--threads", type=int, default=1, help="CPU threads of one prediction (default 1)")
-    serve.set_defaults(run_command=_serve)
+    inspecting.add_commands(commands)
+    serving_options.add_serve(commands)
+    load_testing.add_load_test(commands)
     return parser
 
 
@@ -211,16 +205,10 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _certify(options: argparse.Namespace) -> None:
-    from ehrbench.app.certifying import certify_run
+    from ehrbench.app.certifying import Again, certify_run
 
     _, progress = terminal()
-    certify_run(options.run, counterfactual=options.counterfactual, folds=options.folds, progress=progress)
-
-
-def _serve(options: argparse.Namespace) -> None:
-    from ehrbench.serve.serving import serve
-
-    serve(options.bundle, options.host, options.port, options.threads)
+    certify_run(options.run, Again(options.predictions, options.counterfactual, options.folds), progress)
 
 
 if __name__ == "__main__":

@@ -99,12 +99,14 @@ class Member:
         ``bag_linear`` (the same of a ``Bag``'s sparse rows).
     featurizer: import path of the class under ``ehrbench.features``, its settings; state in
         ``featurizer.npz``.
+    opsets: of a graph, domain -> version of ONNX's operators that it is written in; {} of the others.
     Scores become probabilities by ``Target.probabilities``.
     """
 
     runner: str
     featurizer: str
     settings: dict[str, Any]
+    opsets: dict[str, int] = field(default_factory=dict)
 
 
 class Builder(Protocol):

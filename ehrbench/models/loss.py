@@ -29,7 +29,7 @@ class TargetLoss(nn.Module):
         """scores, y (B, C), y of 0, 1 and NaN (unknown: no loss) -> a scalar, 0 where nothing is known."""
         known = ~y.isnan()
         y = torch.where(known, y, torch.zeros_like(y))
-        adjusted = scores.float() + self.weights.log()
+        adjusted = scores.to(torch.promote_types(scores.dtype, torch.float32)) + self.weights.log()
         if self.kind == "multiclass":
             weight = (y * self.weights).sum(1)  # (B,), 0 where the class is unknown
             loss = -(y * adjusted.log_softmax(1)).sum(1) * (y * self.weights).sum(1)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -24,12 +23,13 @@ from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Port, View, offsets, ragged
 from ehrbench.models.batches import PASS_CELLS, PASS_ITEMS, Batches, batch, by_length
+from ehrbench.models.course import FitCourse
 from ehrbench.models.export import member_of, write_onnx
 from ehrbench.models.labels import check_learnable, class_weights, known_rows
 from ehrbench.models.loss import JointLoss, TargetLoss
 from ehrbench.models.schedule import TrainingSettings
 from ehrbench.models.session import gpu_memory, quiet, seeded, single_precision, threads
-from ehrbench.models.training import Keeper, Training
+from ehrbench.models.training import Training
 from ehrbench.nets.network import Network
 
 Ports = Mapping[str, Port]
@@ -92,7 +92,8 @@ class NetworkModel(TrainingSettings, Model):
 
     def _start(self, view: View, n_scores: int) -> Network:
         self._ports = view.ports()
-        return self.network(self._ports, n_scores).to(self._device)
+        net = self.network(self._ports, n_scores).to(self._device)
+        return net.double() if str(self.precision) == "64" else net
 
     def _batches(self, net: Network, view: View, y: FloatArray, seed: int | None) -> Batches:
         """Of the items with a known label of the target."""
@@ -115,28 +116,12 @@ class NetworkModel(TrainingSettings, Model):
         loss = TargetLoss(self.target.kind, torch.from_numpy(weights.astype(np.float32)))
         n_auxiliary = y.shape[1] - n_classes
         joint = JointLoss(loss, n_auxiliary, self.auxiliary_weight) if n_auxiliary else loss
-        module = Training(net, joint, self, len(batches))
-        keeper = Keeper(epochs, self.patience, watch, checks is not None)
-        trainer = pl.Trainer(
-            accelerator=self._device.type if self._device.type == "cpu" else "gpu",
-            devices=1,
-            precision=self._precision,  # type: ignore[arg-type]
-            max_epochs=epochs,
-            gradient_clip_val=self.gradient_clip,
-            callbacks=[keeper],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        trainer.fit(module, batches, checks)
+        course = FitCourse(epochs, self.patience, watch, checks is not None)
+        state = Training(net, joint, self, len(batches), self._half).run(batches, checks, course)
         wanted = self.network(self._ports, n_classes).state_dict()  # without scores of auxiliary labels
-        kept = {
-            name: value[: len(wanted[name])] if value.dim() else value for name, value in keeper.state.items()
-        }
+        kept = {name: value[: len(wanted[name])] if value.dim() else value for name, value in state.items()}
         self._net = self._finished(kept)
-        return FitResult(keeper.best_step, tuple(keeper.curve))
+        return course.result
 
     def _finished(self, state: dict[str, Tensor]) -> Network:
         """The network of a trained state, ready to predict."""
@@ -178,7 +163,7 @@ class NetworkModel(TrainingSettings, Model):
         finally:
             net.to(self._device)
         save_arrays(directory / "featurizer.npz", self.featurizer.state())
-        return member_of("onnx", self.featurizer)
+        return member_of("onnx", self.featurizer, directory / "model.onnx")
 
     @property
     def fitted_network(self) -> Network:
@@ -195,7 +180,9 @@ class NetworkModel(TrainingSettings, Model):
         return torch.device("cuda" if has_gpu and self.accelerator != "cpu" else "cpu")
 
     @property
-    def _precision(self) -> str:
-        bf16 = self._device.type == "cuda" and torch.cuda.is_bf16_supported()
-        wanted = {"auto": bf16, "bf16": True, "32": False}[str(self.precision)]
-        return "bf16-mixed" if wanted else "32-true"
+    def _half(self) -> bool:
+        """Whether products are in bf16, which is asked for by name."""
+        wanted = self.precision == "bf16"
+        if wanted and self._device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise ConfigError("precision", "bf16 asked for, and this GPU lacks it", "use auto")
+        return wanted

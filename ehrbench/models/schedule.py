@@ -11,7 +11,7 @@ import torch
 from ehrbench.models.settings import check_choice, check_integer, check_range
 
 ACCELERATORS = ("auto", "cpu", "gpu")
-PRECISIONS = ("auto", "32", "bf16")
+PRECISIONS = ("auto", "32", "bf16", "64")
 SCHEDULES = ("cosine", "constant")
 
 
@@ -27,8 +27,8 @@ class TrainingSettings:
     auxiliary_weight: of the loss of auxiliary labels, where the task has any, beside the target's; 0: none.
     ema_decay: weights are averaged over steps with this decay (Polyak), and the average is what is validated
         and kept; 0 keeps the last weights.
-    accelerator: auto takes a GPU where there is one. precision: auto is bf16 on a GPU that has it, else 32
-        bit.
+    accelerator: auto takes a GPU where there is one. precision: auto is 32 bit; bf16 (products only) was
+        slower wherever it was measured; 64, which trains in double precision, is for comparing.
     threads: CPU threads; results are bit-for-bit the same only for the same number.
     """
 

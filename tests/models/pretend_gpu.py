@@ -208,8 +208,8 @@ def _off_gpu(call: Any) -> Any:
 def pretend_gpu(*, bf16: bool = True) -> Iterator[None]:
     """Inside, torch sees one GPU. bf16: whether it has that type.
 
-    The driver's calls, which need a real one, do nothing; everything of ours, Lightning's and torch's above
-    them runs as it is.
+    The driver's calls, which need a real one, do nothing; everything of ours and torch's above them
+    runs as it is.
     """
     driver: dict[str, Any] = {
         "_lazy_init": lambda: None,

@@ -1,28 +1,27 @@
-"""The tracker beside a search: what it costs the main thread, and a search that goes on."""
+"""Trackers beside a search: what they show of it, a search that goes on, and one whose tracker was away."""
 
 from __future__ import annotations
 
 import json
-import statistics
-import threading
-import time
-from collections.abc import Callable
-from functools import wraps
+import re
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 
+from ehrbench.app.checking import check
+from ehrbench.app.cli import main
+from ehrbench.app.console import command
 from ehrbench.app.searching import search
-from ehrbench.infra.tracking import MlflowTracker
-from tests.spine.composing import tiny_config
+from tests.infra.servers import free_port
+from tests.spine.composing import composed, tiny_config
 
 
 def tracked(folder: Path, *overrides: str) -> dict[str, Any]:
     """A tiny search's configuration, tracked in a store of the folder."""
     config = tiny_config("beats", folder, *overrides)
-    places = {"uri": f"sqlite:///{folder / 'mlflow.db'}", "spool": str(folder / "spool")}
-    return config | {"tracker": {"kind": "mlflow", "experiment": "e", **places}}
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    return config | {"tracker": {"mlflow": {"uri": uri, "experiment": "e"}}}
 
 
 def test_a_search_goes_on_with_a_greater_budget(tmp_path: Path, caplog) -> None:
@@ -72,29 +71,32 @@ def test_what_people_look_for_in_the_list_of_runs(tmp_path: Path) -> None:
     assert (Path(model.artifact_location.removeprefix("file://")) / "manifest.json").exists()
 
 
-def test_the_main_thread_spends_less_than_a_hundredth_in_tracker_calls(tmp_path: Path, monkeypatch) -> None:
-    """On a search of the shortest fits there are, where calls weigh most, with an MLflow that takes them."""
-    spent: list[float] = []
-
-    def timed(call: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(call)
-        def timing(*arguments: Any, **named: Any) -> Any:
-            started = time.perf_counter()
-            try:
-                return call(*arguments, **named)
-            finally:
-                if threading.current_thread() is threading.main_thread():
-                    spent.append(time.perf_counter() - started)
-
-        return timing
-
-    for name in ("run", "params", "metrics", "artifact", "dataset", "model", "end"):
-        monkeypatch.setattr(MlflowTracker, name, timed(getattr(MlflowTracker, name)))
-    config = tracked(tmp_path, "models=[logistic,lightgbm]")
-    started = time.perf_counter()
+def test_a_server_that_was_away_is_brought_up_to_date_later(tmp_path: Path, capsys, caplog) -> None:
+    config = tracked(tmp_path, "models=[logistic]", "n_trials=1", "report.explained=0", "study_name=s")
+    config["tracker"]["mlflow"]["uri"] = f"http://127.0.0.1:{free_port()}"
     search(config, [])
-    wall = time.perf_counter() - started
-    print(f"{len(spent)} tracker calls: {sum(spent) * 1e3:.1f} ms of {wall:.1f} s, {sum(spent) / wall:.3%}")
-    share = len(spent) * statistics.median(spent) / wall  # a busy machine interrupts a few of them for long
-    assert len(spent) > 50
-    assert share < 0.01
+    run = str(tmp_path / "s")
+    assert (
+        f"MLflow has not taken the whole search; once it answers: {command('ehrbench')}"
+        in capsys.readouterr().out
+    )
+    assert sum("MLflow" in record.message for record in caplog.records) == 1
+    assert main(["study", "sync", run]) == 2
+    assert re.fullmatch(r"ehrbench: MLflow: does not answer \(.*\) — .*\n", capsys.readouterr().err)
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    for _ in range(2):
+        assert main(["study", "sync", run, "--mlflow", uri]) == 0
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("e")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 1 + 3  # two outer folds and all records
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    assert sum(run.data.tags.get("chosen") == "yes" for run in runs) == 3
+
+
+def test_the_store_of_a_moved_run_lies_beside_it(tmp_path: Path) -> None:
+    config = composed(tmp_path / "before", "tracker=[mlflow]")
+    settings = check(config, lambda place: Path(str(place.absolute()).replace("before", "now")))
+    assert settings.tracker.mlflow is not None
+    assert settings.tracker.mlflow.uri == f"sqlite:///{tmp_path / 'now' / 'mlflow.db'}"
