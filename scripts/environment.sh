@@ -2,7 +2,7 @@
 # Makes .venv from poetry.lock with nothing but Python 3.11-3.13 and pip, and does nothing when it is up to date.
 #
 #   scripts/environment.sh          what a search, a bundle and the server need
-#   scripts/environment.sh --dev    and what tests and linters need; tests use S3, DVC and mkdocs, too
+#   scripts/environment.sh --dev    and what tests and linters need; tests use S3, DVC, wandb and mkdocs, too
 #
 # Environment variables:
 #   EHRBENCH_PYTHON         the interpreter to use, instead of the first suitable one on the PATH
@@ -17,7 +17,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$root/.venv"
 groups=main extras="${EHRBENCH_EXTRAS:-}"
 case "${1:-}" in
-    --dev) groups="main dev" extras="s3,docs,dvc,$extras" ;;
+    --dev) groups="main dev" extras="s3,docs,dvc,wandb,$extras" ;;
     "") ;;
     *) echo "environment: unknown argument $1 (only --dev is known)" >&2; exit 2 ;;
 esac

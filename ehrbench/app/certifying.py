@@ -22,6 +22,7 @@ from ehrbench.app.gpus import visible_gpus
 from ehrbench.app.outputs import write_search_bundle
 from ehrbench.app.provenance import versions
 from ehrbench.app.rejudging import judge_again, some_of
+from ehrbench.app.rereading import read_relabelled
 from ehrbench.app.rerun import run_again
 from ehrbench.app.sealing import check_entered, check_seal
 from ehrbench.app.tables import read_judged
@@ -95,6 +96,10 @@ def _do_again(run: RunFolder, wired: Wired, again: Again, progress: Progress) ->
     chosen = [fold for fold in search.split.outer if folds is None or fold.index in folds]
     if not chosen:
         raise ConfigError("--folds", f"{list(folds or ())}: no such outer folds")
+    if again.counterfactual:
+        n_read = read_relabelled(wired, progress)
+        said = f"{n_read:,} records are read as they were" if n_read else "not tested for this task's source"
+        print(f"  data    : outcomes exchanged among records: {said}")
     judged = read_judged(run / PREDICTIONS, search.target.n_classes)
     for fold in chosen:
         decided = decided_by_run(run, search, fold)

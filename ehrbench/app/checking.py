@@ -105,6 +105,7 @@ class Data(_Block):
     labels: Place | None = None
     descriptors: Place | None = None
     limit: Annotated[int, Field(ge=20)] | None
+    alike: Literal["count", "join"] = "count"
 
 
 class Trainer(_Block):

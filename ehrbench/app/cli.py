@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from ehrbench.app import inspecting, operating, serving_options
+from ehrbench.app import inspecting, load_testing, operating, serving_options
 from ehrbench.app.conf import CONF, task_file, task_names
 from ehrbench.app.console import command, shown, terminal
 from ehrbench.app.entry import check_text, spell_unprintable
@@ -124,6 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     operating.add_commands(commands)
     inspecting.add_commands(commands)
     serving_options.add_serve(commands)
+    load_testing.add_load_test(commands)
     return parser
 
 

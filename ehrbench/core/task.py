@@ -247,6 +247,14 @@ class Publisher(ABC):
         cohort.check(self.task.target, root)
         return cohort
 
+    def relabelled(self, root: Path, place: Path, seed: int) -> tuple[Publisher, Path] | None:
+        """The same source with its outcomes exchanged among records, as another publisher, and its root.
+
+        ``certify`` reads it: what ``read`` makes of a record may rest on no outcome, its own or another's.
+        place: an empty folder for what has to be written. None: nobody has said where the outcomes stand.
+        """
+        return None
+
     @abstractmethod
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
         """Fetch the publisher's files into ``root``: resumable, checked; ``source`` is another base URL."""

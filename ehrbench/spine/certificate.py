@@ -43,7 +43,7 @@ DECIDING: tuple[Purpose, ...] = ("fit", "stop", "stack", "calibrate", "threshold
 _NAMED = 5
 
 
-class Again(Protocol):
+class RunsAgain(Protocol):
     """Runs the outer fold again, from nothing and by a process of its own; see ``fold_again``."""
 
     def __call__(self, *, other_test: bool) -> Mapping[str, str]: ...
@@ -128,7 +128,7 @@ def _ids(dataset: Dataset, index: IntArray) -> str:
 
 
 def counterfactual(
-    search: Search, fold: OuterFold, decided: Decided, again: Again, *, excused: str = ""
+    search: Search, fold: OuterFold, decided: Decided, again: RunsAgain, *, excused: str = ""
 ) -> dict[str, Any]:
     """Run an outer fold again on other test records and compare everything that was fitted or chosen.
 

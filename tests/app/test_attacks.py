@@ -68,7 +68,7 @@ def searched(clinic, models, features=(), publisher="ehrbench.publishers.own_tab
         "views": config["task"]["views"] | views,
         "publisher": config["task"]["publisher"] | {"_target_": publisher},
     }
-    search(config | {"model": contenders, "task": task, "study_name": "attacked"}, [])
+    search(config | {"model": contenders, "task": task, "study_name": "attacked"})
     return clinic / "runs" / "attacked"
 
 
@@ -110,10 +110,18 @@ def test_features_that_read_a_file_when_they_predict_are_told_by_it(clinic):
         certify_run(run, Again(predictions=True, folds=[1]), SILENT)
 
 
+def test_content_that_rests_on_outcomes_is_caught_where_it_is_read(clinic):
+    run = searched(clinic, ("Plain",), publisher="leaky.publishers.Encoded")
+    with pytest.raises(NotClean, match=r"Encoded\.read: \d+ of 120 records have another content") as caught:
+        certify_run(run, Again(counterfactual=True, folds=[0]), SILENT)
+    assert len(caught.value.changed) > 60
+
+
 def test_a_clean_run_passes_all_of_it(clinic, capsys):
     run = searched(clinic, ("Plain",))
     assert main(["certify", str(run), "--counterfactual", "--folds", "1"]) == 0
     said = capsys.readouterr().out
+    assert "outcomes exchanged among records: 120 records are read as they were" in said
     assert "fold   1: 60 test records predicted again from exported models, 32 of them alone" in said
     assert "unchanged by other test records, in a process of its own\n" in said
     assert "bundle  : 120 of its own records predicted again" in said

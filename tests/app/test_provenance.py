@@ -57,7 +57,7 @@ def test_a_run_keeps_the_text_of_a_model_that_was_never_committed(package, tmp_p
     config = tiny_config("findings", tmp_path / "runs", "models=[logistic]", "n_trials=1")
     logistic = config["model"]["logistic"]
     own = logistic | {"build": logistic["build"] | {"_target_": "ward.own.Own"}}
-    search(config | {"model": {"own": own}, "study_name": "kept"}, [])
+    search(config | {"model": {"own": own}, "study_name": "kept"})
     run = tmp_path / "runs" / "kept"
     said = json.loads((run / "summary.json").read_text())["code"]["uncommitted"]
     assert said["ward.own"] == {"sha256": hashlib.sha256(text.encode()).hexdigest(), "why": "untracked"}

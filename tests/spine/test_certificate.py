@@ -25,7 +25,7 @@ from tests.spine.composing import tiny_config, wired
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    run_search(tiny_config("beats", folder, "models=[logistic]", "n_trials=2"), [])
+    run_search(tiny_config("beats", folder, "models=[logistic]", "n_trials=2"))
     return folder / "tiny-beats-nested"
 
 
