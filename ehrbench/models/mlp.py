@@ -26,6 +26,7 @@ class MLP(NetworkModel):
     embedding_size: int = 8
     dropout: float = 0.4
     input_dropout: float = 0.1
+    stackable = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -37,6 +37,7 @@ class SequenceModel(NetworkModel):
     use_delta: bool = True
     use_statistics: bool = True
     piece: int = 0
+    stackable = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
