@@ -27,6 +27,7 @@ class ECE(SumsMetric):
         "probability; 0 is best"
     )
     greater_is_better: ClassVar[bool] = False
+    depends_on_mix: ClassVar[bool] = True
     #: (N_BINS + 1,) where the bins begin and end; a bin holds its lower edge, the last one both.
     edges: ClassVar[FloatArray] = np.linspace(0, 1, N_BINS + 1)
 

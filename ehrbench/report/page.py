@@ -111,7 +111,7 @@ def report_context(
         bar.note("subgroups")
         of_all = (run.folds, run.families, leader, run.metrics, run.target)
         groups = rows("subgroups", lambda: subgroups.by_subgroup(*of_all, seed=seed, n_bootstrap=n_bootstrap))
-        gaps = rows("gaps", lambda: subgroups.gaps(groups, [m.name for m in run.metrics]))
+        gaps = rows("gaps", lambda: subgroups.gaps(groups, run.metrics, run.target))
         bar.advance()
         bar.note("slices")
         worst = attempts.part(
