@@ -110,6 +110,7 @@ class Data(_Block):
 
 class Trainer(_Block):
     accelerator: Literal["auto", "cpu", "gpu"]
+    together: bool | Literal["auto"] = "auto"
     threads: Threads
 
 

@@ -29,7 +29,7 @@ def tracked(folder: Path, *overrides: str) -> dict[str, Any]:
 
 def test_a_search_goes_on_with_a_greater_budget(tmp_path: Path, caplog) -> None:
     for n_trials in (1, 2):
-        search(tracked(tmp_path, "models=[logistic]", f"n_trials={n_trials}", "report.explained=0"), [])
+        search(tracked(tmp_path, "models=[logistic]", f"n_trials={n_trials}", "report.explained=0"))
     assert "refused" not in caplog.text
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("e")
@@ -42,7 +42,7 @@ def test_what_people_look_for_in_the_list_of_runs(tmp_path: Path) -> None:
     """The searched metric, source and data, true times, the chosen trials and their courses, the bundle."""
     config = tracked(tmp_path, "models=[mlp,logistic]", "n_trials=2", "report.explained=0")
     config["model"]["mlp"]["build"]["max_epochs"] = 3
-    search(config, [])
+    search(config)
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("e")
     assert experiment is not None
@@ -77,7 +77,7 @@ def test_what_people_look_for_in_the_list_of_runs(tmp_path: Path) -> None:
 def test_a_server_that_was_away_is_brought_up_to_date_later(tmp_path: Path, capsys, caplog) -> None:
     config = tracked(tmp_path, "models=[logistic]", "n_trials=1", "report.explained=0", "study_name=s")
     config["tracker"]["mlflow"]["uri"] = f"http://127.0.0.1:{free_port()}"
-    search(config, [])
+    search(config)
     run = str(tmp_path / "s")
     assert (
         f"MLflow has not taken the whole search; once it answers: {command('ehrbench')}"
