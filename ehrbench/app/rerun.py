@@ -48,7 +48,7 @@ def _elsewhere(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
         "artifacts": f"{place}/artifacts",
         "checkpoints": None,
     }
-    return {**config, "storage": storage, "tracker": {"kind": "none"}}
+    return {**config, "storage": storage, "tracker": {}}
 
 
 def _named_files(block: Any) -> Iterator[str]:
