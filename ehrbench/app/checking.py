@@ -110,6 +110,7 @@ class Data(_Block):
 
 class Trainer(_Block):
     accelerator: Literal["auto", "cpu", "gpu"]
+    together: bool | Literal["auto"] = "auto"
     threads: Threads
 
 
@@ -146,10 +147,16 @@ class Mlflow(_Block):
     experiment: Annotated[str, Field(min_length=1, max_length=250)]
 
 
+class Wandb(_Block):
+    folder: Place
+    project: Annotated[str, Field(min_length=1, max_length=128)]
+
+
 class Trackers(_Block):
     """Those that are wanted."""
 
     mlflow: Mlflow | None = None
+    wandb: Wandb | None = None
 
 
 class TaskBlock(_Block):

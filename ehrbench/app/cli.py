@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from ehrbench.app import inspecting, operating, serving_options
+from ehrbench.app import inspecting, load_testing, operating, serving_options
 from ehrbench.app.conf import CONF, task_file, task_names
 from ehrbench.app.console import command, shown, terminal
 from ehrbench.app.entry import check_text, spell_unprintable
+from ehrbench.app.retraining import add_from_feedback
 from ehrbench.app.usage import PURPOSE
 from ehrbench.core.errors import ConfigError, EhrbenchError
 from ehrbench.core.places import argument, home
@@ -69,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         brief = purpose.partition(";")[0].partition(",")[0].rstrip(".")
         composed = commands.add_parser(name, help=brief[0].lower() + brief[1:], epilog=f"{name} {example}")
         composed.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    data = commands.add_parser("data", help="get, simulate or describe a task's data")
+    data = commands.add_parser("data", help="get, simulate or describe a task's data; sets of told outcomes")
     verbs = data.add_subparsers(required=True, metavar="VERB")
     get = verbs.add_parser("get", help="download the publisher's files (resumable, checked)")
     get.add_argument("--from", dest="source", metavar="URL", help="another base URL; file:// too")
@@ -81,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     describe = verbs.add_parser("describe", help="read the data and say what is there")
     describe.add_argument("--sets", nargs="+", help="sets to read (default: the task's)")
     describe.set_defaults(run_command=_describe)
+    add_from_feedback(verbs)
     for verb in (get, simulate, describe):
         verb.add_argument("task", help=f"one of {', '.join(task_names())}")
         root = home(os.environ.get("EHRBENCH_DATA") or "data", "EHRBENCH_DATA")
@@ -124,6 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     operating.add_commands(commands)
     inspecting.add_commands(commands)
     serving_options.add_serve(commands)
+    load_testing.add_load_test(commands)
     return parser
 
 

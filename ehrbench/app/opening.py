@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -33,6 +34,8 @@ def open_search(config: Mapping[str, Any], settings: Settings, study_name: str, 
     Raises StorageError, ConfigError or StudyMismatch for a search that could not go on, and StorageError for
     an account that may only read.
     """
+    if settings.tracker.wandb is not None and find_spec("wandb") is None:
+        raise ConfigError("tracker", "wandb needs a package of that name", "pip install 'ehrbench[wandb]'")
     if settings.storage.kind == "mysql":
         Database.mysql(Environment.read()).check()
     wired = wire(config, settings, study_name, progress)

@@ -6,7 +6,8 @@ study_name, task, words (what the task calls its things), units (of its variable
     cohort ("publisher" or "simulated"), metric, seed, refit, created;
 threshold_rule: how folds.chosen.thresholds were chosen, on each fold's inner out-of-fold predictions;
 data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step: count}, skipped: count,
-    notes: what was guessed of the data or looks odd in them};
+    notes: what was guessed of the data or looks odd in them, dvc: {path: {md5, as_recorded}} where DVC keeps
+    the files (see app.data_versions)};
 budget: {model: trials of each of its studies};
 models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, high, level, method,
     n_replicates, ...}, interval_procedure: {...} where there are several folds} or {undefined: why}}};
@@ -185,6 +186,7 @@ def _describe_data(wired: Wired) -> dict[str, Any]:
     cohort, target = wired.cohort, wired.search.target
     return {
         "digest": wired.search.dataset.digest,
+        **({"dvc": dict(wired.versions)} if wired.versions else {}),
         "sets": list(cohort.sets),
         "n_records": len(cohort.records),
         "n_units": cohort.records.total_units,

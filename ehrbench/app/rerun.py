@@ -40,7 +40,7 @@ def run_again(config: Mapping[str, Any], study_name: str, fold: str, *, other_te
 
 
 def _elsewhere(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
-    """The configuration with an empty storage of its own and no tracker."""
+    """The configuration with an empty storage of its own."""
     storage = {
         **config["storage"],
         "kind": "sqlite",
@@ -48,7 +48,7 @@ def _elsewhere(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
         "artifacts": f"{place}/artifacts",
         "checkpoints": None,
     }
-    return {**config, "storage": storage, "tracker": {}}
+    return {**config, "storage": storage}
 
 
 def _named_files(block: Any) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from ehrbench.app.checking import Mlflow, Settings, Trackers, place_mlflow
 from ehrbench.app.console import command
@@ -19,6 +20,7 @@ from ehrbench.infra.ledger_reader import LedgerReader
 from ehrbench.infra.mlflow_tracker import MlflowTracker
 from ehrbench.infra.tracked_search import TrackedSearch, Tracker, finished_search
 from ehrbench.infra.tracking import Tracking, first_line, tracker_lock
+from ehrbench.infra.wandb_tracker import WandbTracker
 
 #: What a search that is interrupted, or a worker that is done, waits for each tracker.
 _BRIEFLY_S = 5.0
@@ -30,6 +32,8 @@ def make_trackers(settings: Settings) -> list[Tracker]:
     if (mlflow := settings.tracker.mlflow) is not None:
         assert mlflow.uri is not None  # check has filled it in
         trackers.append(MlflowTracker(mlflow.uri, mlflow.experiment))
+    if (wandb := settings.tracker.wandb) is not None:
+        trackers.append(WandbTracker(Path(wandb.folder), wandb.project))
     return trackers
 
 

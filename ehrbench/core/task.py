@@ -9,6 +9,7 @@ Thread safety: ``parse`` may be called from several threads at once; it keeps no
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from ehrbench.core.views import Table
 
 #: Offline, bad rows are skipped and listed; a larger share of them stops the run.
 MOST_BAD_ROWS = 0.001
+_THINGS = re.compile(r"\b(?:(an?|An?) )?([Rr]ecords?|[Uu]nits?)\b(?!\.csv)")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,18 @@ class Words:
     units: str = "units"
     set: str = "set"
     time: str = ""
+
+    def said(self, text: str) -> str:
+        """A text about records and units in these words; names of files stay."""
+        own = {"record": self.record, "records": self.records, "unit": self.unit, "units": self.units}
+
+        def word(found: re.Match[str]) -> str:
+            article, noun = found.groups()
+            said = own[noun.lower()]
+            said = said[0].upper() + said[1:] if noun[0].isupper() else said
+            return said if article is None else f"{article[0]}{'n' * (said[0] in 'aeiou')} {said}"
+
+        return _THINGS.sub(word, text)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,15 @@ class FitCourse:
     """The curve, the best epoch, and whether patience is out.
 
     total: most epochs; patience: of them without a better validation loss, where there is one
-    (``has_valid``). watch: is told of each.
+    (``has_valid``). watch: is told of each. number: where the fit has several seeds (``of``), which of them;
+    its epochs are counted after those of the others.
     """
 
-    def __init__(self, total: int, patience: int, watch: Watch, has_valid: bool) -> None:
+    def __init__(
+        self, total: int, patience: int, watch: Watch, has_valid: bool, number: int = 0, of: int = 1
+    ) -> None:
         self.total, self.patience, self.watch, self.has_valid = total, patience, watch, has_valid
+        self.number, self.of = number, of
         self.best, self.best_step = math.inf, 0
         self.curve: list[tuple[int, dict[str, float]]] = []
 
@@ -27,7 +31,9 @@ class FitCourse:
 
     @property
     def result(self) -> FitResult:
-        return FitResult(self.best_step, tuple(self.curve))
+        """Epochs of the curve as the watch was told."""
+        before = self.number * self.total
+        return FitResult(self.best_step, tuple((before + epoch, values) for epoch, values in self.curve))
 
     def passed(self, values: dict[str, float]) -> bool:
         """After an epoch of these losses: whether its state is to be kept. FitError where one is not finite.
@@ -42,7 +48,7 @@ class FitCourse:
                     "lower learning_rate or gradient_clip, or look for extreme values in the features"
                 )
         self.curve.append((epoch, values))
-        self.watch(epoch, self.total, values)
+        self.watch(self.number * self.total + epoch, self.of * self.total, values)
         loss = values.get("valid_loss", -math.inf)
         if self.has_valid and loss >= self.best:
             return False

@@ -42,13 +42,7 @@ async def read_inputs(request: Request, settings: ServeSettings, forms: Sequence
         remedy = f"post {', '.join(dict.fromkeys(read))}".replace("text/*", "text/plain")
         raise Problem(415, f"content type {kind or 'missing'} is not read here", remedy=remedy)
     refuse_packed(request)
-    try:
-        async with asyncio.timeout(settings.body_timeout_s):
-            body = await _read_body(request, settings.max_body_bytes)
-    except TimeoutError as error:
-        raise Problem(
-            408, f"the body was not here within {settings.body_timeout_s:g} s", remedy="post it again"
-        ) from error
+    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
     if not body.strip():
         raise Problem(400, "the body is empty", remedy="post one record, see /docs for an example")
     if kind == "application/json":
@@ -86,6 +80,16 @@ def packed(inputs: Sequence[RawInput]) -> Problem | None:
 def _packed(packing: str, file: str = BODY) -> Problem:
     where = None if file == BODY else file
     return Problem(415, f"packed as {packing}, which is not read here", file=where, remedy="post it unpacked")
+
+
+async def read_body(request: Request, most: int, patience_s: float) -> bytes:
+    """The whole body; Problem 413 where it is larger than ``most`` bytes, 408 where it takes too long."""
+    try:
+        async with asyncio.timeout(patience_s):
+            return await _read_body(request, most)
+    except TimeoutError as error:
+        problem = f"the body was not here within {patience_s:g} s"
+        raise Problem(408, problem, remedy="post it again") from error
 
 
 async def _read_body(request: Request, most: int) -> bytes:

@@ -14,11 +14,13 @@ import asyncio
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from fastapi import FastAPI, Path, Request
+from pydantic import ValidationError
 
 from ehrbench.core.errors import StorageError
 from ehrbench.serve.answers import KeepsAnswer
 from ehrbench.serve.asked import Reader, TheService, Writer, problems
 from ehrbench.serve.feedback import FeedbackAnswer, FeedbackRequest, ForgottenAnswer, KeptAnswer
+from ehrbench.serve.inputs import json_object, read_body, refuse_packed
 from ehrbench.serve.problems import Problem
 from ehrbench.serve.service import Service
 from ehrbench.tasks.names import LONGEST
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 T = TypeVar("T")
+#: Of a told outcome.
+MOST_BYTES = 64 * 1024
 #: How long a database may take to answer.
 PATIENCE_S = 20
 RecordName = Annotated[str, Path(max_length=LONGEST, description="A record's id, or its patient's")]
@@ -54,12 +58,19 @@ def add_keeping(app: FastAPI) -> None:
     @app.post(
         "/feedback",
         status_code=201,
-        responses=problems(401, 404, 422, 503),
-        openapi_extra={"security": [{"key": []}, {}]},
+        responses=problems(400, 401, 404, 408, 413, 415, 422, 503),
+        openapi_extra={
+            "security": [{"key": []}, {}],
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": FeedbackRequest.model_json_schema()}},
+            },
+        },
     )
-    async def feedback(told: FeedbackRequest, service: TheService, by: Writer) -> FeedbackAnswer:
+    async def feedback(request: Request, service: TheService, by: Writer) -> FeedbackAnswer:
         """Tell what became of a predicted unit, any time later; told again, the last outcome counts."""
         _kept_at_all(service)
+        told = await _read(request, service)
         from ehrbench.serve.told_outcomes import keep_outcome
 
         answer = await _asked(service, lambda c: keep_outcome(c, told.prediction, told.outcome, by))
@@ -84,6 +95,20 @@ def add_keeping(app: FastAPI) -> None:
 
         n = await _asked(service, lambda c: forget(c, record, by, request.state.request_id))
         return ForgottenAnswer(predictions=n)
+
+
+async def _read(request: Request, service: Service) -> FeedbackRequest:
+    """The body, as strictly as a record's is read; Problem naming the field that cannot be."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise Problem(415, "not application/json", remedy="post it as JSON")
+    refuse_packed(request)
+    body = await read_body(request, MOST_BYTES, service.settings.body_timeout_s)
+    try:
+        return FeedbackRequest.model_validate(json_object(body))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"] if part not in ("bool", "str"))
+        raise Problem(422, str(first["msg"]), field=place, remedy="see /docs for what is read") from error
 
 
 def _kept_at_all(service: Service) -> None:

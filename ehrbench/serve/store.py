@@ -107,6 +107,7 @@ predictions = Table(
     Column("probabilities", _text(), nullable=False),  # a row a unit, a column a class
     Column("called", _text(), nullable=False),
     Column("input", _name(), index=True),
+    Column("place", Integer, nullable=False),  # among the records of that input
 )
 outcomes = Table(
     "served_outcomes",
@@ -136,7 +137,8 @@ audit = Table(
 class KeptPrediction:
     """One predicted record. id: of all its units, each of which appends its number (``unit_id``).
 
-    units: (U,), probabilities and called: (U, C). source: number of the posted body that it came in.
+    units: (U,), probabilities and called: (U, C). source: number of the posted body that it came in; place:
+        its own among that body's records.
     """
 
     id: str
@@ -146,6 +148,7 @@ class KeptPrediction:
     probabilities: FloatArray
     called: BoolArray
     source: int
+    place: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -373,6 +376,7 @@ def kept_request(served: Served, inputs: Sequence[RawInput], request_id: str) ->
             probabilities=served.prediction.probabilities[part],
             called=served.called[part],
             source=served.sources[n],
+            place=n - served.sources.index(served.sources[n]),
         )
         for n, part in enumerate(parts)
     ]
@@ -457,6 +461,7 @@ def _prediction_rows(request: KeptRequest) -> list[dict[str, Any]]:
             "probabilities": json.dumps(np.round(one.probabilities, 7).tolist()),
             "called": json.dumps(one.called.astype(int).tolist()),
             "input": f"{request.token}-{one.source}" if request.inputs else None,
+            "place": one.place,
         }
         for one in request.predictions
     ]

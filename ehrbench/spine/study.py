@@ -117,7 +117,7 @@ class Study:
         with progress.step(label, 1) as bar:
             try:
                 with self.hold_lease(claim) as lease:
-                    fit_fold(self.setting, claim, claim.fold, lease, bar)
+                    fit_fold(self.setting, claim, lease, bar)
                     bar.advance()
             except LeaseLost:
                 bar.note("its trial has ended, or another worker has taken it over")

@@ -201,8 +201,7 @@ def _judge(
     wrong, elsewhere = float(units.wrong[inside].mean()), float(units.wrong[~inside].mean())
     here, there = (effective(units.wrong[half], units.group[half]) for half in (inside, ~inside))
     (low, high), (rest_low, rest_high) = _wilson(wrong, here), _wilson(elsewhere, there)
-    excess, pooled = wrong - elsewhere, float(units.wrong.mean())
-    error = np.sqrt(pooled * (1 - pooled) * (1 / here + 1 / there))
+    excess = wrong - elsewhere
     return {
         "conditions": [c.words(units.table.levels, unit_of) for c in conditions],
         "n": n,
@@ -217,7 +216,7 @@ def _judge(
         "missed": _share(~units.called, inside & units.positive),
         "false_alarm": _share(units.called, inside & ~units.positive),
         "searched_wrong": searched,
-        "p_value": float(2 * stats.norm.sf(abs(excess) / error)) if error > 0 else 1.0,
+        "p_value": chance(wrong, here, elsewhere, there),
     }
 
 
@@ -233,6 +232,18 @@ def effective(wrong: BoolArray, group: np.ndarray) -> float:
         return float(of.max() + 1)
     by_group = np.bincount(of, weights=wrong - share)
     return len(wrong) / max(1.0, float((by_group**2).sum()) / (len(wrong) * share * (1 - share)))
+
+
+def chance(wrong: float, n: float, rest: float, n_rest: float) -> float:
+    """How often luck alone makes so many of n units wrong or more: Fisher's exact test, of one side.
+
+    wrong, rest: shares of n and n_rest ``effective`` units. A z-test of thirty is too sure in the far tail
+    that a correction for hundreds of slices looks at. What is no whole count is rounded to the safe side.
+    """
+    few, most = (round(share * of, 6) for share, of in ((wrong, n), (rest, n_rest)))
+    inside, outside = int(np.ceil(round(n, 6))), int(np.floor(round(n_rest, 6)))
+    k, all_wrong = int(np.floor(few)), int(np.floor(few)) + int(np.ceil(most))
+    return float(stats.hypergeom.sf(k - 1, inside + outside, min(all_wrong, inside + outside), inside))
 
 
 def _wilson(share: float, n: float, level: float = 0.95) -> tuple[float, float]:

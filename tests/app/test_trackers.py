@@ -7,12 +7,15 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mlflow import MlflowClient
 
+from ehrbench.app import opening
 from ehrbench.app.checking import check
 from ehrbench.app.cli import main
 from ehrbench.app.console import command
 from ehrbench.app.searching import search
+from ehrbench.core.errors import ConfigError
 from tests.infra.servers import free_port
 from tests.spine.composing import composed, tiny_config
 
@@ -100,3 +103,26 @@ def test_the_store_of_a_moved_run_lies_beside_it(tmp_path: Path) -> None:
     settings = check(config, lambda place: Path(str(place.absolute()).replace("before", "now")))
     assert settings.tracker.mlflow is not None
     assert settings.tracker.mlflow.uri == f"sqlite:///{tmp_path / 'now' / 'mlflow.db'}"
+
+
+def test_several_trackers_show_one_search(tmp_path: Path) -> None:
+    pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
+    small = ("models=[logistic]", "n_trials=1", "report.explained=0", "study_name=s")
+    config = tiny_config("beats", tmp_path, *small, "tracker=[mlflow,wandb]")
+    search(config, [])
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("ehrbench-mortality")
+    assert experiment is not None
+    assert len(client.search_runs([experiment.experiment_id])) == 1 + 3  # two outer folds and all records
+    assert len(list(tmp_path.glob("wandb/offline-run-*/run-*.wandb"))) == 1 + 3
+    before = sorted(tmp_path.glob("wandb/*"))
+    assert main(["study", "sync", str(tmp_path / "s")]) == 0
+    assert sorted(tmp_path.glob("wandb/*")) == before
+
+
+def test_wandb_that_is_not_installed_is_told_before_data_are_read(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(opening, "find_spec", lambda name: None)
+    config = tiny_config("beats", tmp_path, "tracker=wandb")
+    with pytest.raises(ConfigError, match=r"^tracker: wandb needs a package of that name — pip install"):
+        search(config, [])
+    assert list(tmp_path.iterdir()) == []

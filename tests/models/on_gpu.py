@@ -18,14 +18,17 @@ import pytest
 import torch
 
 from ehrbench.core.errors import ConfigError
+from ehrbench.core.model import PlannedFit
 from ehrbench.core.target import Kind
-from ehrbench.models import network
+from ehrbench.models import fitting, together
 from ehrbench.models.network import NetworkModel
-from ehrbench.models.training import Training
+from ehrbench.models.together import Together
 from ehrbench.nets.head import Head
+from ehrbench.nets.ssm import SSMEncoder
 from ehrbench.runtime.runners import open_runner
 from tests.models.configured import NAMES, model_class, small
 from tests.models.pretend_gpu import pretend_gpu
+from tests.models.pretend_graph import PretendGraph
 from tests.models.toy import records
 
 REAL = torch.cuda.is_available()
@@ -53,10 +56,11 @@ def imports_left_alone() -> Iterator[None]:
 
 
 @pytest.fixture
-def gpu() -> Iterator[None]:
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if REAL:
         yield
     else:
+        monkeypatch.setattr(together, "WARM_UP", 1)  # nothing warms up, and each step takes its time
         with pretend_gpu():
             yield
 
@@ -109,6 +113,49 @@ def test_as_trained_for_real(name: str) -> None:
     """With dropout, whose kernels are others on a GPU; the same seed gives the same figures."""
     p = [fitted(small(name, "multilabel", accelerator="gpu", max_epochs=2), "multilabel") for _ in range(2)]
     np.testing.assert_array_equal(*p)
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("name", ["ssm", "lstm", "dssm", "mlp"])
+def test_members_are_what_they_are_alone(name: str) -> None:
+    """With dropout; some of them end earlier, and the step is captured anew for those that go on."""
+    data = [(records("binary", n, seed=n), records("binary", 30, seed=1)) for n in (40, 25)]
+    several, alone = (
+        [small(name, "binary", accelerator="gpu", max_epochs=3, patience=1) for _ in data] for _ in "ab"
+    )
+    fits = [
+        PlannedFit(m, train, valid, seed)
+        for seed, (m, (train, valid)) in enumerate(zip(several, data, strict=True))
+    ]
+    results = dict(type(several[0]).fit_together(fits))
+    for at, (one, fit) in enumerate(zip(alone, fits, strict=True)):
+        same = one.fit(fit.train, fit.valid, seed=fit.seed)
+        assert [step for step, _ in results[at].curve] == [step for step, _ in same.curve]  # type: ignore[union-attr]
+        np.testing.assert_allclose(
+            several[at].predict(data[at][1]), one.predict(data[at][1]), atol=1e-3 if REAL else 1e-5
+        )
+
+
+@pytest.mark.skipif(REAL, reason="about the pretend GPU, whose graph refuses what a real one would")
+@pytest.mark.usefixtures("gpu")
+def test_a_step_that_cannot_be_captured_is_taken_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And one that can is replayed: its figures are the CPU's only if its inputs lie where it reads them."""
+    replays = PretendGraph.replays
+    expected = fitted(calm("ssm", "binary", "gpu"), "binary")
+    assert PretendGraph.replays > replays
+    assert not caplog.records
+    replays, forward = PretendGraph.replays, SSMEncoder.forward
+
+    def waits(self: SSMEncoder, *inputs: torch.Tensor) -> torch.Tensor:
+        torch.ones((), device="cuda").item()  # the host waits for the device
+        return forward(self, *inputs)
+
+    monkeypatch.setattr(SSMEncoder, "forward", waits)
+    np.testing.assert_allclose(fitted(calm("ssm", "binary", "gpu"), "binary"), expected, atol=1e-6)
+    assert PretendGraph.replays == replays
+    assert "a step cannot be a CUDA graph" in caplog.text
 
 
 @pytest.mark.usefixtures("gpu")
@@ -180,10 +227,10 @@ def test_each_fit_asks_for_repeatable_kernels_and_finds_the_last_one_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nothing that trains holds itself in a ring, which Python would collect when it likes."""
-    made: list[weakref.ref[Training]] = []
+    made: list[weakref.ref[Together]] = []
     alive, asked = [], []
 
-    class Watched(Training):
+    class Watched(Together):
         def __init__(self, *arguments: Any) -> None:
             alive.append(sum(one() is not None for one in made))
             asked.append(
@@ -192,7 +239,7 @@ def test_each_fit_asks_for_repeatable_kernels_and_finds_the_last_one_gone(
             super().__init__(*arguments)
             made.append(weakref.ref(self))
 
-    monkeypatch.setattr(network, "Training", Watched)
+    monkeypatch.setattr(fitting, "Together", Watched)
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     gc.disable()
     try:

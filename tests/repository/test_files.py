@@ -77,9 +77,7 @@ def test_configuration_parses_and_says_why(path: Path) -> None:
 def test_links_in_the_documentation_lead_somewhere() -> None:
     dead = []
     for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]:
-        text = re.sub(
-            r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL
-        )  # a[b](c) is Python
+        text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
         for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
             if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists():
                 dead.append(f"{page.relative_to(ROOT)}: {target}")

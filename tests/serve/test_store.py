@@ -105,11 +105,20 @@ def test_an_outcome_is_told_at_once_and_again(any_bundles: dict[str, Path], sqli
             ({"prediction": unit["id"], "outcome": {"fever": None}}, "outcome"),
             ({"prediction": "0" * 16 + "-0-0", "outcome": {"fever": True}}, "prediction"),
             ({"prediction": unit["id"][:-1] + "9", "outcome": {"fever": True}}, "prediction"),
-            ({"prediction": "x", "outcome": {"fever": True}}, "body.prediction"),
+            ({"prediction": "x", "outcome": {"fever": True}}, "prediction"),
         ):
             refused = client.post("/feedback", json=told)
-            assert refused.status_code == (404 if place == "prediction" else 422), refused.text
+            status = 404 if place == "prediction" and told["prediction"] != "x" else 422
+            assert refused.status_code == status, refused.text
             assert refused.json()["error"]["field"] == place
+        for body, kind, status in (
+            (b"\xff", "application/json", 400),
+            (b"", "application/json", 400),
+            (b"[" * 70_000, "application/json", 413),
+            (b"{}", "text/plain", 415),
+        ):
+            refused = client.post("/feedback", content=body, headers={"Content-Type": kind})
+            assert (refused.status_code, refused.json()["error"]["status"]) == (status, status)
         assert [json.loads(row.labels) for row in rows(store, outcomes)] == [[1, None], [None, 0]]
 
 

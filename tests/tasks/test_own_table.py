@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,6 +20,7 @@ from ehrbench.core.task import Cohort, RawInput
 from ehrbench.publishers.own_files import reading
 from ehrbench.publishers.own_table_files import OwnTableFiles
 from ehrbench.tasks.own_table import OwnTable
+from ehrbench.tasks.tabular_files import read_table
 
 HEADER = "pid,age (years),sex,ward,smoker,seen,remark,died"
 ROWS = [
@@ -213,6 +215,19 @@ def test_a_long_cell_widens_no_other(tmp_path: Path) -> None:
     assert peak < 50e6
     with pytest.raises(DataError, match="record line 3, field pid: 202 characters, more than 128"):
         task.parse([RawInput("more.csv", f"{HEADER}\n{rows[0]}{'x' * 200}{rows[1]}".encode())], strict=True)
+
+
+@pytest.mark.parametrize("first", ["", "Unnamed: 0", "__index_level_0__"])
+def test_names_of_rows_are_left_out_and_told(first: str, tmp_path: Path) -> None:
+    """As R's write.csv and pandas' to_csv and to_parquet write them, here in order of the outcome."""
+    plain = pa.table({first: range(40), "x": [0.5, 1.5] * 20, "y": [0] * 20 + [1] * 20})
+    pq.write_table(plain, tmp_path / "table.parquet")
+    pc.write_csv(plain, tmp_path / "table.csv")
+    for path in (tmp_path / "table.csv", tmp_path / "table.parquet"):
+        table = read_table(path.name, path.read_bytes())
+        assert list(table.columns) == ["x", "y"]
+        assert table.notes[-1].endswith("taken for the rows' names, and left out")
+    assert list(read_table("t.csv", b"x,Unnamed: 0\n1,2\n").columns) == ["x", "Unnamed: 0"]
 
 
 @pytest.mark.parametrize(
