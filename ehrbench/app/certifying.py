@@ -12,7 +12,7 @@ from typing import Any
 from ehrbench.app.backend import open_backend
 from ehrbench.app.checking import check
 from ehrbench.app.finished import decided_by_run, ledger_of, wire_run
-from ehrbench.app.sealing import check_entered, check_seal
+from ehrbench.app.sealing import check_entered, check_seal, check_spent
 from ehrbench.app.wiring import Wired
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.errors import BundleError, ConfigError
@@ -39,6 +39,8 @@ def certify_run(
     ledger = ledger_of(run)
     sealed = ledger is not None and check_entered(run, ledger)
     n_files = check_seal(run)
+    if ledger is not None:
+        check_spent(run, ledger)
     for name, expected in written["files"].items():
         if file_digest(run / name) != expected:
             raise NotClean(f"{run / CERTIFICATE}: speaks of another {name}")
