@@ -6,6 +6,7 @@
         config.yaml              the resolved configuration that made it
         training_groups.npy      (T,) uint64, sorted: ``group_hashes`` of every group the procedure has seen
         ensemble.json            the combiner and the calibrator, as ``ehrbench.ensemble`` writes them
+        profile.json             what the training records looked like, as counts (``core.profile``)
         MODEL_CARD.md            the same for people, as ``ehrbench.report`` writes it
         members/<model>/<k>/     member.json, featurizer.npz, and model.onnx, model.txt or model.npz
 
@@ -34,6 +35,9 @@ from ehrbench.core.types import IntArray
 FORMAT = 1
 MANIFEST, CONFIG = "manifest.json", "config.yaml"
 TRAINING_GROUPS, ENSEMBLE, MEMBERS = "training_groups.npy", "ensemble.json", "members"
+PROFILE = "profile.json"
+#: How far a member's probability, or the ensemble's before its calibrator, may lie from the training code's.
+PARITY = 1e-5
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,10 @@ class Manifest:
     calling: how calls are mended along a record, before the threshold.
     metrics: metric -> {"mean", "interval", "interval_procedure", ...} as ``summary.json`` has them for the
         ensemble under the search's protocol.
-    reference: one raw record's expected probability, a self-test of the installed bundle:
-        {"probability": [[...]]} for ``Task.example``.
+    reference: what the training code says of one raw record, ``Task.example``, a self-test of the installed
+        bundle: {"probability": [[...]], "uncalibrated": [[...]], "members": {folder: [[...]]}}.
+    parity: the largest difference between training code and bundle, seen at the export on training records:
+        {"n_records", "limit", "ensemble": before its calibrator, "members": {folder: ...}}; {}: never seen.
     """
 
     study_name: str
@@ -69,6 +75,7 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     reference: dict[str, Any] = field(default_factory=dict)
+    parity: dict[str, Any] = field(default_factory=dict)
     calling: Calling = field(default_factory=Calling)
     format: int = FORMAT
 

@@ -13,6 +13,7 @@ certificate.json  what no outer test touched, and the digests of the files above
 bundle/           the winner (see core.bundle), with its MODEL_CARD.md
 explanations.json what the outer-test predictions rest on (docs/explanations.md)
 report.html       all of it as one page
+code/             modules that no commit has as they ran, by name
 figures/          the page's figures, each as an SVG
 failures/         a traceback for each part of the page, or file above, that could not be made
 seal.json         the seals before, the budget spent, and a digest of all trials (see app.sealing)
@@ -33,6 +34,7 @@ PREDICTIONS, RECORDS, SKIPPED, TRIALS = "predictions.csv", "records.csv", "skipp
 SLICES, EXPLANATIONS = "slices.json", "explanations.json"
 CERTIFICATE, CHAIN = "certificate.json", "seal.json"
 REPORT, FIGURES, BUNDLE, FAILURES = "report.html", "figures", "bundle", "failures"
+CODE = "code"
 
 #: What the certificate holds the digests of; the seal covers the rest.
 CERTIFIED = (SUMMARY, PREDICTIONS, RECORDS, SKIPPED, TRIALS, CONFIG)
@@ -42,7 +44,7 @@ EXPLAINED = (EXPLANATIONS, f"{FAILURES}/explanations.txt")
 #: What is sealed: all that a search writes, as patterns; a pattern need not be there.
 SEALED = (
     *(*CERTIFIED, SLICES, CERTIFICATE, CHAIN, f"{BUNDLE}/{CHECKSUMS}", *EXPLAINED, *PAGE),
-    *(f"{FAILURES}/slices.txt", f"{FAILURES}/card.txt"),
+    *(f"{FAILURES}/slices.txt", f"{FAILURES}/card.txt", f"{CODE}/*.py"),
 )
 #: What the tracker gets, beside the bundle; trials are runs of their own there, and records stay here.
 TRACKED = (

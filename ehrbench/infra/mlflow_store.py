@@ -6,9 +6,11 @@ the artifacts of new runs to the old place, so it is told where it is before a s
 
 from __future__ import annotations
 
+import fcntl
 import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -42,7 +44,7 @@ def sqlite_path(address: str) -> Path | None:
 def tracking_address(given: str | None, runs_dir: Path, key: str) -> str:
     """The address that calls go to, by default of a file in ``runs_dir``; that of a file is in full.
 
-    Raises ConfigError for what can be none: the calls would wait in the spool for ever, as in an outage.
+    Raises ConfigError for what can be none: it would be waited for, as in an outage.
     """
     if not given:
         return sqlite_address(runs_dir / FILE)
@@ -66,6 +68,14 @@ def _names_a_server(address: str) -> bool:
         return parts.scheme in ("http", "https") and usable
     except ValueError:  # a port that is no number
         return False
+
+
+@contextmanager
+def store_lock(path: Path) -> Iterator[None]:
+    """One process of this machine at a time looks after the store in ``path``."""
+    with path.with_name(f"{path.name}.lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def make_store(path: Path) -> None:

@@ -30,6 +30,12 @@ class BERT(NetworkModel):
 
     pretrained: str
     dropout: float = 0.1
+    learning_rate: float = 1e-05
+    batch_size: int = 16
+    max_epochs: int = 10
+    patience: int = 2
+    warmup_epochs: float = 0.5
+    ema_decay: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -29,11 +29,15 @@ class CardioNet(NetworkModel):
     window: int = 17
     channels: int = 32
     rnn_units: int = 16
-    top_classifier_units: int = 512
+    top_classifier_units: int = 128
     dropout: float = 0.3
-    piece: int = 0
+    piece: int = 64
     step_ahead: int = 6
     alpha: float = 0.5
+    learning_rate: float = 0.003
+    weight_decay: float = 0.05
+    batch_size: int = 32
+    max_epochs: int = 12
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -47,6 +47,8 @@ class CNN(PictureModel):
     growth: int = 12
     large_stem: bool = False
     weights: str = ""
+    learning_rate: float = 0.003
+    max_epochs: int = 12
 
     def __post_init__(self) -> None:
         super().__post_init__()

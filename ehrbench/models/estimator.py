@@ -148,7 +148,7 @@ class Estimator(Model):
 
     def export(self, directory: Path) -> Member:
         self.save(directory)
-        return member_of("onnx", self.featurizer)
+        return member_of("onnx", self.featurizer, directory / "model.onnx")
 
 
 def _listed(libraries: object) -> Sequence[object]:

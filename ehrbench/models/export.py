@@ -24,10 +24,17 @@ OPSET = 18
 TRACED = 5
 
 
-def member_of(runner: str, featurizer: Featurizer) -> Member:
-    """The Member of an exported model that ``runner`` runs."""
+def member_of(runner: str, featurizer: Featurizer, graph: Path | None = None) -> Member:
+    """The Member of an exported model that ``runner`` runs; graph: its ONNX file, where it has one."""
     kind = type(featurizer)
-    return Member(runner, f"{kind.__module__}.{kind.__qualname__}", featurizer.settings())
+    opsets = {} if graph is None else _opsets(graph)
+    return Member(runner, f"{kind.__module__}.{kind.__qualname__}", featurizer.settings(), opsets)
+
+
+def _opsets(graph: Path) -> dict[str, int]:
+    import onnx
+
+    return {used.domain or "ai.onnx": used.version for used in onnx.load(graph).opset_import}
 
 
 def write_onnx(net: Network, ports: Mapping[str, Port], path: Path) -> None:

@@ -38,7 +38,7 @@ class Logistic(Model):
 
     target: Target
     featurizer: Featurizer
-    C: float = 0.01
+    C: float = 0.002
     class_weight_power: float = 0.0
     max_iter: int = 1000
     threads: int = 1

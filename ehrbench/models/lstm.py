@@ -14,6 +14,7 @@ class LSTM(SequenceModel):
     """bidirectional: both directions, width / 2 each. The rest: ``SequenceModel``, ``TrainingSettings``."""
 
     bidirectional: bool = False
+    learning_rate: float = 0.002
 
     def __post_init__(self) -> None:
         super().__post_init__()

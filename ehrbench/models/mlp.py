@@ -19,13 +19,19 @@ class MLP(NetworkModel):
     The rest: ``TrainingSettings``.
     """
 
-    width: int = 256
-    n_layers: int = 2
-    block: str = "plain"
-    embedding: str = "none"
+    width: int = 128
+    n_layers: int = 1
+    block: str = "residual"
+    embedding: str = "periodic"
     embedding_size: int = 8
-    dropout: float = 0.4
-    input_dropout: float = 0.1
+    dropout: float = 0.1
+    input_dropout: float = 0.0
+    learning_rate: float = 0.0007
+    weight_decay: float = 10.0
+    batch_size: int = 128
+    max_epochs: int = 6
+    patience: int = 2
+    stackable = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -25,6 +25,9 @@ class PictureModel(NetworkModel):
     augmentation: float = 1.0
     flip: float = 0.5
     dropout: float = 0.1
+    weight_decay: float = 0.05
+    auxiliary_weight: float = 1.0
+    ema_decay: float = 0.99
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -30,13 +30,18 @@ class SequenceModel(NetworkModel):
 
     width: int = 64
     n_layers: int = 1
-    dropout: float = 0.3
+    dropout: float = 0.2
     pooling: str = "last"
     attention_heads: int = 4
     use_mask: bool = True
     use_delta: bool = True
     use_statistics: bool = True
     piece: int = 0
+    weight_decay: float = 3.0
+    max_epochs: int = 10
+    patience: int = 4
+    auxiliary_weight: float = 1.0
+    stackable = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,8 +21,13 @@ class TextCNN(NetworkModel):
     width: int = 64
     channels: int = 128
     narrowest: int = 1
-    widest: int = 4
+    widest: int = 3
     dropout: float = 0.3
+    learning_rate: float = 0.003
+    batch_size: int = 32
+    max_epochs: int = 25
+    patience: int = 3
+    warmup_epochs: float = 0.5
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,6 +26,8 @@ class ViT(PictureModel):
     mixer: str = "attention"
     attention_heads: int = 4
     n_pairs: int = 16
+    max_epochs: int = 20
+    warmup_epochs: float = 2.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

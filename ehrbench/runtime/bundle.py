@@ -20,6 +20,8 @@ import numpy as np
 from ehrbench.core.bundle import (
     ENSEMBLE,
     MANIFEST,
+    PARITY,
+    PROFILE,
     TRAINING_GROUPS,
     Manifest,
     bundle_folder,
@@ -28,6 +30,7 @@ from ehrbench.core.bundle import (
 )
 from ehrbench.core.errors import BundleError
 from ehrbench.core.files import CHECKSUMS
+from ehrbench.core.profile import Profile
 from ehrbench.core.records import Records
 from ehrbench.core.task import Task
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
@@ -38,8 +41,6 @@ from ehrbench.runtime.runners import Device
 
 #: Units predicted at once: bounds the memory of the views, whatever the size of the input.
 BATCH_UNITS = 4096
-#: How far an installed bundle's probability may lie from the exporting machine's.
-SELF_TEST_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Bundle:
     models: Mapping[str, tuple[LoadedMember, ...]]
     ensemble: Ensemble
     training_groups: IntArray  # (T,) uint64, sorted
+    profile: Profile | None  # None in bundles of before
 
     @staticmethod
     def load(directory: str | Path, threads: int = 1, device: Device = "cpu") -> Bundle:
@@ -109,6 +111,11 @@ class Bundle:
                 root / ENSEMBLE, lambda path: Ensemble.from_json(path.read_text(encoding="utf-8"))
             ),
             training_groups=read_file(root / TRAINING_GROUPS, lambda path: np.load(path, allow_pickle=False)),
+            profile=read_file(
+                root / PROFILE, lambda path: Profile.from_json(path.read_text(encoding="utf-8"))
+            )
+            if (root / PROFILE).is_file()
+            else None,
         )
 
     @cached_property
@@ -126,7 +133,7 @@ class Bundle:
         if records.total_units == 0:
             empty = np.zeros((0, self.manifest.target.n_classes))
             return Prediction(empty, empty, dict.fromkeys(self.models, empty), empty)
-        parts = [self._predict(batch.cached()) for batch in _batches(records)]
+        parts = [self._predict(batch) for batch in _batches(records)]
         return Prediction(
             np.concatenate([part.probabilities for part in parts]),
             np.concatenate([part.uncalibrated for part in parts]),
@@ -138,10 +145,16 @@ class Bundle:
         """(U, C) which units are called positive."""
         return np.asarray(prediction.levels >= self.threshold)
 
+    def parts(self, records: Records) -> dict[str, FloatArray]:
+        """Folder of each member -> its probabilities (U, C) of the records' units."""
+        records = records.cached()
+        return {m.folder: m.predict(records) for members in self.models.values() for m in members}
+
     def _predict(self, records: Records) -> Prediction:
+        parts = self.parts(records)
         by_model = {
-            name: np.mean([member.predict(records) for member in members], axis=0)
-            for name, members in self.models.items()
+            name: np.mean([parts[folder] for folder in folders], axis=0)
+            for name, folders in self.manifest.models.items()
         }
         scores = {name: self.manifest.target.scores(p) for name, p in by_model.items()}
         uncalibrated = self.ensemble.combiner.predict(scores)
@@ -154,25 +167,41 @@ class Bundle:
         return np.isin(group_hashes(self.manifest.salt, records.groups.tolist()), self.training_groups)
 
     def self_test(self) -> float:
-        """Predict the task's example and compare with what the exporting machine got.
+        """Predict the task's example and compare with what the training code said of it at the export.
 
-        Returns the largest absolute difference; BundleError above ``SELF_TEST_TOLERANCE``, or when the
-        manifest holds no reference.
+        Returns the largest absolute difference of any member, of the ensemble before its calibrator, and of
+        the probability; BundleError naming the first above ``PARITY``, or where there is no reference.
         """
-        path = self.directory / MANIFEST
-        if "probability" not in self.manifest.reference:
+        path, reference = self.directory / MANIFEST, self.manifest.reference
+        if "probability" not in reference:
             raise BundleError(f"{path}: no reference probability to test against — export the bundle again")
-        expected = np.asarray(self.manifest.reference["probability"], dtype=np.float64)
-        got = self.predict(self.task.parse([self.task.example()], strict=True).records).probabilities
-        if expected.shape != got.shape:
-            raise BundleError(f"{path}: reference of shape {expected.shape}, prediction of {got.shape}")
-        difference = float(np.abs(expected - got).max())
-        if not difference <= SELF_TEST_TOLERANCE:
-            raise BundleError(
-                f"{path}: the example's probability differs by {difference:.2g} from the exporting machine's"
-                " — install the package versions it names"
-            )
-        return difference
+        example = self.task.parse([self.task.example()], strict=True).records
+        prediction = self.predict(example)
+        said: dict[str, tuple[object, FloatArray]] = {}
+        if "members" in reference:  # not in bundles of before
+            parts = self.parts(example)
+            said = {folder: (reference["members"].get(folder), p) for folder, p in parts.items()}
+            said["ensemble"] = reference.get("uncalibrated"), prediction.uncalibrated
+        said["probability"] = reference["probability"], prediction.probabilities
+        differences = [_difference(path, name, *pair) for name, pair in said.items()]
+        return max(differences)
+
+
+def _difference(path: Path, name: str, expected: object, got: FloatArray) -> float:
+    """The largest difference from the reference; BundleError where it is too large."""
+    wanted = np.asarray(expected, dtype=np.float64)
+    if wanted.shape != got.shape:
+        raise BundleError(
+            f"{path}: the example's {name} has a reference of shape {wanted.shape}, not {got.shape} — "
+            "export the bundle again"
+        )
+    difference = float(np.abs(wanted - got).max(initial=0.0))
+    if not difference <= PARITY:
+        raise BundleError(
+            f"{path}: the example's {name} differs by {difference:.2g} from the exporting machine's"
+            " — install the package versions it names"
+        )
+    return difference
 
 
 def _batches(records: Records) -> list[Records]:

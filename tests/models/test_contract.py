@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import sys
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -144,6 +148,55 @@ def test_a_fit_repeats_itself_prints_nothing_and_leaves_the_global_state(
     np.testing.assert_array_equal(np.random.get_state()[1], generator[1])  # type: ignore[index]  # noqa: NPY002
     assert torch.get_num_threads() == threads
     np.testing.assert_array_equal(first, second)
+
+
+@every_model
+def test_a_fit_in_company_is_the_fit_alone(name: str) -> None:
+    """What modules and classes know when they are new, and what they know here: the same bits."""
+    assert in_company_as_alone(lambda: small(name, "binary"))
+
+
+def in_company_as_alone(make: Callable[[], Model]) -> bool:
+    """Whether a model of modules that have fitted nothing gives the bits of one whose have fitted others."""
+
+    def said(train: Records, valid: Records) -> FloatArray:
+        model = make()
+        model.fit(train, valid, seed=1)
+        return model.predict(records("binary", 17, seed=2))
+
+    a, b = ((records("binary", seed=s), records("binary", 50, seed=s + 1)) for s in (0, 5))
+    said(*b)
+    company = said(*a)
+    with new_modules():
+        alone = said(*a)
+    return bool(np.array_equal(company, alone))
+
+
+@contextmanager
+def new_modules() -> Iterator[None]:
+    """Models, networks and features imported anew, and put back."""
+    parts = ("ehrbench.models", "ehrbench.nets", "ehrbench.features", "tests.models.leaking")
+    ours = {name: module for name, module in sys.modules.items() if name.startswith(parts)}
+    for name in ours:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.startswith(parts)]:
+            del sys.modules[name]
+        sys.modules.update(ours)
+
+
+@pytest.mark.parametrize("leak", ["WarmStart", "RunningStatistics", "SelectedOnce"])
+def test_what_a_class_or_module_keeps_of_others_is_seen_by_that(leak: str) -> None:
+    def make() -> Model:
+        leaking = importlib.import_module("tests.models.leaking")
+        model: Model = getattr(leaking, leak)(
+            target=TARGETS["binary"], featurizer=ToyFeaturizer("scaled_table")
+        )
+        return model
+
+    assert not in_company_as_alone(make)
 
 
 @every_seeded_model

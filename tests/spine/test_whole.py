@@ -16,12 +16,14 @@ from ehrbench import metrics
 from ehrbench.app import scoring, searching
 from ehrbench.app.building import build_publisher, build_task
 from ehrbench.core.errors import BundleError, ConfigError, DataError, StudyMismatch
+from ehrbench.core.model import load_arrays, save_arrays
 from ehrbench.core.task import Parsed, RawInput, Skipped
 from ehrbench.infra import operations
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.study import optuna_storage
+from ehrbench.models.logistic import Logistic
 from ehrbench.runtime.bundle import Bundle
 from tests.runtime.toy import toy_records
 from tests.spine import tiny
@@ -29,7 +31,7 @@ from tests.spine.composing import tiny_config
 
 
 def run(task: str, folder: Path, *overrides: str) -> dict:
-    searching.search(tiny_config(task, folder, *overrides), [])
+    searching.search(tiny_config(task, folder, *overrides))
     study = next(p for p in folder.iterdir() if (p / "summary.json").exists())
     return json.loads((study / "summary.json").read_text())
 
@@ -139,6 +141,45 @@ def test_the_bundle_passes_its_own_test(searched):
     assert Bundle.load(folder / f"tiny-{task}-nested" / "bundle").self_test() <= 1e-5
 
 
+@pytest.mark.parametrize("searched", ["beats"], indirect=True)
+def test_the_bundle_was_held_to_its_models_when_it_was_written(searched):
+    task, folder, _ = searched
+    bundle = Bundle.load(folder / f"tiny-{task}-nested" / "bundle")
+    parity = bundle.manifest.parity
+    assert set(parity["members"]) == {f for folders in bundle.manifest.models.values() for f in folders}
+    assert parity["n_records"] == 50
+    assert 0 <= max(parity["ensemble"], *parity["members"].values()) <= parity["limit"] == 1e-5
+
+
+@pytest.mark.parametrize("searched", ["beats"], indirect=True)
+def test_a_bundle_that_is_not_its_models_is_refused_and_the_last_one_stays(searched, monkeypatch):
+    task, folder, _ = searched
+    path = folder / f"tiny-{task}-nested" / "bundle"
+    before, export = Bundle.load(path).digest, Logistic.export
+
+    def broken(self, directory):
+        member = export(self, directory)
+        arrays = load_arrays(directory / "model.npz")
+        save_arrays(directory / "model.npz", arrays | {"intercept": arrays["intercept"] + 1e-3})
+        return member
+
+    monkeypatch.setattr(Logistic, "export", broken)
+    with pytest.raises(BundleError, match=r"not written: members/logistic/0, exported, is up to 0\.000"):
+        run(task, folder)
+    assert Bundle.load(path).digest == before
+    assert [p.name for p in path.parent.iterdir() if p.name.startswith(".bundle")] == []
+
+
+def test_the_bundle_says_what_its_training_records_looked_like(searched):
+    task, folder, _ = searched
+    bundle = Bundle.load(folder / f"tiny-{task}-nested" / "bundle")
+    assert bundle.profile is not None
+    assert set(bundle.profile.variables) == {"a", "b", "c"}
+    assert set(bundle.profile.probabilities) == set(bundle.manifest.target.classes)
+    assert {sum(one.counts) for one in bundle.profile.variables.values()} == {240}
+    assert {sum(one.counts) for one in bundle.profile.probabilities.values()} == {bundle.profile.n_units}
+
+
 def test_raw_files_are_predicted_as_records_are(searched, tmp_path):
     task, folder, _ = searched
     (tmp_path / "p1.txt").write_text("p1,0.5,-1,2\np1,1,,0.25\n")
@@ -244,7 +285,7 @@ def test_a_published_split_is_used_as_it_is(inner, tmp_path):
     folds = [{"train": a, "valid": v, "test": t} for a, v, t in parts]
     (tmp_path / "splits.json").write_text(json.dumps({"folds": folds}))
     protocol = ["protocol=file", f"protocol.path={tmp_path / 'splits.json'}", f"protocol.inner={inner}"]
-    searching.search(tiny_config("beats", tmp_path / "runs", "models=[logistic]", *protocol), [])
+    searching.search(tiny_config("beats", tmp_path / "runs", "models=[logistic]", *protocol))
     run_folder = tmp_path / "runs" / "tiny-beats-file"
     summary = json.loads((run_folder / "summary.json").read_text())
     assert [(f["n_train"], f["n_test"]) for f in summary["folds"]] == [(180, 60), (180, 60)]
@@ -275,7 +316,7 @@ LESS |= {"run_end_error"}
 @pytest.mark.parametrize("metric", metrics.names())
 def test_every_metric_is_searched(metric, tmp_path):
     small = ("models=[logistic]", "n_trials=3", "report.n_bootstrap=100", "report.explained=0")
-    searching.search({**tiny_config("beats", tmp_path, *small), "metric": metric}, [])
+    searching.search({**tiny_config("beats", tmp_path, *small), "metric": metric})
     folder, searched = tmp_path / "tiny-beats-nested", metric + "_distance" * (metric in IDEAL)
     best = min if metric in {*IDEAL, *LESS} else max
     summary = json.loads((folder / "summary.json").read_text())
