@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from ehrbench.app import inspecting, operating
+from ehrbench.app import inspecting, operating, registering
 from ehrbench.app.conf import CONF, task_file, task_names
 from ehrbench.app.console import command, shown, terminal
 from ehrbench.app.entry import check_text, spell_unprintable
@@ -118,6 +118,7 @@ def build_parser() -> argparse.ArgumentParser:
     certify.set_defaults(run_command=_certify)
     operating.add_commands(commands)
     inspecting.add_commands(commands)
+    registering.add_commands(commands)
     serve = commands.add_parser("serve", help="answer HTTP requests from a bundle")
     serve.add_argument(
         "--bundle",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import shutil
 import time
@@ -21,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ehrbench.infra.mlflow_store import artifacts_of, make_store, sqlite_path, tell_place
+from ehrbench.infra.mlflow_store import artifacts_of, connected, sqlite_path
 from ehrbench.infra.spool import folder_lock
 
 logger = logging.getLogger(__name__)
@@ -88,26 +87,8 @@ class MlflowReplay:
 
     def _connect(self) -> None:
         if self._client is None:
-            for name, value in _QUIET.items():
-                os.environ.setdefault(name, value)
-            _find_home()
-            from mlflow import MlflowClient  # sets its loggers' levels when imported: ours come after
-
-            logging.getLogger("mlflow").setLevel(logging.ERROR)
-            logging.getLogger("mlflow.store").setLevel(
-                logging.CRITICAL
-            )  # a full disk is told in our one line
-            logging.getLogger("alembic").setLevel(logging.WARNING)
-            logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of each attempt
-
             with folder_lock(self._folder, "setup"):  # a fresh SQLite store is made by one process
-                if self._store is not None and not self._store.exists():
-                    make_store(self._store)
-                client = MlflowClient(tracking_uri=self._uri)
-                client.search_experiments(max_results=1)
-                if self._store is not None:
-                    tell_place(self._store)
-            self._client = client
+                self._client = connected(self._uri)
         if not self._experiment_id:
             with folder_lock(self._folder, "setup"):
                 self._experiment_id = self._open_experiment()
@@ -248,24 +229,6 @@ class MlflowReplay:
             with place.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"error": str(error), **event}) + "\n")
             logger.warning("MLflow refused a call of run %s, kept in %s: %s", event["key"], place, error)
-
-
-_QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the spool is what repeats
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-
-
-def _find_home() -> None:
-    """MLflow asks for the user's home while it is imported, which a container's numeric user may lack."""
-    try:
-        Path.home()
-    except RuntimeError:
-        os.environ["HOME"] = "/nonexistent"  # as Debian gives to users without one
 
 
 def _is_permanent(error: Exception) -> bool:
