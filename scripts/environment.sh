@@ -2,13 +2,14 @@
 # Makes .venv from poetry.lock with nothing but Python 3.11-3.13 and pip, and does nothing when it is up to date.
 #
 #   scripts/environment.sh          what a search, a bundle and the server need
-#   scripts/environment.sh --dev    and what tests and linters need; tests keep artifacts on S3, too
+#   scripts/environment.sh --dev    and what tests and linters need; tests use S3, DVC, wandb and mkdocs, too
 #
 # Environment variables:
 #   EHRBENCH_PYTHON         the interpreter to use, instead of the first suitable one on the PATH
 #   EHRBENCH_TORCH_WHEELS   a folder of wheels or the URL of an index that has PyTorch's builds for this machine
 #   EHRBENCH_CPU_ONLY=1     install the CPU build of PyTorch although there is a GPU
-#   EHRBENCH_EXTRAS=s3      also what an s3:// URL for ARTIFACTS_URL needs; slurm: Hydra's launcher; s3,slurm: both
+#   EHRBENCH_EXTRAS=s3      also what an s3:// URL for ARTIFACTS_URL needs; slurm, docs, dvc, …: the others
+#                           of pyproject.toml, such as s3,slurm
 #   EHRBENCH_ALLOW_CUDA=1   take whatever build of PyTorch pip finds, CUDA's gigabytes included
 set -euo pipefail
 
@@ -16,7 +17,7 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 venv="$root/.venv"
 groups=main extras="${EHRBENCH_EXTRAS:-}"
 case "${1:-}" in
-    --dev) groups="main dev" extras="s3,$extras" ;;
+    --dev) groups="main dev" extras="s3,docs,dvc,wandb,$extras" ;;
     "") ;;
     *) echo "environment: unknown argument $1 (only --dev is known)" >&2; exit 2 ;;
 esac

@@ -3,6 +3,8 @@
 
     scripts/locked.py constraints [--torch any|cpu|cuda]    a constraints file for pip
     scripts/locked.py dev                                   requirements of the dev group
+    scripts/locked.py shipped                               what every installation has: name==version
+    scripts/locked.py served                                what the server's image has
     scripts/locked.py digest                                changes when an environment must be made again
 
 Needs nothing but the standard library of Python 3.11: it runs before anything is installed.
@@ -14,7 +16,7 @@ import argparse
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,9 @@ PINNED_BY_TORCH = re.compile(r"^(nvidia-|cuda-|triton$)")
 #: PyTorch labels its Linux CPU builds "+cpu". Asked for by label, no CUDA build can be downloaded instead;
 #: and with the label refused, a CPU build lying about is not taken on a machine with a GPU.
 TORCH = {"any": "{0}", "cpu": "{0}+cpu", "cuda": "{0},!={0}+cpu"}
+
+#: What a dependency's marker says that no Linux image meets.
+ELSEWHERE = re.compile(r"""extra ==|== "(win32|Windows|darwin|Darwin)"|optional': True""")
 
 
 def constraints(lock: dict[str, Any], torch: str) -> Iterator[str]:
@@ -59,6 +64,33 @@ def dev_requirements(pyproject: dict[str, Any]) -> Iterator[str]:
         yield re.sub(r"\s*\(([^)]*)\)", r"\1", requirement)
 
 
+def closure(lock: dict[str, Any], wanted: Iterable[str]) -> dict[str, str]:
+    """Version by name of the wanted packages and of all that they need in turn, on Linux and without extras.
+
+    Of a package locked in several versions it is the one for the oldest Python, which images have.
+    """
+    packages = {package["name"]: package for package in reversed(lock["package"])}
+    waiting, found = list(wanted), {}
+    while waiting:
+        name = re.sub(r"[-_.]+", "-", waiting.pop()).lower()  # as the lock spells names
+        if name not in found:
+            found[name] = packages[name]["version"]
+            needs = packages[name].get("dependencies", {})
+            waiting += [need for need, how in needs.items() if not ELSEWHERE.search(str(how))]
+    return dict(sorted(found.items()))
+
+
+def served() -> list[str]:
+    """Names in docker/api.txt: what the server's image asks for."""
+    text = (ROOT / "docker" / "api.txt").read_text(encoding="utf-8")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def shipped(pyproject: dict[str, Any]) -> list[str]:
+    """Names of what every installation asks for."""
+    return [re.split(r"[\s\[(]", requirement)[0] for requirement in pyproject["project"]["dependencies"]]
+
+
 def digest(*files: Path) -> str:
     h = hashlib.sha256()
     for file in files:
@@ -68,17 +100,23 @@ def digest(*files: Path) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["constraints", "dev", "digest"])
+    parser.add_argument("what", choices=["constraints", "dev", "shipped", "served", "digest"])
     parser.add_argument("--torch", choices=sorted(TORCH), default="any", help="which build of torch")
     options = parser.parse_args()
-    lock, pyproject = ROOT / "poetry.lock", ROOT / "pyproject.toml"
+    lock_file, pyproject_file = ROOT / "poetry.lock", ROOT / "pyproject.toml"
     if options.what == "digest":
-        print(digest(lock, pyproject))
+        print(digest(lock_file, pyproject_file))
         return
-    if options.what == "dev":
-        lines = dev_requirements(tomllib.loads(pyproject.read_text(encoding="utf-8")))
-    else:
-        lines = constraints(tomllib.loads(lock.read_text(encoding="utf-8")), options.torch)
+    lock, pyproject = (tomllib.loads(f.read_text(encoding="utf-8")) for f in (lock_file, pyproject_file))
+    lines: Iterable[str]
+    match options.what:
+        case "dev":
+            lines = dev_requirements(pyproject)
+        case "constraints":
+            lines = constraints(lock, options.torch)
+        case what:
+            names = served() if what == "served" else shipped(pyproject)
+            lines = (f"{name}=={version}" for name, version in closure(lock, names).items())
     print("\n".join(lines))
 
 

@@ -72,7 +72,10 @@ def test_every_example_of_the_page_runs(checkout: Path) -> None:
         assert not path.exists(), path
         path.write_text(text)
         added.append(str(path.relative_to(checkout)))
-    assert len(added) == 5
+    assert len(added) == 6
+    shapes = re.findall(r"^(table|sequence|signal|image|tokens|bag): \w+ (\d\.\d+)$", said, re.MULTILINE)
+    assert len(shapes) == 6
+    assert all(float(auroc) > 0.8 for _, auroc in shapes), shapes
     for run in ("mortality-smoke", "sepsis-smoke", "by-npv", "plugin"):
         assert (checkout / "runs" / run / "report.html").is_file()
         assert f"runs/{run}/bundle" in said

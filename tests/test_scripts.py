@@ -136,10 +136,10 @@ def test_environment_is_made_once_for_what_is_asked(tmp_path: Path) -> None:
 
     assert asked() == "main"
     assert asked() == "nothing"
-    assert asked("--dev") == "main[s3] and dev"
+    assert asked("--dev") == "main[s3,docs,dvc] and dev"
     assert [asked("--dev"), asked(), asked(extras="s3")] == ["nothing"] * 3
     assert asked(extras="s3,slurm") == "main[s3,slurm]"
-    assert asked("--dev", extras="slurm") == "main[s3,slurm] and dev"
+    assert asked("--dev", extras="slurm") == "main[s3,docs,dvc,slurm] and dev"
     (tmp_path / "poetry.lock").write_text((tmp_path / "poetry.lock").read_text() + "\n")
     assert asked() == "main"
 
@@ -205,3 +205,28 @@ def test_worker_lets_its_search_give_the_trial_back(tmp_path: Path, asked: signa
         process.communicate(timeout=120)
     assert process.returncode == 130
     assert log.read_text() == "ready\ninterrupted\n"
+
+
+def test_only_the_whole_suite_has_a_floor_of_coverage(tmp_path: Path) -> None:
+    """The script itself; its tools say what they are asked."""
+    tools = tmp_path / ".venv" / "bin"
+    tools.mkdir(parents=True)
+    (tmp_path / "scripts").mkdir()
+    shutil.copy(ROOT / "scripts" / "test.sh", tmp_path / "scripts")
+    for path in [
+        tmp_path / "scripts" / "environment.sh",
+        *(tools / n for n in ("ruff", "mypy", "lint-imports", "python")),
+    ]:
+        path.write_text('#!/bin/sh\necho "$0 $*"\n')
+        path.chmod(0o755)
+
+    def asked(*arguments: str) -> str:
+        command = ["bash", "scripts/test.sh", *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout.splitlines()[-1]
+
+    assert re.search(r"python -m pytest .*--cov-fail-under=\d\d$", asked())
+    assert asked("tests/spine").endswith(" tests/spine")
+    assert "fail-under" not in asked("tests/spine")
+    assert "lint-imports" in asked("--lint")

@@ -14,16 +14,13 @@ Errors are those of ``ehrbench.core.errors``: one line that names what is wrong 
 
 from __future__ import annotations
 
-import json
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ehrbench.app.asking import asked
-from ehrbench.app.joining import MODULE
 from ehrbench.app.predictor import Predictor
 from ehrbench.app.search_run import SearchRun
 
@@ -88,11 +85,8 @@ def search(
     config = asked(data, test_data, {**named, **keywords}, overrides)
     from ehrbench.app import searching
 
-    with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
-        file = Path(folder) / "search.json"
-        file.write_text(json.dumps(config), encoding="utf-8")
-        with redirect_stdout(sys.stderr):  # what the search says is no result here: the run is
-            searching.search(config, ["-m", MODULE, str(file)])
+    with redirect_stdout(sys.stderr):  # what the search says is no result here: the run is
+        searching.search(config)
     return open_run(searching.folder_of(config))
 
 

@@ -1,4 +1,4 @@
-"""Backend: the storage, sampler, pruner and tracker of the settings, opened."""
+"""Backend: the storage, sampler and pruner of the settings, opened."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import optuna
 from ehrbench.app.checking import Sampler, Settings
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.ledger import StudyKey
-from ehrbench.core.tracker import NoTracker, Tracker
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
 from ehrbench.infra.lease import LeaseKeeper
@@ -42,7 +41,7 @@ def open_artifacts(settings: Settings) -> FileArtifacts:
 
 
 def open_backend(settings: Settings) -> Backend:
-    """Ledger, leases, sampler, pruner, dashboard and tracker of the settings."""
+    """Ledger, leases, sampler, pruner and dashboard of the settings."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     database, ledger = open_ledger(settings)
     storage = optuna_storage(database)
@@ -56,7 +55,6 @@ def open_backend(settings: Settings) -> Backend:
         make_sampler=lambda seed: make_sampler(settings.sampler, seed),
         pruner=make_pruner(settings),
         publish=publish,
-        tracker=make_tracker(settings),
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )
 
@@ -96,13 +94,3 @@ def make_pruner(settings: Settings) -> optuna.pruners.BasePruner:
     if pruner.name == "none":
         return optuna.pruners.NopPruner()
     return RacePruner(pruner.least_chance)
-
-
-def make_tracker(settings: Settings) -> Tracker:
-    tracker = settings.tracker
-    if tracker.kind == "none":
-        return NoTracker()
-    from ehrbench.infra.tracking import MlflowTracker
-
-    assert tracker.uri is not None  # check has filled it in
-    return MlflowTracker(tracker.uri, tracker.experiment, Path(tracker.spool))

@@ -149,5 +149,7 @@ class ModelBuilder:
 
     def settings(self) -> dict[str, Any]:
         shaping = {k: v for k, v in self._config.items() if k not in NOT_SHAPING}
+        if "together" in shaping:  # what it comes to on this machine: a figure differs by it, if by rounding
+            shaping["together"] = self({}).trains_together
         named = [_target(block, self.name)[0].__module__ for block in (self._config, self._featurizer)]
         return {"build": shaping, "featurizer": self._featurizer, "code": sources(*named)}

@@ -16,7 +16,7 @@ from ehrbench.app.conf import task_keys
 from ehrbench.core import plugins
 from ehrbench.core.errors import ConfigError, check_once
 from ehrbench.core.places import home, is_address
-from ehrbench.infra.mlflow_store import tracking_address
+from ehrbench.infra.mlflow_store import sqlite_address, sqlite_path, tracking_address
 from ehrbench.infra.settings import ADDRESSES, refuse_password
 from ehrbench.registry.limits import Limits
 
@@ -106,10 +106,12 @@ class Data(_Block):
     labels: Place | None = None
     descriptors: Place | None = None
     limit: Annotated[int, Field(ge=20)] | None
+    alike: Literal["count", "join"] = "count"
 
 
 class Trainer(_Block):
     accelerator: Literal["auto", "cpu", "gpu"]
+    together: bool | Literal["auto"] = "auto"
     threads: Threads
 
 
@@ -141,11 +143,21 @@ class Storage(_Block):
     max_attempts: Annotated[int, Field(ge=1, le=100)]
 
 
-class Tracking(_Block):
-    kind: Literal["mlflow", "none"]
+class Mlflow(_Block):
     uri: str | None = None
-    experiment: Annotated[str, Field(min_length=1, max_length=250)] = "ehrbench"
-    spool: Place = ""
+    experiment: Annotated[str, Field(min_length=1, max_length=250)]
+
+
+class Wandb(_Block):
+    folder: Place
+    project: Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Trackers(_Block):
+    """Those that are wanted."""
+
+    mlflow: Mlflow | None = None
+    wandb: Wandb | None = None
 
 
 class TaskBlock(_Block):
@@ -195,7 +207,7 @@ class Settings(BaseModel):
     sampler: Sampler
     pruner: Pruner
     storage: Storage
-    tracker: Tracking
+    tracker: Trackers
     protocol: Annotated[Nested | Holdout | Temporal | External, Field(discriminator="kind")]
     task: TaskBlock
     model: dict[Name, ModelBlock] | None = None
@@ -311,11 +323,19 @@ def check(config: Mapping[str, Any], placed: Callable[[Path], Path] = Path.absol
             raise ConfigError(f"task.{key}", "unknown key", "--cfg job shows all keys")
     refuse_password("storage.artifacts", storage.artifacts, ADDRESSES["artifacts_url"])
     refuse_password("storage.checkpoints", storage.checkpoints or "", ADDRESSES["checkpoints_dir"])
-    if settings.tracker.kind == "mlflow":
-        refuse_password("tracker.uri", settings.tracker.uri or "", ADDRESSES["mlflow_tracking_uri"])
-        uri = tracking_address(settings.tracker.uri, Path(settings.runs_dir), "tracker.uri")
-        settings.tracker = settings.tracker.model_copy(update={"uri": uri})
+    place_mlflow(settings, "tracker.mlflow.uri", placed)
     return settings
+
+
+def place_mlflow(settings: Settings, key: str, placed: Callable[[Path], Path] = Path.absolute) -> None:
+    """Spell the address of MLflow out, where it is wanted. Raises ConfigError for one that cannot be."""
+    mlflow = settings.tracker.mlflow
+    if mlflow is None:
+        return
+    refuse_password(key, mlflow.uri or "", ADDRESSES["mlflow_tracking_uri"])
+    mlflow.uri = tracking_address(mlflow.uri, Path(settings.runs_dir), key)
+    if (path := sqlite_path(mlflow.uri)) is not None:
+        mlflow.uri = sqlite_address(placed(path))
 
 
 def recorded(config: Mapping[str, Any], settings: Settings) -> dict[str, Any]:

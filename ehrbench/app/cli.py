@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from ehrbench.app import inspecting, operating, registering
+from ehrbench.app import inspecting, load_testing, operating, registering, serving_options
 from ehrbench.app.conf import CONF, task_file, task_names
 from ehrbench.app.console import command, shown, terminal
 from ehrbench.app.entry import check_text, spell_unprintable
+from ehrbench.app.retraining import add_from_feedback
 from ehrbench.app.usage import PURPOSE
 from ehrbench.core.errors import ConfigError, EhrbenchError
 from ehrbench.core.places import argument, home
@@ -69,7 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
         brief = purpose.partition(";")[0].partition(",")[0].rstrip(".")
         composed = commands.add_parser(name, help=brief[0].lower() + brief[1:], epilog=f"{name} {example}")
         composed.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    data = commands.add_parser("data", help="get, simulate or describe a task's data")
+    data = commands.add_parser("data", help="get, simulate or describe a task's data; sets of told outcomes")
     verbs = data.add_subparsers(required=True, metavar="VERB")
     get = verbs.add_parser("get", help="download the publisher's files (resumable, checked)")
     get.add_argument("--from", dest="source", metavar="URL", help="another base URL; file:// too")
@@ -81,6 +82,7 @@ def build_parser() -> argparse.ArgumentParser:
     describe = verbs.add_parser("describe", help="read the data and say what is there")
     describe.add_argument("--sets", nargs="+", help="sets to read (default: the task's)")
     describe.set_defaults(run_command=_describe)
+    add_from_feedback(verbs)
     for verb in (get, simulate, describe):
         verb.add_argument("task", help=f"one of {', '.join(task_names())}")
         root = home(os.environ.get("EHRBENCH_DATA") or "data", "EHRBENCH_DATA")
@@ -110,29 +112,22 @@ def build_parser() -> argparse.ArgumentParser:
     certify = commands.add_parser("certify", help="check a finished search's leakage certificate again")
     certify.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
     certify.add_argument(
+        "--predictions",
+        action="store_true",
+        help="also predict outer tests again, by exported models in a process that can read no outcomes",
+    )
+    certify.add_argument(
         "--counterfactual",
         action="store_true",
-        help="also run outer folds again on other test records and demand that nothing fitted changes",
+        help="that, and run outer folds again on other test records: nothing fitted may change",
     )
-    certify.add_argument("--folds", type=int, nargs="+", metavar="K", help="outer folds to run again (all)")
+    certify.add_argument("--folds", type=int, nargs="+", metavar="K", help="outer folds to do again (all)")
     certify.set_defaults(run_command=_certify)
     operating.add_commands(commands)
     inspecting.add_commands(commands)
     registering.add_commands(commands)
-    serve = commands.add_parser("serve", help="answer HTTP requests from a bundle")
-    serve.add_argument(
-        "--bundle",
-        type=argument,
-        required=True,
-        metavar="DIR",
-        help="its folder, such as runs/quickstart/bundle",
-    )
-    serve.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: this machine alone)"
-    )
-    serve.add_argument("--port", type=int, default=8000, help="default 8000; 0: any free one")
-    serve.add_argument("--threads", type=int, default=1, help="CPU threads of one prediction (default 1)")
-    serve.set_defaults(run_command=_serve)
+    serving_options.add_serve(commands)
+    load_testing.add_load_test(commands)
     return parser
 
 
@@ -213,16 +208,10 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _certify(options: argparse.Namespace) -> None:
-    from ehrbench.app.certifying import certify_run
+    from ehrbench.app.certifying import Again, certify_run
 
     _, progress = terminal()
-    certify_run(options.run, counterfactual=options.counterfactual, folds=options.folds, progress=progress)
-
-
-def _serve(options: argparse.Namespace) -> None:
-    from ehrbench.serve.serving import serve
-
-    serve(options.bundle, options.host, options.port, options.threads)
+    certify_run(options.run, Again(options.predictions, options.counterfactual, options.folds), progress)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def _search(config: Mapping[str, Any]) -> float | None:
     if joins:
         searching.work(config)
         return None
-    return searching.search(config, ["-m", "ehrbench.app.cli", "search", *sys.argv[1:]])
+    return searching.search(config)
 
 
 def _train(config: Mapping[str, Any]) -> float:

@@ -155,8 +155,8 @@ def _heed_launcher() -> None:
 def _insisting() -> Iterator[None]:
     """Interrupt again where Python has swallowed an interrupt, as it does in destructors and callbacks.
 
-    A stop that comes in the midst of one, of Lightning's or SQLAlchemy's, would otherwise be lost, and the
-    worker train on until it is killed, its trial kept from others until the lease is over. What is still to
+    A stop that comes in the midst of one, of SQLAlchemy's say, would otherwise be lost, and the worker
+    train on until it is killed, its trial kept from others until the lease is over. What is still to
     be repeated when the work is done comes here and now: later it would meet an exit hook of some library.
     """
     before, handler = sys.unraisablehook, signal.getsignal(signal.SIGALRM)

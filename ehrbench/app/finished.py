@@ -24,7 +24,8 @@ from ehrbench.core.errors import BundleError, EhrbenchError, StorageError, Study
 from ehrbench.core.ledger import Ledger
 from ehrbench.core.places import place
 from ehrbench.core.progress import Progress
-from ehrbench.core.run_folder import CONFIG, SUMMARY, RunFolder
+from ehrbench.core.run_folder import CODE, CONFIG, SUMMARY, RunFolder
+from ehrbench.infra.ledger import SqlLedger
 from ehrbench.infra.settings import Environment
 from ehrbench.spine.folds import OuterFold
 from ehrbench.spine.procedure import Decided
@@ -44,14 +45,22 @@ def wire_run(run: RunFolder, progress: Progress) -> Wired:
 def ledger_of(run: RunFolder) -> Ledger | None:
     """The ledger that a run stands in, None where it is not at hand."""
     try:
-        return _open(run, configuration(run)[1])
+        return opened(run)[1]
     except EhrbenchError:
         return None
 
 
+def opened(run: RunFolder) -> tuple[Settings, SqlLedger]:
+    """A run's settings, and its ledger. Raises StorageError where that is not at hand."""
+    settings = configuration(run)[1]
+    return settings, _open(run, settings)
+
+
 def configuration(run: RunFolder) -> tuple[dict[str, Any], Settings]:
-    """A run's configuration and its checked blocks, with its places as they are now, and no tracker."""
-    config = _read(run) | {"tracker": {"kind": "none"}}
+    """A run's configuration and its checked blocks, with its places as they are now."""
+    config = _read(run)
+    if "kind" in config.get("tracker", {}):  # of earlier versions
+        config["tracker"] = {}
     settings = check(config, _as_now(run, config))
     data = Environment.read().ehrbench_data
     if data and not Path(settings.data.root).exists():  # on another machine they lie where that one says
@@ -68,15 +77,18 @@ def decided_by_run(run: RunFolder, search: Search, fold: OuterFold) -> Decided:
     try:
         return search.decide(fold)
     except StudyMismatch as error:
-        commit = json.loads((run / SUMMARY).read_text(encoding="utf-8"))["code"]["git_commit"]
+        code = json.loads((run / SUMMARY).read_text(encoding="utf-8"))["code"]
+        commit = code["git_commit"]
         remedy = "check that commit out" if commit != git_commit() else "undo what has changed since"
+        if added := code.get("uncommitted"):
+            remedy += f" and put back what no commit has ({', '.join(added)}: {run / CODE})"
         raise StudyMismatch(
             f"{run.path}: made by other code or settings than these, at commit {commit}, and its models "
             f"speak for themselves only under those: {remedy}, or search again ({error})"
         ) from error
 
 
-def _open(run: RunFolder, settings: Settings) -> Ledger:
+def _open(run: RunFolder, settings: Settings) -> SqlLedger:
     """The ledger of the settings, which must know the run."""
     storage = settings.storage
     where = storage.path if storage.kind == "sqlite" else "the database of OPTUNA_*"

@@ -1,20 +1,33 @@
-"""Joining: ``python -m ehrbench.app.joining FILE``, a local worker of a search that Python began.
+"""Joining: ``python -m ehrbench.app.joining FILE``, a local worker of a search that this machine began.
 
-A script's workers are further processes of its command; a notebook has none, so that its workers are given
-the configuration itself, as JSON.
+It is given the composed configuration itself, as JSON: the command that began the search may be one of a
+sweep's jobs, or a cell of a notebook, and could not be run again by another.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from ehrbench.app.entry import begin, guarded
 
-MODULE = "ehrbench.app.joining"
+_MODULE = "ehrbench.app.joining"
+
+
+@contextmanager
+def joining(config: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Arguments of a Python process that joins the search of a resolved configuration, while it lasts."""
+    with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:  # nobody else's to read
+        file = Path(folder) / "search.json"
+        file.write_text(json.dumps(config), encoding="utf-8")
+        yield ["-m", _MODULE, str(file)]
 
 
 def main(path: Path) -> None:

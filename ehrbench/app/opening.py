@@ -1,7 +1,7 @@
 """Opening a search: whatever would refuse it later refuses it here, in one line, before anything is changed.
 
 The server is asked before data are read, which takes longer; the studies are compared before the first row
-is written, and before the tracker is told of the search.
+is written.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from ehrbench.app.backend import make_tracker
-from ehrbench.app.checking import Settings, Tracking
+from ehrbench.app.checking import Settings
 from ehrbench.app.wiring import Wired, wire
 from ehrbench.core.errors import ConfigError, EhrbenchError, StorageError, StudyMismatch
 from ehrbench.core.ledger import StudyKey
@@ -35,15 +34,15 @@ def open_search(config: Mapping[str, Any], settings: Settings, study_name: str, 
     Raises StorageError, ConfigError or StudyMismatch for a search that could not go on, and StorageError for
     an account that may only read.
     """
+    if settings.tracker.wandb is not None and find_spec("wandb") is None:
+        raise ConfigError("tracker", "wandb needs a package of that name", "pip install 'ehrbench[wandb]'")
     if settings.storage.kind == "mysql":
         Database.mysql(Environment.read()).check()
-    untracked = settings.model_copy(update={"tracker": Tracking(kind="none")})
-    wired = wire(config, untracked, study_name, progress)
+    wired = wire(config, settings, study_name, progress)
     Database.of(settings.storage.kind, Path(settings.storage.path), Environment.read()).check_writable()
     check_studies(wired.search)
     check_artifacts(wired.search, settings)
-    backend = replace(wired.search.backend, tracker=make_tracker(settings))
-    return replace(wired, search=replace(wired.search, backend=backend), settings=settings)
+    return wired
 
 
 def check_studies(search: Search) -> None:

@@ -1,4 +1,4 @@
-"""Operating: ``ehrbench study status | doctor | export | replay`` on a ledger that searches are using.
+"""Operating: ``ehrbench study status | doctor | export | replay | sync`` on a ledger that searches are using.
 
 What it needs of the database and of training is imported where it is used: the command that serves a bundle
 has neither.
@@ -52,7 +52,7 @@ class NotRepeated(EhrbenchError):
 
 def add_commands(commands: Any) -> None:
     """The parser of ``ehrbench study``."""
-    study = commands.add_parser("study", help="look after searches: status, doctor, export, replay")
+    study = commands.add_parser("study", help="look after searches: status, doctor, export, replay, sync")
     verbs = study.add_subparsers(required=True, metavar="VERB")
     status = verbs.add_parser("status", help="studies, budgets, running trials, leases, best, time left")
     status.add_argument("--n-trials", type=int, help="budget of each study, for the time left")
@@ -74,6 +74,10 @@ def add_commands(commands: Any) -> None:
     again = verbs.add_parser("replay", help="train a bundle's models again and compare bit for bit (CPU)")
     again.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
     again.set_defaults(run_command=_replay)
+    sync = verbs.add_parser("sync", help="bring a finished run's trackers up to date, if they were away")
+    sync.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
+    sync.add_argument("--mlflow", metavar="URI", help="an MLflow instead (default: the run's own trackers)")
+    sync.set_defaults(run_command=_sync)
 
 
 def _open(options: argparse.Namespace) -> tuple[Database, SqlLedger, FileArtifacts]:
@@ -220,3 +224,10 @@ def _replay(options: argparse.Namespace) -> None:
             f"{len(other)} of {len(replayed)} fits differ — another CPU, thread count, GPU or package "
             "version than at the first fit explains it; otherwise report a bug"
         )
+
+
+def _sync(options: argparse.Namespace) -> None:
+    from ehrbench.app.trackers import sync_run
+
+    for name in sync_run(RunFolder.open(options.run), options.mlflow):
+        print(f"{name}: up to date")

@@ -2,11 +2,12 @@
 
 Schema of ``summary.json`` (schema 1)
 -------------------------------------
-study_name, task, words (what the task calls its things), protocol, cohort ("publisher" or "simulated"),
-    metric, seed, refit, created;
+study_name, task, words (what the task calls its things), units (of its variables), protocol,
+    cohort ("publisher" or "simulated"), metric, seed, refit, created;
 threshold_rule: how folds.chosen.thresholds were chosen, on each fold's inner out-of-fold predictions;
 data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step: count}, skipped: count,
-    notes: what was guessed of the data or looks odd in them};
+    notes: what was guessed of the data or looks odd in them, dvc: {path: {md5, as_recorded}} where DVC keeps
+    the files (see app.data_versions)};
 budget: {model: trials of each of its studies};
 models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, high, level, method,
     n_replicates, ...}, interval_procedure: {...} where there are several folds} or {undefined: why}}};
@@ -19,13 +20,14 @@ folds: [{name, digest, n_train, n_test, chosen: {models, ensemble, thresholds, c
     "all" being the bundle's; calling: {model: {longest_gap, shortest_run}} where calls are mended along a
     record; thresholds_given: {class: why its threshold is 0.5 and not chosen};
 studies: {key: {complete, pruned, failed: tickets, where there are any; fits, seconds}};
-code: {git_commit, versions}; files: {other file of the folder: SHA-256}.
+code: {git_commit, versions, plugins: {package: digest}, uncommitted: {module: {sha256, why}}, whose texts lie
+    in code/}; files: {other file of the folder: SHA-256}.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,13 +37,15 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from ehrbench import metrics
-from ehrbench.app.provenance import git_commit, plugin_sources, versions
+from ehrbench.app.provenance import Uncommitted, git_commit, plugin_sources, versions
 from ehrbench.app.wiring import Wired
 from ehrbench.core.bundle import Manifest
 from ehrbench.core.digest import digest
+from ehrbench.core.files import replacing
 from ehrbench.core.ledger import StudyKey
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress
+from ehrbench.core.run_folder import CODE, RunFolder
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.report.page import N_BOOTSTRAP
@@ -100,25 +104,42 @@ def _tested(wired: Wired, outcome: Conclusion, name: str) -> list[FoldData]:
     return folds
 
 
-def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of summary.json; its schema is this module's text."""
-    search, cohort = wired.search, wired.cohort
-    metric = search.metric.name
-    apart = {"unscored": _describe_unscored(wired, outcome)} if search.split.unscored else {}
+def described(wired: Wired, added: Sequence[Uncommitted] = ()) -> dict[str, Any]:
+    """What summary.json says of a search before anything is found; added: code that no commit has."""
+    search = wired.search
     return {
         "schema": 1,
         "study_name": search.study_name,
         "task": search.task,
         "words": asdict(wired.task.words),
+        "units": dict(wired.task.units),
         "protocol": search.split.label,
-        "cohort": cohort.label,
-        "metric": metric,
+        "cohort": wired.cohort.label,
+        "metric": search.metric.name,
         "threshold_rule": str(search.threshold),
         "seed": search.seed,
         "refit": search.refit,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "data": _describe_data(wired),
         "budget": {name: contender.n_trials for name, contender in search.contenders.items()},
+        "code": {
+            "git_commit": git_commit(),
+            "versions": versions(),
+            "plugins": plugin_sources(),
+            "uncommitted": {m.module: {"sha256": m.sha256, "why": m.why} for m in added},
+        },
+    }
+
+
+def summarise(
+    wired: Wired, outcome: Conclusion, results: Mapping[str, Any], added: Sequence[Uncommitted] = ()
+) -> dict[str, Any]:
+    """The content of summary.json; its schema is this module's text. added: what no commit has."""
+    search = wired.search
+    metric = search.metric.name
+    apart = {"unscored": _describe_unscored(wired, outcome)} if search.split.unscored else {}
+    return {
+        **described(wired, added),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "models": results,
         **apart,
         "selected": {
@@ -130,8 +151,16 @@ def summarise(wired: Wired, outcome: Conclusion, results: Mapping[str, Any]) -> 
         },
         "folds": [_describe_fold(d, search.metric.searched) for d in outcome.every],
         "studies": _describe_studies(wired),
-        "code": {"git_commit": git_commit(), "versions": versions(), "plugins": plugin_sources()},
     }
+
+
+def write_code(run: RunFolder, added: Sequence[Uncommitted]) -> None:
+    """The text of what no commit has, a file a module: a commit alone would not bring it back."""
+    for old in (run / CODE).glob("*.py"):
+        old.unlink()
+    for one in added:
+        with replacing(run / CODE / f"{one.module}.py") as path:
+            path.write_bytes(one.path.read_bytes())
 
 
 def _describe_unscored(wired: Wired, outcome: Conclusion) -> dict[str, Any]:
@@ -157,6 +186,7 @@ def _describe_data(wired: Wired) -> dict[str, Any]:
     cohort, target = wired.cohort, wired.search.target
     return {
         "digest": wired.search.dataset.digest,
+        **({"dvc": dict(wired.versions)} if wired.versions else {}),
         "sets": list(cohort.sets),
         "n_records": len(cohort.records),
         "n_units": cohort.records.total_units,
@@ -205,9 +235,9 @@ def _describe_studies(wired: Wired) -> dict[str, Any]:
 
 
 def write_search_bundle(
-    directory: Path, wired: Wired, outcome: Conclusion, results: Mapping[str, Any], progress: Progress
+    directory: Path, wired: Wired, decided: Decided, metrics: Mapping[str, Any], progress: Progress
 ) -> None:
-    """Export the final procedure."""
+    """Export a fold's procedure; metrics: of its ensemble, that its manifest tells."""
     search, task = wired.search, wired.task
     config = OmegaConf.to_yaml(OmegaConf.create(dict(wired.config)))
     build = dict(wired.config["task"]["build"])
@@ -227,7 +257,7 @@ def write_search_bundle(
         git_commit=git_commit(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         seed=search.seed,
-        metrics=dict(results["ensemble"]),
+        metrics=dict(metrics),
         versions=versions(),
     )
-    write_bundle(directory, outcome.final, manifest, config, task, search.refit, Bundle.load, progress)
+    write_bundle(directory, decided, manifest, config, task, search.refit, Bundle.load, progress)

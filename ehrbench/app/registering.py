@@ -46,6 +46,8 @@ if TYPE_CHECKING:
     from ehrbench.runtime.bundle import Bundle
 
 WEBHOOK = "REGISTRY_WEBHOOK"
+#: Where deployed bundles lie in their folder, hidden from a server, which takes every other name for an alias.
+RELEASES = ".releases"
 
 
 def add_commands(commands: Any) -> None:
@@ -80,13 +82,22 @@ def add_commands(commands: Any) -> None:
     listed.set_defaults(run_command=_list)
     for verb in (gate, promote, back, deploy):
         verb.add_argument("name", metavar="NAME", help="problem/kind/features, with /VERSION for one of them")
-    deploy.add_argument("folder", type=argument, metavar="FOLDER", help="gets bundles, and a link champion")
+    deploy.add_argument(
+        "folder", type=argument, metavar="FOLDER", help="for ehrbench serve --deployments FOLDER"
+    )
+    deploy.add_argument("--alias", type=_alias, default=CHAMPION, help="name of the link (default: champion)")
     listed.add_argument("name", nargs="?", metavar="NAME", help="all when left out")
     for verb in (register, gate, promote, back, deploy, listed):
         verb.add_argument(
             "--uri", help="MLflow's address (default: MLFLOW_TRACKING_URI, or a file in --runs-dir)"
         )
         verb.add_argument("--runs-dir", type=argument, default=Path("runs"), help="of the searches (runs)")
+
+
+def _alias(text: str) -> str:
+    if not re.fullmatch(r"\w[\w-]*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of letters, digits, _ and -")
+    return text
 
 
 def open_registry(uri: str | None, runs_dir: Path) -> Registry:
@@ -103,6 +114,7 @@ def open_registry(uri: str | None, runs_dir: Path) -> Registry:
         store.parent.mkdir(parents=True, exist_ok=True)
     try:
         client = connected(address)
+        client.search_experiments(max_results=1)
     except (MlflowException, OSError) as error:
         said = str(error).splitlines()[0][:200]
         raise StorageError(
@@ -209,17 +221,15 @@ def _deploy(options: argparse.Namespace) -> None:
     registry = _open(options)
     release = deployable(registry, name, version)
     folder: Path = options.folder.resolve()
-    place = folder / f"{name.registered}.{release.version}"
-    folder.mkdir(parents=True, exist_ok=True)
+    place = folder / RELEASES / f"{name.registered}.{release.version}"
+    place.parent.mkdir(parents=True, exist_ok=True)
     if not place.exists():
-        with tempfile.TemporaryDirectory(prefix=".deploying-", dir=folder) as work:
-            opened(registry, release, Path(work) / "content")
-            found = next((Path(work) / "content").rglob(BUNDLE_FOLDER))
-            found.replace(place)
-    link = folder / f".{CHAMPION}-{os.getpid()}"
-    link.symlink_to(place.name)
-    link.replace(folder / CHAMPION)  # one step: who opens it finds the old bundle or the new one
-    print(line("deployed", f"{release} as {shown(folder / CHAMPION)}"))
+        with tempfile.TemporaryDirectory(prefix=".", dir=place.parent) as work:
+            opened(registry, release, Path(work) / "content").bundle.directory.replace(place)
+    link = folder / f".{options.alias}-{os.getpid()}"
+    link.symlink_to(place.relative_to(folder))
+    link.replace(folder / options.alias)  # one step: who opens it finds the old bundle or the new one
+    print(line("deployed", f"{release} as {shown(folder / options.alias)}"))
     _tell("deployed", release)
 
 

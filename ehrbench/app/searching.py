@@ -14,10 +14,12 @@ from ehrbench.app import certifying, outputs, tables
 from ehrbench.app.checking import LONGEST_NAME, Settings, check, recorded
 from ehrbench.app.console import command, comparing, leaderboard, plain_console, shown, terminal
 from ehrbench.app.gpus import visible_gpus
+from ehrbench.app.joining import joining
 from ehrbench.app.opening import made_folder, open_search
+from ehrbench.app.provenance import uncommitted
 from ehrbench.app.sealing import seal
 from ehrbench.app.slicing import write_slices
-from ehrbench.app.tracked import track_outcome, track_search
+from ehrbench.app.trackers import finish, tracked
 from ehrbench.app.wiring import Wired, named_models
 from ehrbench.app.workers import LocalWorkers
 from ehrbench.core.bundle import file_digest
@@ -48,13 +50,10 @@ SHAPING = (
 )
 
 
-def search(config: Mapping[str, Any], arguments: list[str]) -> float:
-    """Search, judge, export. Returns the ensemble's outer mean of the metric.
-
-    arguments: of this command, for the local workers that join it.
-    """
+def search(config: Mapping[str, Any]) -> float:
+    """Search, judge, export. Returns the ensemble's outer mean of the metric."""
     settings = check(config)
-    return _run(config, settings, _named(settings), arguments)
+    return _run(config, settings, _named(settings))
 
 
 def train(config: Mapping[str, Any]) -> float:
@@ -67,7 +66,7 @@ def train(config: Mapping[str, Any]) -> float:
     models = {n: {**dict(m), "space": {}, "n_trials": 1} for n, m in named_models(config).items()}
     config = {**config, "n_trials": 1, "model": models}
     shaping = digest({k: config[k] for k in SHAPING})[:8]
-    return _run(config, settings, _named(settings, *models, shaping), [], inner=True)
+    return _run(config, settings, _named(settings, *models, shaping), inner=True)
 
 
 def work(config: Mapping[str, Any]) -> None:
@@ -75,10 +74,8 @@ def work(config: Mapping[str, Any]) -> None:
     settings = check(config)
     _, progress = terminal()
     wired = open_search(config, settings, _named(settings), progress)
-    try:
+    with tracked(wired):
         wired.search.spend(progress)
-    finally:
-        wired.search.backend.tracker.close()
 
 
 def folder_of(config: Mapping[str, Any]) -> Path:
@@ -96,17 +93,14 @@ def _named(settings: Settings, *more: str) -> str:
     return name
 
 
-def _run(
-    config: Mapping[str, Any], settings: Settings, name: str, arguments: list[str], *, inner: bool = False
-) -> float:
+def _run(config: Mapping[str, Any], settings: Settings, name: str, *, inner: bool = False) -> float:
     with made_folder(settings.runs_dir, name) as run:
-        return _search(config, settings, arguments, run, inner=inner)
+        return _search(config, settings, run, inner=inner)
 
 
 def _search(
     config: Mapping[str, Any],
     settings: Settings,
-    arguments: list[str],
     run: RunFolder,
     *,
     inner: bool,
@@ -117,17 +111,16 @@ def _search(
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Nothing was trained yet.") from None
     console.print(_banner(wired))
-    tracker = wired.search.backend.tracker
-    track_search(wired)
     gpus = visible_gpus(settings.trainer.accelerator)
     n_workers = settings.workers or max(1, len(gpus))
     logs = Path(settings.logs_dir) / run.name if settings.logs_dir else run.path
     try:
-        with LocalWorkers(n_workers - 1, arguments, logs, gpus):
-            wired.search.spend(progress)
-        summary, results = _conclude(wired, run, progress)
+        with tracked(wired) as trackings:
+            with joining(config) as arguments, LocalWorkers(n_workers - 1, arguments, logs, gpus):
+                wired.search.spend(progress)
+            summary, results = _conclude(wired, run, progress)
+            finish(trackings, run)
     except KeyboardInterrupt:
-        tracker.close(5)
         raise KeyboardInterrupt("Finished fits are kept; the same command goes on from here.") from None
     _print(wired, summary, run)
     metric = wired.search.metric.name
@@ -141,10 +134,11 @@ def _conclude(wired: Wired, run: RunFolder, progress: Progress) -> tuple[dict[st
     """Judge, write and tell what was found; the summary, and each model's metrics."""
     outcome = wired.search.conclude(progress)
     results = outputs.judge(wired, outcome, progress)
-    summary = outputs.summarise(wired, outcome, results)
+    added = uncommitted(wired.modules())
+    summary = outputs.summarise(wired, outcome, results, added)
+    outputs.write_code(run, added)
     _write(run, wired, outcome, summary, progress)
     wired.search.forget_losers()
-    track_outcome(wired, outcome, summary, run)
     return summary, results
 
 
@@ -178,7 +172,7 @@ def _write(
     tables.write_trials(run / TRIALS, wired)
     summary["files"] = {name: file_digest(run / name) for name in CERTIFIED if name != SUMMARY}
     write_json(run / SUMMARY, summary)
-    outputs.write_search_bundle(run.bundle, wired, outcome, summary["models"], progress)
+    outputs.write_search_bundle(run.bundle, wired, outcome.final, summary["models"]["ensemble"], progress)
     if wired.settings.report.explained:
         from ehrbench.app.explaining import write_explanations  # half a second that workers need not wait
 
@@ -208,6 +202,7 @@ def _print(wired: Wired, summary: Mapping[str, Any], run: RunFolder) -> None:
         lines.append(f"skipped   {shown(run / SKIPPED)}")
     lines += [f"not made  {p.stem}; why: {shown(p)}; please report it" for p in failures(run.path)]
     lines.append(f"serve     {command('ehrbench', 'serve', '--bundle', run.bundle)}")
-    if wired.settings.tracker.uri is not None:
-        lines.append(f"compare   {comparing(wired.settings.tracker.uri)}")
+    mlflow = wired.settings.tracker.mlflow
+    if mlflow is not None and mlflow.uri is not None:
+        lines.append(f"compare   {comparing(mlflow.uri)}")
     console.print("\n".join(lines), soft_wrap=True)

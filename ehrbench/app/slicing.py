@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from ehrbench.app.building import build
@@ -33,10 +35,11 @@ def write_slices(run: RunFolder, wired: Wired, outcome: Conclusion, progress: Pr
         return
     featurizer = build(views[VIEW], f"task.views.{VIEW}")
     assert isinstance(featurizer, Featurizer)
+    unit_of = partial(featurizer.unit, units=wired.task.units)
     with progress.step("slices by measured values"):
         content = Attempts(run.path).part(
             "slices",
-            lambda: discover(_units(wired, outcome, featurizer), wired.search.seed),
+            lambda: discover(_units(wired, outcome, featurizer), wired.search.seed, unit_of),
             lambda why: {"why": why},
         )
     digest = file_digest(run / PREDICTIONS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ast
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,6 +36,12 @@ def sources(*modules: str) -> dict[str, str]:
             left += _imports(path, name, packages)
         left += [name.rpartition(".")[0]] * ("." in name)  # Python runs the packages around it first
     return dict(sorted(found.items()))
+
+
+def files_of(modules: Iterable[str]) -> dict[str, Path]:
+    """Module -> the file with its text, of those that have one."""
+    found = {name: _file(name) for name in modules}
+    return {name: path for name, path in found.items() if path is not None}
 
 
 @functools.cache

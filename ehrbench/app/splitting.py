@@ -15,7 +15,7 @@ from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.progress import Progress
 from ehrbench.core.task import Cohort, Publisher
 from ehrbench.core.types import IntArray
-from ehrbench.spine import folds
+from ehrbench.spine import alike, folds
 from ehrbench.spine.folds import Split
 
 #: How the cohort's flow calls the records that ``data.limit`` leaves.
@@ -23,12 +23,23 @@ LIMITED = "left after data.limit"
 
 
 def read_and_split(publisher: Publisher, settings: Settings, progress: Progress) -> tuple[Cohort, Split]:
-    """The cohort of the protocol, cut into its folds."""
+    """The cohort of the protocol, cut into its folds; what is nearly the same across them among its notes."""
+    cohort, split = _read_and_split(publisher, settings, progress)
+    found = alike.count(cohort.records, split)
+    if not found.n_records:
+        return cohort, split
+    note = (
+        f"{found.n_records:,} records are nearly the same as one of another group; {found.n_tested:,} are "
+        "tested where their like was trained on. data.alike=join keeps them together"
+    )
+    return replace(cohort, notes=(*cohort.notes, note)), split
+
+
+def _read_and_split(publisher: Publisher, settings: Settings, progress: Progress) -> tuple[Cohort, Split]:
     protocol, data, seed = settings.protocol, settings.data, settings.seed
-    root = Path(data.root)
     match protocol:
         case Nested():
-            cohort = _limited(publisher.cohort(root, data.sets, progress), data, seed)
+            cohort = _limited(_cohort(publisher, data, data.sets, progress), data, seed)
             label = f"nested{_of(cohort)}"
             return cohort, folds.nested(
                 cohort.records, protocol.outer_folds, protocol.inner_folds, seed, label
@@ -36,7 +47,7 @@ def read_and_split(publisher: Publisher, settings: Settings, progress: Progress)
         case Holdout():
             _check_holdout(data)
             cohort = _limited(
-                publisher.cohort(root, [*data.train_sets, *data.test_sets], progress), data, seed
+                _cohort(publisher, data, [*data.train_sets, *data.test_sets], progress), data, seed
             )
             train, test = (
                 np.flatnonzero(np.isin(cohort.set_of, names)) for names in (data.train_sets, data.test_sets)
@@ -47,7 +58,7 @@ def read_and_split(publisher: Publisher, settings: Settings, progress: Progress)
             )
             return cohort, split
         case Temporal():
-            cohort = _limited(publisher.cohort(root, data.sets, progress), data, seed)
+            cohort = _limited(_cohort(publisher, data, data.sets, progress), data, seed)
             earlier, later = _by_time(cohort, protocol.before)
             label = f"temporal, before {protocol.before} -> after{_of(cohort)}"
             return cohort, folds.holdout(
@@ -59,7 +70,7 @@ def read_and_split(publisher: Publisher, settings: Settings, progress: Progress)
                 raise ConfigError("data.limit", problem, "leave it out, or say data.limit=null")
             path = Path(protocol.path)
             named = _read_splits(path, need_valid=protocol.inner == "valid")
-            cohort = _named(publisher.cohort(root, data.sets, progress), named)
+            cohort = _named(_cohort(publisher, data, data.sets, progress), named)
             split = folds.from_file(
                 cohort.records,
                 named,
@@ -70,6 +81,11 @@ def read_and_split(publisher: Publisher, settings: Settings, progress: Progress)
                 duplicates=protocol.duplicates,
             )
             return cohort, split
+
+
+def _cohort(publisher: Publisher, data: Data, sets: Sequence[str], progress: Progress) -> Cohort:
+    cohort = publisher.cohort(Path(data.root), sets, progress)
+    return replace(cohort, records=alike.joined(cohort.records)) if data.alike == "join" else cohort
 
 
 def _by_time(cohort: Cohort, before: str) -> tuple[IntArray, IntArray]:

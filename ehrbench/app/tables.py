@@ -14,7 +14,7 @@ from ehrbench.app.wiring import Wired
 from ehrbench.core.files import replacing
 from ehrbench.core.ledger import StudyKey, TicketRow
 from ehrbench.core.records import Records
-from ehrbench.core.types import IntArray
+from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.spine.search import Conclusion
 
 TRIAL_COLUMNS = (
@@ -33,6 +33,19 @@ def write_predictions(path: Path, wired: Wired, outcome: Conclusion) -> None:
             records = wired.search.dataset.open(fold, "test", tested.index)
             for model, p in tested.probabilities.items():
                 writer.writerows(_rows(records, p, wired.search.target.classes, (fold.name, model)))
+
+
+def read_judged(path: Path, n_classes: int) -> dict[str, dict[str, FloatArray]]:
+    """Outer fold -> model -> (U, C), of what ``write_predictions`` wrote, units in the order of its test."""
+    found: dict[str, dict[str, list[float]]] = {}
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            by_model = found.setdefault(row["outer_fold"], {})
+            by_model.setdefault(row["model"], []).append(float(row["probability"]))
+    return {
+        fold: {model: np.array(p).reshape(-1, n_classes) for model, p in by_model.items()}
+        for fold, by_model in found.items()
+    }
 
 
 def write_records(path: Path, wired: Wired) -> None:

@@ -11,6 +11,7 @@ from ehrbench import metrics
 from ehrbench.app.backend import make_sampler, open_artifacts, open_backend
 from ehrbench.app.building import ModelBuilder, build_publisher, build_task, settings_of
 from ehrbench.app.checking import Settings
+from ehrbench.app.data_versions import recorded_versions
 from ehrbench.app.sources import sources
 from ehrbench.app.splitting import read_and_split
 from ehrbench.core.errors import ConfigError
@@ -30,13 +31,24 @@ OWN_FILES = ("file", "test_file", "labels", "descriptors")
 
 @dataclass(frozen=True)
 class Wired:
-    """A search ready to run, and what its outputs need to say."""
+    """A search ready to run, and what its outputs need to say.
+
+    versions: of the data, as DVC has recorded them.
+    """
 
     search: Search
     task: Task
     cohort: Cohort
     settings: Settings
     config: Mapping[str, Any]
+    versions: Mapping[str, Any]
+
+    def modules(self) -> list[str]:
+        """All code that shapes the figures: of models, featurizers, task, metric, and what reads the data."""
+        blocks = [contender.builder.settings() for contender in self.search.contenders.values()]
+        shaping = [self.search.settings, *blocks]
+        reader = str(self.config["task"]["publisher"]["_target_"]).rpartition(".")[0]
+        return sorted({*sources(reader), *(name for block in shaping for name in block["code"])})
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
     planned = plan(config, settings)
     task, metric = planned.task, planned.metric
     cohort, split = read_and_split(publisher, settings, progress)
+    versions = recorded_versions(settings.data)
     target = task.target.without(split.unscored)
     race = None
     if settings.pruner.name != "none":
@@ -93,10 +106,9 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
             "pruner": settings.pruner.model_dump(),
             "code": sources(*(type(part).__module__ for part in used)),
         },
-        tags={"cohort": cohort.label, "protocol": split.label, "task": str(config["task"]["name"])},
         ordered=task.ordered,
     )
-    return Wired(search, task, cohort, settings, config)
+    return Wired(search, task, cohort, settings, config, versions)
 
 
 def settled(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Self
 
@@ -44,6 +45,13 @@ class Featurizer(ABC):
     @abstractmethod
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Become what an equally built featurizer was when it gave ``state``."""
+
+    def unit(self, column: str, units: Mapping[str, str]) -> str:
+        """The unit of a column of ``rows``, for people; "" where it has none, or none is known.
+
+        units: of the task's variables.
+        """
+        return units.get(column, "")
 
     @cached_property
     def key(self) -> str:

@@ -14,10 +14,11 @@ raises ``LeaseLost`` when another worker has claimed it since. A ticket ends ``c
 Fits
 ----
 A worker that finds no ticket may help: it leases one inner fold of a trial that another worker runs
-(``claim_fit``). The ticket's holder says which fold it trains itself (``take_fold``), so that nobody trains
-what somebody trains or what has a Fit. A FitLease has a token of its own, checked as the ticket's is, and
-ends with the trial. Only the ticket's holder judges the trial, fold by fold in order; ``judged`` says how
-far, and Fits beyond it are kept but change nothing.
+(``claim_fit``). The ticket's holder says which fold it trains itself (``take_fold``), or that it trains all
+that are left as one (``take_folds``: recorded one by one as they end, and a successor takes those without a
+Fit), so that nobody trains what somebody trains or what has a Fit. A FitLease has a token of its own, checked
+as the ticket's is, and ends with the trial. Only the ticket's holder judges the trial, fold by fold in order;
+``judged`` says how far, and Fits beyond it are kept but change nothing.
 
 Thread safety: all methods may be called from several threads.
 """
@@ -206,6 +207,13 @@ class Ledger(ABC):
         """The lowest fold without a Fit and without a helper, which the ticket's holder now trains.
 
         None when there is none, because helpers train the rest. The first ``judged`` folds are judged.
+        """
+
+    @abstractmethod
+    def take_folds(self, ticket: Ticket, n_folds: int, judged: int = 0) -> tuple[int, ...]:
+        """All folds without a Fit and without a helper: the ticket's holder now trains them together.
+
+        Until it takes again no helper finds a fold of this trial. The first ``judged`` folds are judged.
         """
 
     @abstractmethod

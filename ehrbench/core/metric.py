@@ -29,6 +29,8 @@ class Metric(ABC):
     name: str
     #: For display: "AUROC", "Brier score".
     title: str
+    #: What it says, to a reader who never heard of it: a phrase that goes on after the title and a colon.
+    meaning: str = ""
     greater_is_better: ClassVar[bool] = True
     #: The best value where it lies between (a calibration slope's 1): closeness to it is then what counts.
     ideal: ClassVar[float | None] = None
@@ -45,8 +47,6 @@ class Metric(ABC):
     pooled: ClassVar[bool] = False
     #: How two models' values are compared.
     paired_test: ClassVar[PairedTest] = "bootstrap"
-    #: A sentence that a reader needs beside its title, or none.
-    note: ClassVar[str] = ""
 
     def __call__(
         self,

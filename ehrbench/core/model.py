@@ -9,6 +9,7 @@ Contract
 - ``fit`` may use ``valid`` for early stopping and nothing else; it leaves the best state restored.
 - ``fit`` is a function of (settings, train, valid, seed): the same bits again on one CPU model, thread count
   and set of package versions.
+- ``fit_together`` gives what ``fit`` gives each, up to rounding where ``trains_together``, else to the bit.
 - ``predict`` sees no labels, keeps record order, and gives finite probabilities.
 - ``save``/``restore`` are quick and exact (``restore`` on an unfitted model of the same settings);
   ``export`` writes the form that a bundle runs without this package's training code.
@@ -17,12 +18,14 @@ Contract
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from ehrbench.core.errors import FitError
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
@@ -50,6 +53,21 @@ class FitResult:
     curve: tuple[tuple[int, dict[str, float]], ...] = field(default=())
 
 
+@dataclass(frozen=True, eq=False)
+class PlannedFit:
+    """An unfitted model and what ``fit`` is to be given."""
+
+    model: Model
+    train: Records
+    valid: Records | None
+    seed: int
+    steps: int | None = None
+    watch: Watch = silent
+
+    def run(self) -> FitResult:
+        return self.model.fit(self.train, self.valid, seed=self.seed, steps=self.steps, watch=self.watch)
+
+
 class Model(ABC):
     """Built as ``Model(target=..., **settings)``; cheap to build, holds no data."""
 
@@ -69,6 +87,23 @@ class Model(ABC):
 
         Raises FitError for a NaN loss or labels nothing can be learned from, naming the cause.
         """
+
+    @property
+    def trains_together(self) -> bool:
+        """Whether several fits of such models (folds of a trial) are trained as one on this machine."""
+        return False
+
+    @classmethod
+    def fit_together(cls, fits: Sequence[PlannedFit]) -> Iterator[tuple[int, FitResult | FitError]]:
+        """Fit all, models of this class; each one's place and result as it ends, a fault its alone.
+
+        Whoever asks for no more ends what still trains. Here one after another, each when it is asked for.
+        """
+        for at, fit in enumerate(fits):
+            try:
+                yield at, fit.run()
+            except FitError as error:
+                yield at, error
 
     @abstractmethod
     def predict(self, records: Records) -> FloatArray:

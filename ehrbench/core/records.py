@@ -68,6 +68,18 @@ class Timed(Payload, Protocol):
         ...
 
 
+@runtime_checkable
+class Likened(Payload, Protocol):
+    """A payload that knows what is nearly the same: one patient under two ids, one image stored twice."""
+
+    def likenesses(self) -> np.ndarray:
+        """(N, B) uint64: payloads that are nearly the same have a number of the same column in common.
+
+        0: nothing to compare, as of what is too small to be told from another's.
+        """
+        ...
+
+
 #: Where a piece of a record lies: whole numbers that its payload and a page that draws it understand.
 Piece = tuple[int, ...]
 

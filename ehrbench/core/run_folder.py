@@ -13,6 +13,7 @@ certificate.json  what no outer test touched, and the digests of the files above
 bundle/           the winner (see core.bundle), with its MODEL_CARD.md
 explanations.json what the outer-test predictions rest on (docs/explanations.md)
 report.html       all of it as one page
+code/             modules that no commit has as they ran, by name
 figures/          the page's figures, each as an SVG
 failures/         a traceback for each part of the page, or file above, that could not be made
 checksums.json    SHA-256 of all of these (see app.sealing)
@@ -31,6 +32,7 @@ SUMMARY, CONFIG = "summary.json", "config.yaml"
 PREDICTIONS, RECORDS, SKIPPED, TRIALS = "predictions.csv", "records.csv", "skipped.csv", "trials.csv"
 SLICES, EXPLANATIONS, CERTIFICATE = "slices.json", "explanations.json", "certificate.json"
 REPORT, FIGURES, BUNDLE, FAILURES = "report.html", "figures", "bundle", "failures"
+CODE = "code"
 
 #: What the certificate holds the digests of; the seal covers the rest.
 CERTIFIED = (SUMMARY, PREDICTIONS, RECORDS, SKIPPED, TRIALS, CONFIG)
@@ -40,7 +42,7 @@ EXPLAINED = (EXPLANATIONS, f"{FAILURES}/explanations.txt")
 #: What is sealed: all that a search writes, as patterns; a pattern need not be there.
 SEALED = (
     *(*CERTIFIED, SLICES, CERTIFICATE, f"{BUNDLE}/{CHECKSUMS}", *EXPLAINED, *PAGE),
-    *(f"{FAILURES}/slices.txt", f"{FAILURES}/card.txt"),
+    *(f"{FAILURES}/slices.txt", f"{FAILURES}/card.txt", f"{CODE}/*.py"),
 )
 #: What the tracker gets, beside the bundle; trials are runs of their own there, and records stay here.
 TRACKED = (

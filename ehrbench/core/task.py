@@ -9,10 +9,12 @@ Thread safety: ``parse`` may be called from several threads at once; it keeps no
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -27,6 +29,7 @@ from ehrbench.core.views import Table
 
 #: Offline, bad rows are skipped and listed; a larger share of them stops the run.
 MOST_BAD_ROWS = 0.001
+_THINGS = re.compile(r"\b(?:(an?|An?) )?([Rr]ecords?|[Uu]nits?)\b(?!\.csv)")
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,18 @@ class Words:
     units: str = "units"
     set: str = "set"
     time: str = ""
+
+    def said(self, text: str) -> str:
+        """A text about records and units in these words; names of files stay."""
+        own = {"record": self.record, "records": self.records, "unit": self.unit, "units": self.units}
+
+        def word(found: re.Match[str]) -> str:
+            article, noun = found.groups()
+            said = own[noun.lower()]
+            said = said[0].upper() + said[1:] if noun[0].isupper() else said
+            return said if article is None else f"{article[0]}{'n' * (said[0] in 'aeiou')} {said}"
+
+        return _THINGS.sub(word, text)
 
 
 @dataclass(frozen=True)
@@ -167,6 +182,9 @@ class Task(ABC):
     #: Forms that ``parse`` reads, the example's first.
     forms: ClassVar[tuple[Form, ...]]
     words: ClassVar[Words] = Words()
+    #: Units of its variables and subgroups, for people: name -> "mg/dL". What has none, or has it in its
+    #: name, is left out.
+    units: Mapping[str, str] = MappingProxyType({})
     #: A record's units follow each other (the beats of a recording), so that calls may be mended along it.
     ordered: ClassVar[bool] = False
     #: Problems of rows that the publisher's own files have: skipped even when strict, and no fault of a file.
@@ -242,6 +260,14 @@ class Publisher(ABC):
         cohort = self.read(root, sets, progress)
         cohort.check(self.task.target, root)
         return cohort
+
+    def relabelled(self, root: Path, place: Path, seed: int) -> tuple[Publisher, Path] | None:
+        """The same source with its outcomes exchanged among records, as another publisher, and its root.
+
+        ``certify`` reads it: what ``read`` makes of a record may rest on no outcome, its own or another's.
+        place: an empty folder for what has to be written. None: nobody has said where the outcomes stand.
+        """
+        return None
 
     @abstractmethod
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:

@@ -21,7 +21,7 @@ log RR, windows are in beats:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,9 @@ BESIDE = (3, 6, 12, 24, 48)
 _JUMP_MS = 50.0
 #: How far from the recording's median a beat is far, in its interquartile ranges.
 _FAR = 1.0
+#: Columns in units of their own; all others are relative, or logarithms.
+_UNITS = dict.fromkeys(("level.ms", "lost.ms", "lost.around", "recording.median"), "ms")
+_BEATS = ("shape.run_before", "shape.run_after", "shape.shortest_at", "shape.longest_at")
 #: Least spread that divides: half a millisecond of a second.
 _LEAST = 5e-4
 
@@ -75,6 +78,9 @@ class BeatContext(Featurizer):
     def key(self) -> str:
         """Scaling is fitted, so it does not shape ``rows``."""
         return f"{type(self).__qualname__} {self.reach}"
+
+    def unit(self, column: str, units: Mapping[str, str]) -> str:
+        return _UNITS.get(column, "beats" if column.partition("@")[0] in _BEATS else "")
 
     def rows(self, records: Records) -> View:
         beats = records.payload

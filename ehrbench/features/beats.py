@@ -10,6 +10,7 @@ import numpy as np
 
 from ehrbench.core.types import FloatArray, IntArray, StrArray
 from ehrbench.core.views import ragged
+from ehrbench.features.sketches import banded, mixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,3 +53,9 @@ class Beats:
             ],
             dtype="U32",
         )
+
+    def likenesses(self) -> np.ndarray:
+        """See ``core.records.Likened``: runs of three intervals, to 10 ms."""
+        owner, tens = np.repeat(np.arange(len(self)), self.n_beats), np.rint(self.rr_ms / 10).astype(np.int64)
+        within = np.flatnonzero(owner[2:] == owner[:-2]) if len(owner) > 2 else np.zeros(0, dtype=np.int64)
+        return banded(owner[within], mixed(tens[within], tens[within + 1], tens[within + 2]), len(self))

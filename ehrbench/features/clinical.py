@@ -99,6 +99,30 @@ CLINICAL: dict[str, tuple[tuple[str, ...], str, Callable[[Columns], FloatArray]]
     ),
 }
 
+#: Name before its first dot -> the parameter whose unit a column has, or the two of a ratio.
+_OF: dict[str, tuple[str, ...]] = {
+    "shock_index": ("HR", "SysABP"),
+    "pulse_pressure": ("SysABP",),
+    "mean_pressure": ("MAP",),
+    "pf_ratio": ("PaO2", "FiO2"),
+    "bun_creatinine": ("BUN", "Creatinine"),
+    "ast_alt": ("AST", "ALT"),
+    "bicarbonate_lactate": ("HCO3",),
+    "urine_ml_per_kg": ("Urine", "Weight"),
+    "age_gcs": ("Age", "GCS"),
+}
+
+
+def clinical_unit(column: str, units: Mapping[str, str]) -> str:
+    """The unit of a clinical column by those of the parameters; "" where it has none, or none is known."""
+    if column == "bmi":
+        return "kg/m²"
+    above, below = ([units.get(name, "") for name in _OF[column.split(".")[0]]] + [""])[:2]
+    if above == below:
+        return ""
+    return f"{above}/{below}" if above and below else above
+
+
 #: What all of them need.
 NEEDS = tuple(sorted({need for needs, _, _ in CLINICAL.values() for need in needs}))
 

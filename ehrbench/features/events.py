@@ -17,6 +17,7 @@ import numpy as np
 
 from ehrbench.core.types import BoolArray, FloatArray, IntArray, StrArray
 from ehrbench.features.rows import alike
+from ehrbench.features.sketches import banded, coarse, mixed
 from ehrbench.features.stored import RowStore
 
 #: What an event's columns are, and nothing narrower: a minute that wraps is another time, and no error.
@@ -161,6 +162,11 @@ class Events:
             h.update(events[start * size : stop * size])
             digests.append(h.hexdigest())
         return np.array(digests, dtype="U32")
+
+    def likenesses(self) -> np.ndarray:
+        """See ``core.records.Likened``: what was measured in which hour, to two digits."""
+        marks = mixed(self.parameter, self.minute // 60, coarse(self.value))
+        return banded(self.owner, marks, len(self))
 
 
 def event_order(patient: IntArray, parameter: IntArray, minute: IntArray) -> IntArray:

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from ehrbench.core.types import BoolArray, FloatArray, IntArray, StrArray
+from ehrbench.features.sketches import coarse, mixed
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,21 @@ class Rows:
             ],
             dtype="U32",
         )
+
+    def likenesses(self) -> np.ndarray:
+        """See ``core.records.Likened``: numbers to two digits, where a row has several; all else as it is."""
+        found = [len(np.unique(column[~np.isnan(column)])) for column in self.values.T]
+        numbers = np.array(found, dtype=np.int64) > _VALUES
+        numbers &= [name not in self.levels for name in self.names]
+        known = (~np.isnan(self.values[:, numbers])).sum(axis=1)
+        if not len(self) or numbers.sum() < _NUMBERS:
+            return np.zeros((len(self), 1), dtype=np.uint64)
+        rounded = mixed(*coarse(self.values).T) | np.uint64(1)
+        return np.where(known >= _NUMBERS, rounded, np.uint64(0))[:, None]
+
+
+#: Columns of more values than these are numbers; fewest of them that a row is compared by.
+_VALUES, _NUMBERS = 10, 6
 
 
 def _mark(level: str) -> int:

@@ -39,6 +39,15 @@ STATISTICS: dict[str, str] = {
 }
 
 
+def unit_of(statistic: str, unit: str) -> str:
+    """The unit of a statistic of values in ``unit``; "" where it has none, or none is known."""
+    if statistic == "count":
+        return ""
+    if statistic.endswith("_hour"):
+        return "h"
+    return f"{unit}/h" if unit and statistic == "slope" else unit
+
+
 class Segments:
     """Runs of one cell each among the events at minutes in [low, high), or [low, high] if ``closed``."""
 

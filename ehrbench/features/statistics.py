@@ -9,6 +9,7 @@ distinct pattern of missingness (the min, max and mean of one parameter are miss
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
@@ -20,10 +21,10 @@ from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Table, View, grouped
-from ehrbench.features.clinical import NEEDS, clinical_columns
+from ehrbench.features.clinical import CLINICAL, NEEDS, clinical_columns, clinical_unit
 from ehrbench.features.completing import Completing
 from ehrbench.features.events import Events
-from ehrbench.features.segments import Segments, check_statistics
+from ehrbench.features.segments import STATISTICS, Segments, check_statistics, unit_of
 from ehrbench.features.stored import stored_rows
 
 FULL = (
@@ -33,6 +34,8 @@ FULL = (
 WINDOWED = ("count", "mean", "min", "max", "last")
 #: Early and late halves, and the last stretch, as shares of the horizon: what changed, and how it ended.
 WINDOWS = ((0, 0.5), (0.5, 1), (0.75, 1))
+#: A parameter, whose name may hold any mark, and what a column tells of it.
+_COLUMN = re.compile(rf"(.*)\.({'|'.join(STATISTICS)}|descriptor)(@[^@]*)?", re.DOTALL)
 
 
 class Statistics(Featurizer):
@@ -86,6 +89,12 @@ class Statistics(Featurizer):
     def key(self) -> str:
         """Scaling is fitted, so it does not shape ``rows``; raw and scaled share them."""
         return f"{type(self).__qualname__} { ({**self.settings(), 'scaling': None}) }"
+
+    def unit(self, column: str, units: Mapping[str, str]) -> str:
+        if self.clinical and column in CLINICAL:
+            return clinical_unit(column, units)
+        found = _COLUMN.fullmatch(column)
+        return unit_of(found[2], units.get(found[1], "")) if found else ""
 
     def rows(self, records: Records) -> View:
         """Table (U, F), NaN for what was not measured."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -12,6 +13,7 @@ import numpy as np
 
 from ehrbench.core.records import Piece
 from ehrbench.core.types import IntArray, StrArray
+from ehrbench.features.sketches import banded, mixed
 
 _WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 #: A sentence ends with its stop, a heading with its colon, a line with itself.
@@ -35,6 +37,19 @@ class Texts:
         """(N,) 32 hex digits of each text."""
         found = [blake2b(text.encode(), digest_size=16).hexdigest() for text in self.texts]
         return np.array(found, dtype="U32")
+
+    def likenesses(self) -> np.ndarray:
+        """See ``core.records.Likened``: runs of three words."""
+        runs = [
+            sorted(
+                {zlib.crc32(" ".join(run).encode()) for run in zip(found, found[1:], found[2:], strict=False)}
+            )
+            for found in map(words, self.texts)
+        ]
+        owner = np.repeat(np.arange(len(self)), [len(run) for run in runs])
+        return banded(
+            owner, mixed(np.array([mark for run in runs for mark in run], dtype=np.int64)), len(self)
+        )
 
     def shown(self) -> str:
         """What the pieces lie on: the one text itself."""

@@ -12,13 +12,16 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, and_, func, lit
 
 from ehrbench.infra.schema import fit_leases, fits, tickets
 
+#: In the place of the fold that a ticket's holder trains: it trains all that are left.
+ALL = -1
+
 Seconds = ColumnElement[float]  # since the epoch, by the database's clock
 
 
 def running(study_id: int, now: Seconds) -> ColumnElement[bool]:
-    """Tickets whose holders are alive and have begun to train."""
+    """Tickets whose holders are alive and train one fold."""
     claimed = and_(tickets.c.study_id == study_id, tickets.c.state == "claimed")
-    return and_(claimed, tickets.c.lease_until >= now, tickets.c.fold.is_not(None))
+    return and_(claimed, tickets.c.lease_until >= now, tickets.c.fold >= 0)
 
 
 def of(study_id: int, number: int, fold: int) -> ColumnElement[bool]:
@@ -39,14 +42,27 @@ def helpable(study_id: int, n_folds: int, now: Seconds) -> Select[Any]:
     return select(tickets.c.number).where(running(study_id, now), free).order_by(tickets.c.number)
 
 
+def take_all(connection: Connection, study_id: int, number: int, n_folds: int, now: Seconds) -> list[int]:
+    """The folds that have no Fit and no living helper; silent ones write nothing more for them."""
+    folds = _folds(connection, study_id, number, fit_leases.c.lease_until >= now)
+    left = [fold for fold in range(n_folds) if not folds.get(fold)]
+    for fold in folds.keys() & set(left):
+        _silence(connection, study_id, number, fold)
+    return left
+
+
 def take(connection: Connection, study_id: int, number: int, n_folds: int, now: Seconds) -> int | None:
     """The lowest fold that has no Fit and no living helper; a silent one writes nothing more for it."""
     folds = _folds(connection, study_id, number, fit_leases.c.lease_until >= now)
     fold = next((fold for fold in range(n_folds) if not folds.get(fold)), None)
-    if fold in folds:
-        here = of(study_id, number, fold)
-        connection.execute(fit_leases.update().where(here).values(token=fit_leases.c.token + 1))
+    if fold is not None and fold in folds:
+        _silence(connection, study_id, number, fold)
     return fold
+
+
+def _silence(connection: Connection, study_id: int, number: int, fold: int) -> None:
+    here = of(study_id, number, fold)
+    connection.execute(fit_leases.update().where(here).values(token=fit_leases.c.token + 1))
 
 
 def fold_for_helper(connection: Connection, ticket: Any, n_folds: int, most: int, now: Seconds) -> int | None:

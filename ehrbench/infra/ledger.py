@@ -216,6 +216,14 @@ class SqlLedger(LedgerReader):
         # mostly nobody helps, and the next fold is the one after those that are judged
         return self._fenced(ticket, "claimed", {"judged": judged, "fold": judged}, take)
 
+    def take_folds(self, ticket: Ticket, n_folds: int, judged: int = 0) -> tuple[int, ...]:
+        study_id, number = self._study_id(ticket.study), ticket.number
+
+        def take(connection: Connection) -> tuple[int, ...]:
+            return tuple(fit_leases.take_all(connection, study_id, number, n_folds, self._now))
+
+        return self._fenced(ticket, "claimed", {"judged": judged, "fold": fit_leases.ALL}, take)
+
     def renew(self, claim: Claim) -> None:
         if isinstance(claim, FitLease):
             self._fenced_fit(claim, self._until)

@@ -6,11 +6,13 @@ the artifacts of new runs to the old place, so it is told where it is before a s
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -45,7 +47,7 @@ def sqlite_path(address: str) -> Path | None:
 def tracking_address(given: str | None, runs_dir: Path, key: str) -> str:
     """The address that calls go to, by default of a file in ``runs_dir``; that of a file is in full.
 
-    Raises ConfigError for what can be none: the calls would wait in the spool for ever, as in an outage.
+    Raises ConfigError for what can be none: it would be waited for, as in an outage.
     """
     if not given:
         return sqlite_address(runs_dir / FILE)
@@ -85,9 +87,9 @@ _QUIET = {
 
 
 def connected(uri: str) -> Any:
-    """An ``MlflowClient`` of the store at ``uri``, which has answered; raises whatever MLflow does otherwise.
+    """An ``MlflowClient`` of the store at ``uri``; raises whatever MLflow does where it cannot be had.
 
-    A store of one file is made where there is none, and told where it lies.
+    A store of one file is made where there is none, and told where it lies; a server is not asked yet.
     """
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -99,11 +101,13 @@ def connected(uri: str) -> Any:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of each attempt
     store = sqlite_path(uri)
-    if store is not None and not store.exists():
-        make_store(store)
-    client = MlflowClient(tracking_uri=uri)
-    client.search_experiments(max_results=1)
-    if store is not None:
+    if store is None:
+        return MlflowClient(tracking_uri=uri)
+    with store_lock(store):  # a fresh one is made by one process
+        if not store.exists():
+            make_store(store)
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
         tell_place(store)
     return client
 
@@ -114,6 +118,14 @@ def _find_home() -> None:
         Path.home()
     except RuntimeError:
         os.environ["HOME"] = "/nonexistent"  # as Debian gives to users without one
+
+
+@contextmanager
+def store_lock(path: Path) -> Iterator[None]:
+    """One process of this machine at a time looks after the store in ``path``."""
+    with path.with_name(f"{path.name}.lock").open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def make_store(path: Path) -> None:

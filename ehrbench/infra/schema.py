@@ -96,7 +96,7 @@ tickets = Table(
     Column("error", _text()),
     Column("started", Double),
     Column("finished", Double),
-    Column("fold", Integer),  # the one its holder trains; NULL: none yet
+    Column("fold", Integer),  # the one its holder trains; -1: all that are left; NULL: none yet
     Column("judged", Integer),  # folds that its holder has judged; NULL: all
     PrimaryKeyConstraint("study_id", "number"),
     Index("ehrbench_tickets_state", "study_id", "state"),

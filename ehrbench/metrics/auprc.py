@@ -22,6 +22,10 @@ class AUPRC(ColumnMetric):
 
     name = "auprc"
     title = "AUPRC"
+    meaning = (
+        "PPV averaged over all sensitivities (average precision); guessing gives the share of positives, "
+        "1 is best"
+    )
     depends_on_mix: ClassVar[bool] = True
 
     def bounds(self, target: Target) -> tuple[float, float]:

@@ -22,6 +22,9 @@ class AUROC(ColumnMetric):
 
     name = "auroc"
     title = "AUROC"
+    meaning = (
+        "chance that a case with the outcome has a higher risk than one without; 0.5 is guessing, 1 is best"
+    )
     paired_test: ClassVar[PairedTest] = "delong"
 
     def bounds(self, target: Target) -> tuple[float, float]:

@@ -16,6 +16,7 @@ class BalancedAccuracy(ConfusionMetric):
 
     name = "balanced_accuracy"
     title = "Balanced accuracy"
+    meaning = "mean of sensitivity and specificity; 0.5 is guessing, 1 is best"
 
     def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
         return (ratio(tp, tp + fn) + ratio(tn, tn + fp)) / 2

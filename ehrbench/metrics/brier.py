@@ -18,6 +18,7 @@ class Brier(UnitMean):
 
     name = "brier"
     title = "Brier score"
+    meaning = "mean squared distance of probability and outcome; 0 is best"
     depends_on_mix: ClassVar[bool] = True
     by_class: ClassVar[bool] = True
 

@@ -21,6 +21,7 @@ class CalibrationIntercept(ColumnMetric):
 
     name = "calibration_intercept"
     title = "Calibration intercept"
+    meaning = "0 is ideal; above 0 the risks are too low on the whole, below 0 too high"
     ideal: ClassVar[float | None] = 0.0
 
     def column(self, y: FloatArray, p: FloatArray, threshold: float) -> Weighted:

@@ -20,6 +20,7 @@ class CalibrationSlope(ColumnMetric):
 
     name = "calibration_slope"
     title = "Calibration slope"
+    meaning = "1 is ideal; below 1 the risks are too extreme, above 1 too timid"
     ideal: ClassVar[float | None] = 1.0
 
     def column(self, y: FloatArray, p: FloatArray, threshold: float) -> Weighted:

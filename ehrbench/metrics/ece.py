@@ -22,7 +22,12 @@ class ECE(SumsMetric):
 
     name = "ece"
     title = f"ECE ({N_BINS} equal-width bins)"
+    meaning = (
+        "expected calibration error: mean distance of predicted and observed share over the bins of "
+        "probability; 0 is best"
+    )
     greater_is_better: ClassVar[bool] = False
+    depends_on_mix: ClassVar[bool] = True
     #: (N_BINS + 1,) where the bins begin and end; a bin holds its lower edge, the last one both.
     edges: ClassVar[FloatArray] = np.linspace(0, 1, N_BINS + 1)
 

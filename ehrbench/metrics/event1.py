@@ -19,6 +19,10 @@ class Event1(ConfusionMetric):
 
     name = "event1"
     title = "Event 1"
+    meaning = (
+        "first score of the PhysioNet Challenge 2012: the lesser of sensitivity and PPV, so that neither "
+        "is bought with the other; 1 is best"
+    )
     depends_on_mix: ClassVar[bool] = True
 
     def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:

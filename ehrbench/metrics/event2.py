@@ -30,6 +30,10 @@ class Event2(ColumnMetric):
 
     name = "event2"
     title = "Event 2"
+    meaning = (
+        "second score of the PhysioNet Challenge 2012: how far outcomes lie from predicted risks in ten "
+        "groups by risk (Hosmer–Lemeshow), over the spread of the risks; 0 is best"
+    )
     depends_on_mix: ClassVar[bool] = True
     greater_is_better: ClassVar[bool] = False
 

@@ -20,6 +20,10 @@ class EventF1(EventMetric):
 
     name = "event_f1"
     title = "F1 over events"
+    meaning = (
+        "harmonic mean of the share of events found and the share of called runs that are right, an event"
+        " being a run of positives; 1 is best"
+    )
     depends_on_mix: ClassVar[bool] = True
 
     def bounds(self, target: Target) -> tuple[float, float]:

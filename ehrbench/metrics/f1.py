@@ -14,6 +14,7 @@ class F1(ConfusionMetric):
 
     name = "f1"
     title = "F1"
+    meaning = "harmonic mean of sensitivity and PPV; 1 is best"
     depends_on_mix: ClassVar[bool] = True
 
     def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:

@@ -23,6 +23,10 @@ class LogLoss(UnitMean):
 
     name = "log_loss"
     title = "Log loss"
+    meaning = (
+        "mean of −log of the probability that was given to what happened, so that confident errors cost "
+        "most; 0 is best"
+    )
     depends_on_mix: ClassVar[bool] = True
     by_class: ClassVar[bool] = True
 

@@ -13,6 +13,7 @@ class MacroF1(CalledF1):
 
     name = "macro_f1"
     title = "Macro F1"
+    meaning = "mean of the classes' F1, each class alike however rare; 1 is best"
 
     def of_counts(self, true: FloatArray, called: FloatArray, positive: FloatArray) -> FloatArray:
         return np.asarray(share(2 * true, called + positive).mean(axis=1))

@@ -21,6 +21,7 @@ class MeanAveragePrecision(UnitGain):
 
     name = "mean_average_precision"
     title = "Mean average precision"
+    meaning = "how high one's own classes stand in the ranking of all classes, on average; 1 is best"
 
     def gains(self, y: FloatArray, p: FloatArray, target: Target) -> FloatArray:
         found = np.full(len(y), np.nan)

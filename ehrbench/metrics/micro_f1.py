@@ -16,6 +16,7 @@ class MicroF1(CalledF1):
 
     name = "micro_f1"
     title = "Micro F1"
+    meaning = "F1 of the calls of all classes together, each call alike; 1 is best"
     pooled: ClassVar[bool] = True
 
     def of_counts(self, true: FloatArray, called: FloatArray, positive: FloatArray) -> FloatArray:

@@ -22,11 +22,11 @@ class NetBenefit(DecisionMetric):
 
     name = "net_benefit"
     title = "Net benefit"
-    depends_on_mix: ClassVar[bool] = True
-    note: ClassVar[str] = (
-        "Net benefit weighs a false alarm by the odds of that threshold: it compares models only where their "
-        "thresholds agree, so read the decision curve for other ones."
+    meaning = (
+        "hits less false alarms, one alarm weighed by the odds of the threshold, over all: it compares "
+        "models only where their thresholds agree, so read the decision curve for other ones"
     )
+    depends_on_mix: ClassVar[bool] = True
 
     def bounds(self, target: Target) -> tuple[float, float]:
         return -math.inf, 1.0

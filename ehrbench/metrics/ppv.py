@@ -14,6 +14,7 @@ class PPV(ConfusionMetric):
 
     name = "ppv"
     title = "PPV"
+    meaning = "positive predictive value (precision): share of those called positive that have the outcome"
     depends_on_mix: ClassVar[bool] = True
 
     def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:

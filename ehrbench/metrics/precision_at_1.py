@@ -10,4 +10,5 @@ class PrecisionAt1(PrecisionAt):
 
     name = "precision_at_1"
     title = "Precision@1"
+    meaning = "share of cases whose most probable class is theirs"
     k = 1

@@ -10,4 +10,5 @@ class PrecisionAt3(PrecisionAt):
 
     name = "precision_at_3"
     title = "Precision@3"
+    meaning = "share of the three most probable classes that are the case's own"
     k = 3

@@ -20,6 +20,10 @@ class RunEndError(EventMetric):
 
     name = "run_end_error"
     title = "Error of a run's ends"
+    meaning = (
+        "how many steps the ends of an event and of the called run that finds it lie apart, on average; 0"
+        " is best"
+    )
     greater_is_better: ClassVar[bool] = False
 
     def bounds(self, target: Target) -> tuple[float, float]:

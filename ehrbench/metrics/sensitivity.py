@@ -12,6 +12,7 @@ class Sensitivity(ConfusionMetric):
 
     name = "sensitivity"
     title = "Sensitivity"
+    meaning = "share of those with the outcome that are called positive"
 
     def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
         return ratio(tp, tp + fn)

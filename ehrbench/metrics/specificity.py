@@ -12,6 +12,7 @@ class Specificity(ConfusionMetric):
 
     name = "specificity"
     title = "Specificity"
+    meaning = "share of those without the outcome that are not called positive"
 
     def of_counts(self, tp: FloatArray, fp: FloatArray, fn: FloatArray, tn: FloatArray) -> FloatArray:
         return ratio(tn, tn + fp)

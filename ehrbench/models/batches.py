@@ -8,6 +8,7 @@ their length, so that little of a batch is padding.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -67,6 +68,12 @@ class Batches:
         self.generator = None if seed is None else torch.Generator().manual_seed(seed)
         self.inputs = prepared(net, view, device) if resident(view) else None
 
+    def shuffled_by(self, seed: int) -> Batches:
+        """The same items, without a copy, in the order of another seed."""
+        other = copy.copy(self)
+        other.generator = torch.Generator().manual_seed(seed)
+        return other
+
     def __len__(self) -> int:
         """Batches of a training pass."""
         return -(-len(self._cut(0.0)) // self.items)
@@ -74,10 +81,9 @@ class Batches:
     def __iter__(self) -> Iterator[Batch]:
         if self.generator is not None:
             view = self._cut(float(torch.rand((), generator=self.generator))) if self.piece else self.view
-            order = torch.randperm(len(view), generator=self.generator)
             starts = _unit_starts(view)
-            for index in torch.split(order.to(self.device) if self.inputs else order, self.items):
-                yield self._at(view, starts, index)
+            for index in self._shuffled(len(view)):
+                yield self._at(view, starts, index.to(self.device) if self.inputs else index)
         elif self.inputs:
             for start in range(0, len(self.view), PASS_ITEMS):
                 rows = slice(start, start + PASS_ITEMS)
@@ -87,6 +93,14 @@ class Batches:
             for part in self.view.batches(PASS_ITEMS, PASS_CELLS):
                 yield self._lazy(part, starts, np.arange(first, first + len(part)))
                 first += len(part)
+
+    def order(self) -> tuple[Tensor, ...]:
+        """Items of each batch of the next pass of training, of a view that lies on the device."""
+        return self._shuffled(len(self.view))
+
+    def _shuffled(self, n: int) -> tuple[Tensor, ...]:
+        assert self.generator is not None
+        return torch.split(torch.randperm(n, generator=self.generator), self.items)
 
     def _cut(self, shift: float) -> View:
         return self.view.pieces(self.piece, shift) if self.piece else self.view
@@ -118,7 +132,7 @@ def _unit_starts(view: View) -> IntArray | None:
 def batch(net: Network, view: View, y: Tensor, device: torch.device) -> Batch:
     """All of a small view as one batch."""
     with torch.no_grad():
-        inputs = net.prepare(**{name: tensor(a).to(device) for name, a in view.arrays().items()})
+        inputs = _inputs(net, view, device)
     gathering = view.gathering()
     if gathering is None:
         return Batch(inputs, y)
@@ -142,8 +156,15 @@ def prepared(net: Network, view: View, device: torch.device) -> tuple[Tensor, ..
     """What ``Network.prepare`` gives for the whole view."""
     parts = []
     for part in view.batches(PASS_ITEMS, PASS_CELLS):
-        parts.append(net.prepare(**{name: tensor(a).to(device) for name, a in part.arrays().items()}))
+        parts.append(_inputs(net, part, device))
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def _inputs(net: Network, view: View, device: torch.device) -> tuple[Tensor, ...]:
+    """Prepared arrays, in double precision where the network is."""
+    inputs = net.prepare(**{name: tensor(a).to(device) for name, a in view.arrays().items()})
+    double = any(p.dtype == torch.float64 for p in net.parameters())
+    return tuple(x.double() if double and x.is_floating_point() else x for x in inputs)
 
 
 def tensor(array: np.ndarray) -> Tensor:

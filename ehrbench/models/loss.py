@@ -27,9 +27,9 @@ class TargetLoss(nn.Module):
 
     def forward(self, scores: Tensor, y: Tensor) -> Tensor:
         """scores, y (B, C), y of 0, 1 and NaN (unknown: no loss) -> a scalar, 0 where nothing is known."""
+        adjusted = scores.to(torch.promote_types(scores.dtype, torch.float32)) + self.weights.log()
         known = ~y.isnan()
-        y = torch.where(known, y, torch.zeros_like(y))
-        adjusted = scores.float() + self.weights.log()
+        y = torch.where(known, y, torch.zeros_like(y)).to(adjusted.dtype)
         if self.kind == "multiclass":
             weight = (y * self.weights).sum(1)  # (B,), 0 where the class is unknown
             loss = -(y * adjusted.log_softmax(1)).sum(1) * (y * self.weights).sum(1)

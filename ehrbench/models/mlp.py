@@ -31,6 +31,7 @@ class MLP(NetworkModel):
     batch_size: int = 128
     max_epochs: int = 6
     patience: int = 2
+    stackable = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -7,29 +7,32 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, FitError
 from ehrbench.core.featurizer import Featurizer
-from ehrbench.core.model import FitResult, Member, Model, Watch, load_arrays, save_arrays, silent
+from ehrbench.core.model import FitResult, Member, Model, PlannedFit, Watch, load_arrays, save_arrays, silent
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Port, View, offsets, ragged
 from ehrbench.models.batches import PASS_CELLS, PASS_ITEMS, Batches, batch, by_length
+from ehrbench.models.course import FitCourse
 from ehrbench.models.export import member_of, write_onnx
+from ehrbench.models.fitting import fitted
 from ehrbench.models.labels import check_learnable, class_weights, known_rows
 from ehrbench.models.loss import JointLoss, TargetLoss
 from ehrbench.models.schedule import TrainingSettings
-from ehrbench.models.session import gpu_memory, quiet, seeded, single_precision, threads
-from ehrbench.models.training import Keeper, Training
+from ehrbench.models.session import single_precision, threads
+from ehrbench.models.trainee import Trainee
+from ehrbench.nets.averaged import AveragedNetwork
 from ehrbench.nets.network import Network
 
 Ports = Mapping[str, Port]
@@ -44,6 +47,8 @@ class NetworkModel(TrainingSettings, Model):
     #: Models of recordings make a setting of it: while trained on, longer ones are cut into pieces of about
     #: so many steps (``View.pieces``); 0: none is. Nothing is cut when it is predicted.
     piece = 0
+    #: Whether ``vmap`` can carry its network, which then has neither buffers nor chance but dropout.
+    stackable = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,33 +71,74 @@ class NetworkModel(TrainingSettings, Model):
         steps: int | None = None,
         watch: Watch = silent,
     ) -> FitResult:
+        plan = PlannedFit(self, train, valid, seed, steps, watch)
+        ((_, result),) = self.fit_together([plan])
+        if isinstance(result, FitError):
+            raise result
+        return result
+
+    @property
+    def trains_together(self) -> bool:
+        if not self.stackable or str(self.together) == "False":
+            return False
+        return str(self.together) == "True" or self._device.type == "cuda"
+
+    @classmethod
+    def fit_together(cls, fits: Sequence[PlannedFit]) -> Iterator[tuple[int, FitResult | FitError]]:
+        return fitted(fits)
+
+    def trainees(self, fit: PlannedFit) -> list[Trainee]:
+        """A network for each of ``n_seeds``, drawn and not trained. FitError where there is nothing to learn.
+
+        The featurizer is fitted once, and all learn from the same arrays.
+        """
+        train, valid = fit.train, fit.valid
         check_learnable(train.labels, self.target)
         if valid is not None and not known_rows(valid.labels).any():
             raise FitError("no validation label is known — use fewer folds, or check the outcome file")
         self.featurizer.fit(train)
         view = self.featurizer.transform(train)
-        on_gpu = self._device.type == "cuda"
-        with (
-            threads(self.threads),
-            quiet(),
-            seeded(seed, on_gpu),
-            single_precision(on_gpu),
-            gpu_memory(on_gpu),
-        ):
-            labels = train.labels
-            if self.auxiliary_weight:
-                labels = np.concatenate([labels, train.auxiliary_labels], axis=1)  # (U, C + A)
+        labels = train.labels
+        if self.auxiliary_weight:
+            labels = np.concatenate([labels, train.auxiliary_labels], axis=1)  # (U, C + A)
+        epochs = self.max_epochs if valid is not None or fit.steps is None else fit.steps
+        loss = self._loss(labels)
+        found: list[Trainee] = []
+        for number in range(self.n_seeds):
+            seed = derive_seed(fit.seed, "network", number) if number else fit.seed
+            torch.manual_seed(seed)
             net = self._start(view, labels.shape[1])
-            batches = self._batches(net, view, labels, seed)
-            checks = None
-            if valid is not None:
-                checks = self._batches(net, self.featurizer.transform(valid), valid.labels, None)
-            epochs = self.max_epochs if checks is not None or steps is None else steps
-            return self._train(net, batches, checks, labels, epochs, watch)
+            if found:
+                batches, checks = found[0].batches.shuffled_by(seed), found[0].checks
+            else:
+                batches = self._batches(net, view, labels, seed)
+                checks = None
+                if valid is not None:
+                    checks = self._batches(net, self.featurizer.transform(valid), valid.labels, None)
+            course = FitCourse(epochs, self.patience, fit.watch, valid is not None, number, self.n_seeds)
+            random = torch.get_rng_state()
+            found.append(Trainee(net, loss, self, batches, checks, course, seed, random, self._half))
+        return found
+
+    def finish(self, trainees: Sequence[Trainee]) -> FitResult:
+        """Take what they have learned; raises the first one's fault."""
+        kept: dict[str, Tensor] = {}
+        for number, trainee in enumerate(trainees):
+            if trainee.fault is not None:
+                raise trainee.fault
+            wanted = self.network(self._ports, self.target.n_classes).state_dict()
+            prefix = f"nets.{number}." if len(trainees) > 1 else ""
+            for name, value in trainee.state.items():  # without scores of auxiliary labels
+                kept[prefix + name] = value[: len(wanted[name])] if value.dim() else value
+        self._net = self._finished(kept)
+        results = [trainee.course.result for trainee in trainees]
+        best = sorted(result.best_step for result in results)[len(results) // 2]
+        return FitResult(best, tuple(point for result in results for point in result.curve))
 
     def _start(self, view: View, n_scores: int) -> Network:
         self._ports = view.ports()
-        return self.network(self._ports, n_scores).to(self._device)
+        net = self.network(self._ports, n_scores).to(self._device)
+        return net.double() if str(self.precision) == "64" else net
 
     def _batches(self, net: Network, view: View, y: FloatArray, seed: int | None) -> Batches:
         """Of the items with a known label of the target."""
@@ -107,40 +153,18 @@ class NetworkModel(TrainingSettings, Model):
                 view, y = view.take(items), y[ragged(offsets(counts), items)[0]]
         return Batches(net, view, y, self.batch_size, self._device, seed, self.piece)
 
-    def _train(
-        self, net: Network, batches: Batches, checks: Batches | None, y: FloatArray, epochs: int, watch: Watch
-    ) -> FitResult:
+    def _loss(self, y: FloatArray) -> TargetLoss | JointLoss:
+        """Of training labels (U, C + A)."""
         n_classes = self.target.n_classes
         weights = class_weights(y[:, :n_classes], self.target, self.class_weight_power)
         loss = TargetLoss(self.target.kind, torch.from_numpy(weights.astype(np.float32)))
         n_auxiliary = y.shape[1] - n_classes
-        joint = JointLoss(loss, n_auxiliary, self.auxiliary_weight) if n_auxiliary else loss
-        module = Training(net, joint, self, len(batches))
-        keeper = Keeper(epochs, self.patience, watch, checks is not None)
-        trainer = pl.Trainer(
-            accelerator=self._device.type if self._device.type == "cpu" else "gpu",
-            devices=1,
-            precision=self._precision,  # type: ignore[arg-type]
-            max_epochs=epochs,
-            gradient_clip_val=self.gradient_clip,
-            callbacks=[keeper],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-        trainer.fit(module, batches, checks)
-        wanted = self.network(self._ports, n_classes).state_dict()  # without scores of auxiliary labels
-        kept = {
-            name: value[: len(wanted[name])] if value.dim() else value for name, value in keeper.state.items()
-        }
-        self._net = self._finished(kept)
-        return FitResult(keeper.best_step, tuple(keeper.curve))
+        return JointLoss(loss, n_auxiliary, self.auxiliary_weight) if n_auxiliary else loss
 
     def _finished(self, state: dict[str, Tensor]) -> Network:
         """The network of a trained state, ready to predict."""
-        net = self.network(self._ports, self.target.n_classes)
+        nets = [self.network(self._ports, self.target.n_classes) for _ in range(self.n_seeds)]
+        net = nets[0] if len(nets) == 1 else AveragedNetwork(nets)
         net.load_state_dict(state)
         return net.to(self._device).eval()
 
@@ -188,6 +212,10 @@ class NetworkModel(TrainingSettings, Model):
         return self._net
 
     @property
+    def on_gpu(self) -> bool:
+        return self._device.type == "cuda"
+
+    @property
     def _device(self) -> torch.device:
         has_gpu = torch.cuda.is_available()
         if self.accelerator == "gpu" and not has_gpu:
@@ -195,7 +223,9 @@ class NetworkModel(TrainingSettings, Model):
         return torch.device("cuda" if has_gpu and self.accelerator != "cpu" else "cpu")
 
     @property
-    def _precision(self) -> str:
-        bf16 = self._device.type == "cuda" and torch.cuda.is_bf16_supported()
-        wanted = {"auto": bf16, "bf16": True, "32": False}[str(self.precision)]
-        return "bf16-mixed" if wanted else "32-true"
+    def _half(self) -> bool:
+        """Whether products are in bf16, which is asked for by name."""
+        wanted = self.precision == "bf16"
+        if wanted and self._device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise ConfigError("precision", "bf16 asked for, and this GPU lacks it", "use auto")
+        return wanted

@@ -8,10 +8,13 @@ from typing import Any
 
 import torch
 
+from ehrbench.core.errors import ConfigError
 from ehrbench.models.settings import check_choice, check_integer, check_range
 
 ACCELERATORS = ("auto", "cpu", "gpu")
-PRECISIONS = ("auto", "32", "bf16")
+PRECISIONS = ("auto", "32", "bf16", "64")
+#: As text.
+TOGETHER = ("auto", "True", "False")
 SCHEDULES = ("cosine", "constant")
 
 
@@ -27,8 +30,12 @@ class TrainingSettings:
     auxiliary_weight: of the loss of auxiliary labels, where the task has any, beside the target's; 0: none.
     ema_decay: weights are averaged over steps with this decay (Polyak), and the average is what is validated
         and kept; 0 keeps the last weights.
-    accelerator: auto takes a GPU where there is one. precision: auto is bf16 on a GPU that has it, else 32
-        bit.
+    accelerator: auto takes a GPU where there is one. precision: auto is 32 bit; bf16 (products only) was
+        slower wherever it was measured; 64, which trains in double precision, is for comparing.
+    together: whether folds of a trial and seeds of a fit are trained as one batched network: auto where that
+        pays, on a GPU; models whose networks cannot be stacked, and views too large to lie on the device, are
+        trained one after another whatever it says.
+    n_seeds: networks of a fit, each drawn and trained by a seed of its own; their scores are averaged.
     threads: CPU threads; results are bit-for-bit the same only for the same number.
     """
 
@@ -45,6 +52,8 @@ class TrainingSettings:
     ema_decay: float = 0.98
     accelerator: str = "auto"
     precision: str = "auto"
+    together: str | bool = "auto"
+    n_seeds: int = 1
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -61,6 +70,11 @@ class TrainingSettings:
         check_range("ema_decay", self.ema_decay, 0.0, 0.9999)
         check_choice("accelerator", self.accelerator, ACCELERATORS)
         check_choice("precision", str(self.precision), PRECISIONS)
+        if str(self.together) not in TOGETHER:
+            raise ConfigError(
+                "together", f"{self.together!r} is none of auto, true, false", "take one of them"
+            )
+        check_integer("n_seeds", self.n_seeds, 1, 1000)
         check_integer("threads", self.threads, 1, 1024)
 
     def optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

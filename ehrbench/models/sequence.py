@@ -41,6 +41,7 @@ class SequenceModel(NetworkModel):
     max_epochs: int = 10
     patience: int = 4
     auxiliary_weight: float = 1.0
+    stackable = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,25 +1,19 @@
 """A training session: the process's global state as a fit needs it, and put back as it was.
 
-Lightning and torch keep random generators, thread counts, determinism, precision and log levels in globals; a
-fit must neither depend on what was there nor leave a trace.
+Torch keeps random generators, thread counts, determinism and precision in globals; a fit must neither depend
+on what was there nor leave a trace.
 """
 
 from __future__ import annotations
 
-import gc
-import logging
 import os
 import random
-import signal
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
-
-_LOUD = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
 
 
 @contextmanager
@@ -64,8 +58,8 @@ def single_precision(on_gpu: bool) -> Iterator[None]:
     """Products of single numbers on a GPU in single precision, inside; as it was outside.
 
     cuDNN takes TF32 for them unless told otherwise, 11 of 24 bits: dssm's probabilities were off by 0.01 on
-    an H200. What autocast turns into bf16 is not touched. Both settings are torch's older ones: the newer,
-    one for each operation, make these raise wherever Lightning reads them.
+    an H200. What autocast turns into bf16 is not touched. Both settings are torch's older ones, which all
+    versions that are allowed here know.
     """
     if not on_gpu:
         yield
@@ -82,43 +76,20 @@ def single_precision(on_gpu: bool) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Lightning's banners, tips and warnings off; Ctrl-C stays a KeyboardInterrupt.
-
-    Lightning answers Ctrl-C by disabling SIGINT and ``sys.exit(1)``, which would hide it from the search.
-    """
-    loggers = [logging.getLogger(name) for name in _LOUD]
-    levels = [logger.level for logger in loggers]
-    in_main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT) if in_main else None
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", module=r"(pytorch_lightning|lightning_fabric|lightning|torch)\b"
-            )
-            warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
-            yield
-    except SystemExit as error:
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        if in_main and handler is not None:
-            signal.signal(signal.SIGINT, handler)
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    """Torch's warnings off: they speak to who writes networks, and not to who searches."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"torch\b")
+        warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
+        yield
 
 
 @contextmanager
 def gpu_memory(on_gpu: bool) -> Iterator[None]:
-    """What the last fit left on a GPU is freed before; a GPU that is full is said in one line.
+    """What torch holds for the last fit on a GPU is freed before; a GPU that is full is said in one line.
 
-    Lightning's trainer and module hold each other, and with them a fold's batches, until Python looks for
-    such rings. MemoryError, and no FitError: another process may leave the GPU, so the trial is tried again.
+    MemoryError, and no FitError: another process may leave the GPU, so the trial is tried again.
     """
     if on_gpu:
-        gc.collect()
         torch.cuda.empty_cache()
     try:
         yield

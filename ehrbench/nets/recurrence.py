@@ -4,12 +4,32 @@ one direction or both.
 PyTorch's bidirectional layers start their backward pass in the padding unless sequences are packed, and
 packed ones cannot be exported. Here the backward layers read each sequence mirrored within its own valid
 steps, so what stands behind them changes nothing. The two directions run apart through all their layers.
+
+Fused layers (cuDNN, oneDNN) know no leading axis of networks, and ``torch.func.vmap`` has no rule for them.
+Inside ``stepwise`` LSTM layers are therefore written out, step by step, in products that it has rules for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+_written_out: ContextVar[bool] = ContextVar("written_out", default=False)
+
+
+@contextmanager
+def stepwise() -> Iterator[None]:
+    """Inside, LSTM layers are computed step by step, for networks that are stacked."""
+    token = _written_out.set(True)
+    try:
+        yield
+    finally:
+        _written_out.reset(token)
 
 
 class Recurrence(nn.Module):
@@ -36,12 +56,40 @@ class Recurrence(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """valid (B, L): 1 for the steps of a sequence, which come first, 0 for padding behind them."""
-        h, _ = self.ahead(x)
+        h = _read(self.ahead, x)
         if self.back is None:
-            return torch.as_tensor(h)
+            return h
         mirror = mirrored(valid)
-        back, _ = self.back(take_steps(x, mirror))
+        back = _read(self.back, take_steps(x, mirror))
         return torch.cat([h, take_steps(back, mirror)], dim=2)
+
+
+def _read(layers: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
+    """x (B, L, D) -> h (B, L, H) of the last layer."""
+    if not _written_out.get():
+        return torch.as_tensor(layers(x)[0])
+    assert isinstance(layers, nn.LSTM)
+    for layer in range(layers.num_layers):
+        x = _layer(x, *(getattr(layers, f"{name}_l{layer}") for name in _WEIGHTS))
+        if layer + 1 < layers.num_layers:  # as fused layers drop out: steps first
+            x = F.dropout(x.transpose(0, 1), layers.dropout, layers.training).transpose(0, 1)
+    return x
+
+
+_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+def _layer(x: Tensor, w_x: Tensor, w_h: Tensor, b_x: Tensor, b_h: Tensor) -> Tensor:
+    """One LSTM layer: x (B, L, D), weights (4H, D) and (4H, H), gates in torch's order -> (B, L, H)."""
+    given = F.linear(x, w_x, b_x + b_h)  # (B, L, 4H), of all steps at once
+    h = c = given.new_zeros(given.shape[0], w_h.shape[1])
+    found = []
+    for step in given.unbind(1):
+        i, f, g, o = (step + h @ w_h.T).chunk(4, 1)
+        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+        h = o.sigmoid() * c.tanh()
+        found.append(h)
+    return torch.stack(found, 1)
 
 
 def mirrored(valid: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -66,6 +67,7 @@ class OwnFiles(Publisher, Generic[OwnTask]):
         self.task: OwnTask = task
         self.file, self.test_file = file, test_file
         self._tables: dict[str, RawTable] = {}
+        self._exchange: int | None = None  # seed of ``relabelled``
 
     def default_sets(self) -> tuple[str, ...]:
         """The file, and the test file where there is one."""
@@ -91,8 +93,25 @@ class OwnFiles(Publisher, Generic[OwnTask]):
             raise ConfigError(f"data.{key}", "no file is named", remedy)
         if key not in self._tables:
             found = read_raw_files(Path(file).expanduser(), self.task.forms, remedy).inputs
-            self._tables[key] = stacked([read_table(raw.name, bytes(raw.body)) for raw in found])  # type: ignore[arg-type]
+            table = stacked([read_table(raw.name, bytes(raw.body)) for raw in found])  # type: ignore[arg-type]
+            self._tables[key] = table if self._exchange is None else self._exchanged(table, self._exchange)
         return self._tables[key]
+
+    def relabelled(self, root: Path, place: Path, seed: int) -> tuple[Publisher, Path] | None:
+        twin = copy(self)
+        twin._tables, twin._exchange = {}, seed
+        return twin, root
+
+    def _exchanged(self, table: RawTable, seed: int) -> RawTable:
+        """The table with each outcome's cells exchanged among the rows that have one."""
+        rng, columns = np.random.default_rng(seed), dict(table.columns)
+        for name in (*self.task.labels, *getattr(self.task, "auxiliary", ())):
+            if name in columns:
+                known = np.flatnonzero(columns[name].is_valid().to_numpy(zero_copy_only=False))
+                order = np.arange(len(columns[name]))
+                order[known] = rng.permutation(known)
+                columns[name] = columns[name].take(pa.array(order))
+        return replace(table, columns=columns)
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
         raise DataError(
@@ -122,7 +141,18 @@ def predicting(
             column, note = infer(name, cells, wanted.get(name))
             notes += [note] if note else []
             columns += [column] if column.kind != "text" else []
+    _check_apart(columns)
     return columns, notes
+
+
+def _check_apart(columns: list[Column]) -> None:
+    """DataError for a column named as a part of another is: an indicator, or a level."""
+    names = {column.name for column in columns}
+    for column in columns:
+        levels = [f"{column.name}={level}" for level in (*column.levels, "other")]
+        for taken in names.intersection([f"{column.name}.missing", *levels]):
+            problem = f"is what a part of column {column.name} is called here"
+            raise DataError(problem, field=taken, remedy="rename it, or say task.drop=[COLUMN]")
 
 
 def stacked(tables: list[RawTable]) -> RawTable:

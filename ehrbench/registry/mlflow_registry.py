@@ -21,7 +21,7 @@ _LONGEST = 5000
 
 
 class MlflowRegistry:
-    """client: an ``MlflowClient`` that has answered; uri: its address. place: of artifacts; None: its own."""
+    """client: an ``MlflowClient``; uri: its address; place: of artifacts, None: the server has its own."""
 
     def __init__(self, client: Any, uri: str, place: str | None = None) -> None:
         self._client, self._uri, self._place = client, uri, place

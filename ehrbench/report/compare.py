@@ -14,7 +14,7 @@ over all of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -83,11 +83,12 @@ def compare_runs(
         compared = _tests(runs, names, shared, tested, seed, n_bootstrap)
         bar.advance()
         entries = {f"{n} · {m}": (run, m) for n, run in zip(names, runs, strict=True) for m in run.models}
-        leaders = [f"{n} · {run.leader}" for n, run in zip(names, runs, strict=True)]
         rows = sorted(entries, key=lambda e: _gain(chosen, *entries[e]), reverse=True)
+        leaders = [e for e in rows if entries[e][1] == entries[e][0].leader]
         colours = {e: f"m{runs.index(entries[e][0]) % N_COLOURS}" for e in rows}
         results = {e: _result(chosen, *entries[e]) for e in rows}
         context = {
+            "words": runs[0].words,
             "runs": list(zip(names, runs, strict=True)),
             "entries": entries,
             "rows": rows,
@@ -97,14 +98,14 @@ def compare_runs(
             "tested": tested,
             "shared": shared,
             "parts": parts_of(list({m.name: m for r in runs for m in r.metrics}.values()), MOST_COLUMNS),
-            "leaderboard": ranking(chosen, results, colours, margin=260),
+            "leaderboard": ranking(chosen, results, colours),
             "pairs": compared,
-            "classes": _curves(runs, leaders, shared, seed, n_bootstrap),
+            "classes": _curves(runs, {e: colours[e] for e in leaders}, shared, seed, n_bootstrap),
             "unlike": len({tuple(run.summary.get("unscored", ())) for run in runs}) > 1,
             "simulated": any(run.simulated for run in runs),
             "options": {"seed": seed, "n_bootstrap": n_bootstrap},
         }
-        page = render("compare.html.j2", context)
+        page = render("compare.html.j2", context, runs[0].words)
         bar.advance()
     return write_page(Path(output), page)
 
@@ -259,11 +260,10 @@ def _tests(
 
 
 def _curves(
-    runs: Sequence[Run], leaders: Sequence[str], shared: Shared, seed: int, n_bootstrap: int
+    runs: Sequence[Run], colours: Mapping[str, str], shared: Shared, seed: int, n_bootstrap: int
 ) -> list[ClassCurves]:
     """Curves of the leaders on the same folds; calibration and net benefit alone where folds differ."""
-    colours = {name: f"m{i % N_COLOURS}" for i, name in enumerate(leaders)}
-    found = []
+    leaders, found = list(colours), []
     for c, klass in enumerate(runs[0].target.classes):
         y = np.concatenate([fold.y[:, c] for fold in shared.folds])
         share_positive = float(np.nanmean(y)) if not np.isnan(y).all() else 0.0

@@ -91,7 +91,8 @@ def _drawn(run: Run, content: Mapping[str, Any], colour: str, attempts: Attempts
     permuted = content["permutation"]
     overall = [draw("permutation", lambda: figures.permutation(run, permuted, run.leader, colour))]
     overall += [draw("course", lambda: figures.course(content["course"], figures.axis_of_time(run)))]
-    for model, found in attributions.items():
+    for model in [m for m in run.ranking if m in attributions]:
+        found = attributions[model]
         overall.append(draw(f"attribution-{model}", partial(figures.attribution, model, found)))
         if any(kinds["value"] for kinds in found.get("hours", {}).values()):
             drawn = partial(figures.hours, model, found, figures.axis_of_time(run, step_hours), step_hours)

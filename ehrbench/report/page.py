@@ -18,8 +18,10 @@ from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import BundleError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.run_folder import REPORT
+from ehrbench.core.task import Words
 from ehrbench.report import cohort, importance, skipped, tripod
 from ehrbench.report.attempts import Attempts
+from ehrbench.report.bundled import bundled
 from ehrbench.report.certified import certified
 from ehrbench.report.explained import Explanations, explanations
 from ehrbench.report.figure import Figure
@@ -67,7 +69,7 @@ def write_report(
     page = attempts.part(
         "page",
         lambda: _page(Path(folder), seed, n_bootstrap, progress, attempts),
-        lambda why: render("lost.html.j2", {"name": Path(folder).name, "why": why}),
+        lambda why: render("lost.html.j2", {"name": Path(folder).name, "why": why}, Words()),
     )
     return write_page(Path(folder) / REPORT, page)
 
@@ -80,8 +82,9 @@ def _page(
     if n_bootstrap is None:
         n_bootstrap = min(N_BOOTSTRAP, (run.config.get("report") or {}).get("n_bootstrap", N_BOOTSTRAP))
     context = report_context(run, attempts, seed=seed, n_bootstrap=n_bootstrap, progress=progress)
-    write_pictures(run.folder, context, "SIMULATED" if run.summary["cohort"] == "simulated" else "")
-    return render("report.html.j2", context)
+    note = "SIMULATED" if run.summary["cohort"] == "simulated" else ""
+    write_pictures(run.folder, context, note, run.words)
+    return render("report.html.j2", context, run.words)
 
 
 def report_context(
@@ -108,7 +111,7 @@ def report_context(
         bar.note("subgroups")
         of_all = (run.folds, run.families, leader, run.metrics, run.target)
         groups = rows("subgroups", lambda: subgroups.by_subgroup(*of_all, seed=seed, n_bootstrap=n_bootstrap))
-        gaps = rows("gaps", lambda: subgroups.gaps(groups, [m.name for m in run.metrics]))
+        gaps = rows("gaps", lambda: subgroups.gaps(groups, run.metrics, run.target))
         bar.advance()
         bar.note("slices")
         worst = attempts.part(
@@ -118,7 +121,7 @@ def report_context(
         )
         bar.advance()
         bar.note("hyperparameters")
-        searched = [m for m in run.models if m != ENSEMBLE]
+        searched = [m for m in run.ranking if m != ENSEMBLE]
         search_figures = [f for m in searched for f in search(run, m, colours[m], seed, attempts)]
         bar.advance()
         bar.note("figures")
@@ -143,6 +146,7 @@ def report_context(
         else pairs.letters(run.ranking, compared),
         "classes": classes,
         "by_class": by_class,
+        "bundled": bundled(run),
         "given": given_thresholds(run),
         "groups": groups,
         "gaps": gaps,
@@ -158,6 +162,7 @@ def report_context(
             lambda why: Explanations(why=why),
         ),
         "search": search_figures,
+        "searched": searched,
         "cohort": rows("cohort", lambda: cohort.cohort_table(run)),
         "n_tested": cohort.tested_records(run),
         "calls": rows("calls", lambda: cohort.calls(run, run.ranking)),
@@ -191,9 +196,10 @@ def _of_a_file(
 
 
 def colours_of(run: Run) -> dict[str, str]:
-    """Model -> class of its colour; the leader first."""
-    ordered = [run.leader, *(m for m in run.models if m != run.leader)]
-    return {m: f"m{i % N_COLOURS}" for i, m in enumerate(ordered)}
+    """Model -> class of its colour, in the leaderboard's order, which legends keep; the leader's is m0."""
+    ordered = [run.leader, *(m for m in run.ranking if m != run.leader)]
+    kinds = {m: f"m{i % N_COLOURS}" for i, m in enumerate(ordered)}
+    return {m: kinds[m] for m in run.ranking}
 
 
 def defined_folds(run: Run) -> dict[str, Sequence[float] | None]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ehrbench.core.run_folder import FIGURES
+from ehrbench.core.task import Words
 from ehrbench.report.figure import Figure
 from ehrbench.report.rendering import TEMPLATES, write_page
 
@@ -20,13 +21,14 @@ _VIEW = re.compile(r'<svg class="plot" (?P<rest>.*?)viewBox="0 0 (?P<width>[\d.]
 _TITLE, _LEGEND = 26, 22
 
 
-def write_pictures(folder: Path, content: Any, note: str = "") -> list[Path]:
+def write_pictures(folder: Path, content: Any, note: str, words: Words) -> list[Path]:
     """Every figure with a picture in ``content`` (the page's context), each to a file under folder/figures.
 
-    note: stands beside each title, as where the cohort is simulated. Raises StorageError.
+    note: stands beside each title, as where the cohort is simulated; words: what the task calls its things.
+    Raises StorageError.
     """
     return [
-        write_page(folder / FIGURES / f"{figure.id}.svg", standalone(figure, note))
+        write_page(folder / FIGURES / f"{figure.id}.svg", words.said(standalone(figure, note)))
         for figure in figures_in(content)
         if figure.svg is not None
     ]

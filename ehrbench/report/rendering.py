@@ -8,10 +8,11 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ehrbench.core.files import replacing
 from ehrbench.core.metric import Metric
+from ehrbench.core.task import Words
 from ehrbench.report.svg import number
 
 #: Metrics side by side that a page, and paper, has room for.
@@ -26,8 +27,8 @@ def how_chosen(rule: str) -> str:
     return f"chosen on inner out-of-fold predictions (rule: {rule})"
 
 
-def render(template: str, context: Mapping[str, Any]) -> str:
-    """The page as text."""
+def render(template: str, context: Mapping[str, Any], words: Words) -> str:
+    """The page as text; words: what the task calls its things."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -42,6 +43,8 @@ def render(template: str, context: Mapping[str, Any]) -> str:
         "fixed": _fixed,
         "signed": _signed,
         "how_chosen": how_chosen,
+        "said": words.said,
+        "breakable": _breakable,
     }
     environment.globals |= {"style": _asset("style.css"), "script": _asset("page.js"), "interval": interval}
     return environment.get_template(template).render(context)
@@ -102,6 +105,11 @@ def _signed(value: float | None, digits: int = 4) -> str:
 
 def _percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{100 * value:.{digits}f}\u00a0%"
+
+
+def _breakable(name: str) -> Markup:
+    """A long name that may go on in the next line behind an underscore."""
+    return Markup(escape(name).replace("_", Markup("_<wbr>")))
 
 
 def _asset(name: str) -> Markup:

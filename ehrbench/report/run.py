@@ -68,6 +68,11 @@ class Run:
         """What the task calls its things; plain words for runs of before."""
         return Words(**self.summary.get("words", {}))
 
+    def family(self, name: str) -> str:
+        """A subgroup family as a heading, with the unit of its levels."""
+        unit = self.summary.get("units", {}).get(name)
+        return name.replace("_", " ") + (f" ({unit})" if unit else "")
+
     @property
     def simulated(self) -> bool:
         return bool(self.summary["cohort"] != "publisher")

@@ -16,6 +16,8 @@ import numpy as np
 from ehrbench.core.types import FloatArray
 
 N_COLOURS = 8
+#: Pixels of a picture that a phone shows whole.
+NARROW = 420
 
 
 @dataclass
@@ -116,7 +118,8 @@ class Plot:
 
     def svg(self) -> str:
         """The finished picture."""
-        most, least = self.width * 1.2, self.width * 0.7  # below, letters are too small: it scrolls instead
+        # Below, letters are too small, and it scrolls instead; narrow ones have larger letters on phones.
+        most, least = self.width * 1.2, self.width * (0.83 if self.width <= NARROW else 0.92)
         style = f"max-width:{most:.0f}px;min-width:{least:.0f}px"
         size = f'viewBox="0 0 {self.width:g} {self.height:g}" style="{style}"'
         title = escape(self.title, quote=True)
@@ -162,6 +165,16 @@ def number(value: float, digits: int = 4) -> str:
         return f"{value:.{digits}g}".replace("-", "−")
     mantissa, exponent = f"{value:.1e}".split("e")
     return f"{mantissa.removesuffix('.0')}e{int(exponent)}".replace("-", "−")
+
+
+def room(names: Sequence[str], least: float, *, letter: float = 7.8, most: float = 200) -> float:
+    """Pixels that the longest of the names takes beside an axis; letter: the width of one."""
+    return float(np.clip(letter * max(map(len, names), default=0) + 14, least, most))
+
+
+def shortened(text: str, most: int) -> str:
+    """At most so many letters."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def around(values: Sequence[float] | FloatArray, share: float = 0.06) -> tuple[float, float]:

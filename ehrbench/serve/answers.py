@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field
 
-from ehrbench.core.records import Divisible, Records, Serial
-from ehrbench.runtime import Bundle, Prediction
+from ehrbench.core.records import Divisible, Serial
+from ehrbench.runtime import Bundle
 from ehrbench.runtime.occlusion import Occlusion
+from ehrbench.serve.challenge import LiveAnswer
+from ehrbench.serve.deployments import Deployment
+from ehrbench.serve.served import Served, unit_id
 
 INTENDED_USE = (
     "Research: comparing prediction models on retrospective data. Not a medical device; not for decisions"
@@ -27,6 +31,7 @@ State = Literal["loading", "ok", "failed", "draining"]
 class UnitAnswer(BaseModel):
     """One predicted unit of a record."""
 
+    id: str = Field(description="Of this prediction; `POST /feedback` tells its outcome by it")
     record: str = Field(description="The record's id")
     unit: int = Field(description="Number of the unit within its record, from 0")
     probability: dict[str, float] = Field(description="Class to calibrated probability")
@@ -70,6 +75,7 @@ class Series(BaseModel):
 class ModelName(BaseModel):
     """Which bundle answered."""
 
+    alias: str = Field(description="The name it is deployed by, such as champion")
     version: str = Field(description="Digest of the bundle")
     study_name: str
     task: str
@@ -97,6 +103,35 @@ class HealthAnswer(BaseModel):
     version: str | None = None
 
 
+class KeepsAnswer(BaseModel):
+    """What a server keeps of what is posted to it."""
+
+    predictions: bool = Field(
+        description="Whether predictions are kept, so that outcomes can be told of them"
+    )
+    inputs: bool = Field(description="Whether posted records are kept")
+    retention_days: float | None = Field(None, description="After which all of it is deleted")
+    feedback: Literal["none", "open", "key"] = Field(
+        description="Whether outcomes are taken, and whether that takes an API key"
+    )
+
+
+class DeploymentAnswer(ModelName):
+    """One alias and what it has done."""
+
+    since: datetime
+    canary_share: float = Field(description="Share of requests that it answers in the champion's place")
+    shadow_share: float = Field(description="Share of requests that it predicts, too, for comparison")
+    live: LiveAnswer
+
+
+class ModelsAnswer(BaseModel):
+    """All aliases; compared live where requests are shared out."""
+
+    models: list[DeploymentAnswer]
+    problems: dict[str, str] = Field(description="Alias (or place) to why it is not what it should be")
+
+
 class ModelAnswer(ModelName):
     """What the bundle's manifest says of it."""
 
@@ -116,12 +151,15 @@ class ModelAnswer(ModelName):
     seed: int
     versions: dict[str, str]
     shows_evidence: bool = Field(description="Whether ?explain=pieces is answered")
+    keeps: KeepsAnswer
     record_schema: dict[str, Any] = Field(description="JSON schema of one raw record")
 
 
-def model_name(bundle: Bundle) -> dict[str, Any]:
+def model_name(deployment: Deployment) -> dict[str, Any]:
     """The fields of ``ModelName``."""
+    bundle = deployment.bundle
     return {
+        "alias": deployment.alias,
         "version": bundle.digest,
         "study_name": bundle.manifest.study_name,
         "task": bundle.task.name,
@@ -130,19 +168,18 @@ def model_name(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def predict_answer(
-    bundle: Bundle, records: Records, prediction: Prediction, request_id: str, *, members: bool
-) -> PredictAnswer:
+def unit_answers(served: Served, *, members: bool = False) -> list[UnitAnswer]:
     """One row a unit; ``members`` adds each model's own probability."""
-    classes = bundle.manifest.target.classes
-    decisions = bundle.called(prediction)
+    records, prediction, called = served.records, served.prediction, served.called
+    classes = served.bundle.manifest.target.classes
     flags = [[name for name, marked in records.flags.items() if marked[n]] for n in range(len(records))]
-    rows = [
+    return [
         UnitAnswer(
+            id=unit_id(served.token, int(n), int(unit)),
             record=str(records.ids[n]),
             unit=int(unit),
             probability=dict(zip(classes, prediction.probabilities[u].tolist(), strict=True)),
-            decision=dict(zip(classes, decisions[u].tolist(), strict=True)),
+            decision=dict(zip(classes, called[u].tolist(), strict=True)),
             flags=flags[n],
             members={
                 name: dict(zip(classes, p[u].tolist(), strict=True))
@@ -154,10 +191,17 @@ def predict_answer(
         )
         for u, (n, unit) in enumerate(zip(records.unit_record, records.unit_number, strict=True))
     ]
+
+
+def predict_answer(served: Served, request_id: str, *, members: bool) -> PredictAnswer:
+    """All of one request."""
+    rows, payload = unit_answers(served, members=members), served.records.payload
+    if served.evidence is not None:
+        rows[0].evidence = evidence_answer(served.evidence)
     series = None
-    if members and isinstance(records.payload, Serial):
-        series = Series(title=records.payload.series_title, values=records.payload.series().tolist())
-    name = ModelName(**model_name(bundle))
+    if members and isinstance(payload, Serial):
+        series = Series(title=payload.series_title, values=payload.series().tolist())
+    name = ModelName(**model_name(served.deployment))
     return PredictAnswer(predictions=rows, series=series, model=name, request_id=request_id)
 
 
@@ -172,11 +216,12 @@ def evidence_answer(found: Occlusion) -> EvidenceAnswer:
     return EvidenceAnswer(on=found.on, pieces=pieces)
 
 
-def model_answer(bundle: Bundle) -> ModelAnswer:
+def model_answer(deployment: Deployment, keeps: KeepsAnswer) -> ModelAnswer:
     """The manifest's facts, for people and programs that must know what they talk to."""
-    manifest = bundle.manifest
+    bundle, manifest = deployment.bundle, deployment.bundle.manifest
     return ModelAnswer(
-        **model_name(bundle),
+        **model_name(deployment),
+        keeps=keeps,
         intended_use=INTENDED_USE,
         description=_description(bundle),
         words=asdict(bundle.task.words),

@@ -1,141 +1,128 @@
-"""App: the HTTP face of one bundle.
+"""App: the HTTP face of the deployed bundles.
 
-    POST /predict   raw records (JSON, the publisher's text file, or files of a form) to probabilities
-    GET  /healthz   200 while it predicts as the exporting machine did, otherwise 503
-    GET  /model     what the bundle's manifest says of it
-    GET  /example   a record in the publisher's format
-    GET  /, /docs   pages for people; they need no network but this server
+    POST /predict         raw records (JSON, the publisher's text file, or files of a form) to probabilities
+    POST /predict/batch   any number of records, streamed both ways (``streaming``)
+    GET  /model           what the manifest says of the bundle that answers, and what the server keeps
+    GET  /example         a record in the publisher's format
+    GET  /, /docs         pages for people; they need no network but this server
 
-Nothing is global: ``create_app`` may be called many times in one process.
+What is kept is asked in ``keeping``, whether it goes well in ``probes``. Nothing is global: ``create_app``
+may be called many times in one process.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import anyio.to_thread
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-from ehrbench.runtime import Bundle
-from ehrbench.serve.answers import (
-    HealthAnswer,
-    ModelAnswer,
-    PredictAnswer,
-    evidence_answer,
-    model_answer,
-    predict_answer,
-)
+from ehrbench.serve.answers import ModelAnswer, PredictAnswer, model_answer, predict_answer
+from ehrbench.serve.asked import Alias, Explain, TheService, problems
+from ehrbench.serve.deployments import CHAMPION
 from ehrbench.serve.inputs import read_inputs
+from ehrbench.serve.keeping import add_keeping, keeps
+from ehrbench.serve.keys import ApiKeys
 from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.openapi import describe_predict, example_body
-from ehrbench.serve.problems import Problem, ProblemAnswer, install_problem_handlers
+from ehrbench.serve.probes import add_probes
+from ehrbench.serve.problems import Problem, install_problem_handlers
 from ehrbench.serve.requests import RequestMiddleware
 from ehrbench.serve.service import Service
+from ehrbench.serve.streaming import add_streaming
+
+if TYPE_CHECKING:
+    from ehrbench.serve.store import PredictionStore
 
 #: Units of an answer from which on it is written in a thread; a handful is quicker without.
 MANY_UNITS = 1000
 PAGES = Path(__file__).with_name("pages")
 
 
-def create_app(bundle_dir: str | Path, settings: ServeSettings | None = None) -> FastAPI:
-    """An app that serves the bundle in ``bundle_dir``.
+def create_app(
+    place: str | Path,
+    settings: ServeSettings | None = None,
+    *,
+    store: PredictionStore | None = None,
+    keys: ApiKeys | None = None,
+) -> FastAPI:
+    """An app that serves the bundle, or the bundles by alias, at ``place`` (``deployments``).
 
-    The bundle is loaded once, when the app starts; until then, and when it cannot be used, every answer that
-    needs it is a 503 and ``/healthz`` says why.
+    Bundles are loaded when the app starts; until then, and when the champion cannot be used, every answer
+    that needs one is a 503 and ``/healthz`` says why. store: where predictions are kept, closed with the
+    app; keys: who may write and see what is kept.
     """
-    service = Service(Path(bundle_dir), settings or ServeSettings())
+    service = Service(Path(place), settings or ServeSettings(), store, keys)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(service.load())
+        watching = asyncio.create_task(service.watch())
         yield
         service.drain()
+        watching.cancel()
         await loading
+        with suppress(asyncio.CancelledError):
+            await watching
+        await service.close()
 
     app = FastAPI(title="ehrbench", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
-    app.add_middleware(RequestMiddleware)
+    app.add_middleware(RequestMiddleware, service=service)
     install_problem_handlers(app)
     _add_endpoints(app)
+    add_streaming(app)
+    add_keeping(app)
+    add_probes(app)
     _add_pages(app)
     app.openapi = lambda: _openapi(app, service)  # type: ignore[method-assign]
     return app
 
 
-async def _service(request: Request) -> Service:  # async: FastAPI calls a plain function in another thread
-    service: Service = request.app.state.service
-    return service
-
-
-TheService = Annotated[Service, Depends(_service)]
-
-
-async def _bundle(service: TheService) -> Bundle:
-    return service.bundle
-
-
-LoadedBundle = Annotated[Bundle, Depends(_bundle)]
-Explain = Annotated[
-    Literal["members", "pieces"] | None,
-    Query(
-        description="`members` adds each model's own probability; `pieces`, what of one record it rests on"
-    ),
-]
-
-
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": ProblemAnswer} for status in statuses}
-
-
 def _add_endpoints(app: FastAPI) -> None:
-    @app.post("/predict", response_model=PredictAnswer, responses=_problems(400, 408, 413, 415, 422, 503))
-    async def predict(request: Request, service: TheService, explain: Explain = None) -> Response:
+    @app.post("/predict", response_model=PredictAnswer, responses=problems(400, 404, 408, 413, 415, 422, 503))
+    async def predict(
+        request: Request, service: TheService, explain: Explain = None, model: Alias = None
+    ) -> Response:
         """Calibrated probabilities for raw records.
 
         Post one raw record as JSON, several as `{"records": [...]}`, the publisher's own file as text/plain,
         or files as multipart/form-data. Parsing is strict: the first field that cannot be read is named.
         """
-        bundle = service.bundle  # not ready: say so before reading the body
-        inputs = await read_inputs(request, service.settings, bundle.task.forms)
-        records, prediction, found = await service.predict(inputs, pieces=explain == "pieces")
-        request.state.n_records, request.state.n_units = len(records), records.total_units
+        task = service.deployment(model or CHAMPION).bundle.task  # not ready: say so before reading the body
+        inputs = await read_inputs(request, service.settings, task.forms)
+        name = request.state.request_id
+        served = await service.predict(inputs, alias=model, request_id=name, pieces=explain == "pieces")
+        request.state.n_records, request.state.n_units = len(served.records), served.records.total_units
 
         def written() -> bytes:
-            name, members = request.state.request_id, explain == "members"
-            answer = predict_answer(bundle, records, prediction, name, members=members)
-            if found is not None:
-                answer.predictions[0].evidence = evidence_answer(found)
+            answer = predict_answer(served, name, members=explain == "members")
             return answer.model_dump_json(exclude_none=True).encode()
 
         # a day's beats take a second to write, in which a server must answer others
-        many = records.total_units > MANY_UNITS
+        many = served.records.total_units > MANY_UNITS
         content = await anyio.to_thread.run_sync(written) if many else written()
-        return Response(content, headers={"X-Cohort": bundle.manifest.cohort}, media_type="application/json")
+        headers = {"X-Cohort": served.bundle.manifest.cohort}
+        return Response(content, headers=headers, media_type="application/json")
 
-    @app.get("/healthz", responses={503: {"model": HealthAnswer}}, response_model_exclude_none=True)
-    async def health(response: Response, service: TheService) -> HealthAnswer:
-        """Whether the server predicts, and predicts what the exporting machine did."""
-        answer = service.health()
-        response.status_code = 200 if answer.status == "ok" else 503
-        return answer
-
-    @app.get("/model", responses=_problems(503), response_model_exclude_none=True)
-    async def model(bundle: LoadedBundle) -> ModelAnswer:
+    @app.get("/model", responses=problems(404, 422, 503), response_model_exclude_none=True)
+    async def model_facts(service: TheService, model: Alias = None) -> ModelAnswer:
         """What the bundle's manifest says: where it comes from, how good it was found, what it is for."""
-        return model_answer(bundle)
+        return model_answer(service.deployment(model or CHAMPION), keeps(service))
 
-    @app.get("/example", responses=_problems(503), response_class=PlainTextResponse)
-    async def example(bundle: LoadedBundle) -> Response:
+    @app.get("/example", responses=problems(503), response_class=PlainTextResponse)
+    async def example(service: TheService) -> Response:
         """One record in the publisher's own format, to try `/predict` with."""
-        kind = bundle.task.forms[0].media_types[0].replace("text/*", "text/plain")
-        return Response(example_body(bundle.task), media_type=kind)
+        task = service.bundle.task
+        kind = task.forms[0].media_types[0].replace("text/*", "text/plain")
+        return Response(example_body(task), media_type=kind)
 
 
 def _add_pages(app: FastAPI) -> None:
@@ -163,6 +150,7 @@ def _openapi(app: FastAPI, service: Service) -> dict[str, Any]:
         except Problem:
             return description
         description["info"]["description"] = bundle.task.name
+        description["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         description["info"]["version"] = bundle.digest[:12]
         app.openapi_schema = describe_predict(description, bundle.task)
     return app.openapi_schema

@@ -41,15 +41,8 @@ async def read_inputs(request: Request, settings: ServeSettings, forms: Sequence
     if not any(fnmatchcase(kind, one) for one in read):
         remedy = f"post {', '.join(dict.fromkeys(read))}".replace("text/*", "text/plain")
         raise Problem(415, f"content type {kind or 'missing'} is not read here", remedy=remedy)
-    if (encoding := _header(request, "content-encoding")) not in ("", "identity"):
-        raise _packed(shown(encoding))
-    try:
-        async with asyncio.timeout(settings.body_timeout_s):
-            body = await _read_body(request, settings.max_body_bytes)
-    except TimeoutError as error:
-        raise Problem(
-            408, f"the body was not here within {settings.body_timeout_s:g} s", remedy="post it again"
-        ) from error
+    refuse_packed(request)
+    body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
     if not body.strip():
         raise Problem(400, "the body is empty", remedy="post one record, see /docs for an example")
     if kind == "application/json":
@@ -63,6 +56,12 @@ async def read_inputs(request: Request, settings: ServeSettings, forms: Sequence
             413, f"{len(inputs)} records in one request", remedy=f"post at most {settings.max_records}"
         )
     return inputs
+
+
+def refuse_packed(request: Request) -> None:
+    """Problem 415 for a body that is packed by its header."""
+    if (encoding := _header(request, "content-encoding")) not in ("", "identity"):
+        raise _packed(shown(encoding))
 
 
 def _header(request: Request, name: str) -> str:
@@ -81,6 +80,16 @@ def packed(inputs: Sequence[RawInput]) -> Problem | None:
 def _packed(packing: str, file: str = BODY) -> Problem:
     where = None if file == BODY else file
     return Problem(415, f"packed as {packing}, which is not read here", file=where, remedy="post it unpacked")
+
+
+async def read_body(request: Request, most: int, patience_s: float) -> bytes:
+    """The whole body; Problem 413 where it is larger than ``most`` bytes, 408 where it takes too long."""
+    try:
+        async with asyncio.timeout(patience_s):
+            return await _read_body(request, most)
+    except TimeoutError as error:
+        problem = f"the body was not here within {patience_s:g} s"
+        raise Problem(408, problem, remedy="post it again") from error
 
 
 async def _read_body(request: Request, most: int) -> bytes:
@@ -108,6 +117,20 @@ async def _read_body(request: Request, most: int) -> bytes:
 def _json_inputs(body: bytes) -> list[RawInput]:
     if problem := packed([RawInput(BODY, body)]):
         raise problem
+    content = json_object(body)
+    if content.keys() != {"records"}:
+        return [RawInput(BODY, content)]
+    records = content["records"]
+    if not isinstance(records, list) or not records:
+        raise Problem(422, "not a list of one or more records", field="records")
+    for k, record in enumerate(records):
+        if not isinstance(record, dict):
+            raise Problem(422, f"a {type(record).__name__}, not an object", field=f"records[{k}]")
+    return [RawInput(f"records[{k}]", record) for k, record in enumerate(records)]
+
+
+def json_object(body: bytes) -> dict[str, Any]:
+    """A JSON object, strictly: Problem 400 for what is not JSON, 422 for JSON that is none."""
     try:
         content = json.loads(
             body.decode("utf-8-sig"),
@@ -127,15 +150,7 @@ def _json_inputs(body: bytes) -> list[RawInput]:
         raise Problem(
             422, f"a JSON {type(content).__name__}, not an object", remedy="see /docs for an example"
         )
-    if content.keys() != {"records"}:
-        return [RawInput(BODY, content)]
-    records = content["records"]
-    if not isinstance(records, list) or not records:
-        raise Problem(422, "not a list of one or more records", field="records")
-    for k, record in enumerate(records):
-        if not isinstance(record, dict):
-            raise Problem(422, f"a {type(record).__name__}, not an object", field=f"records[{k}]")
-    return [RawInput(f"records[{k}]", record) for k, record in enumerate(records)]
+    return content
 
 
 async def _form_inputs(request: Request, body: bytes) -> list[RawInput]:

@@ -1,4 +1,4 @@
-"""Limits of a server, with defaults for one bundle on a small machine."""
+"""Limits of a server and of what it keeps, with defaults for one bundle on a small machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,12 @@ class ServeSettings:
         come back (503).
     max_body_bytes, max_records, max_units: of one request; more is refused (413). A day has some 100,000
         beats, and a server takes about 4 kB for each while it predicts.
-    body_timeout_s: for a body to arrive; a slower client is answered 408 and lets go.
+    max_streams: batches that are read and answered at once (``/predict/batch``); more are told to come back.
+    body_timeout_s: for a body to arrive (of a stream: its next part); a slower client is answered 408 and
+        lets go.
+    rate: requests a second of one client, in the long run; twice as many may come at once, more are told to
+        come back (429). 0: any number.
+    watch_s: between two looks whether an alias has moved.
     """
 
     threads: int = 1
@@ -26,16 +31,41 @@ class ServeSettings:
     max_body_bytes: int = 8 * 1024 * 1024
     max_records: int = 1000
     max_units: int = 200_000
+    max_streams: int = 8
     body_timeout_s: float = 60
+    rate: float = 0
+    watch_s: float = 2
 
     def __post_init__(self) -> None:
-        for name in ("threads", "concurrency", "max_body_bytes", "max_records", "max_units"):
+        for name in ("threads", "concurrency", "max_body_bytes", "max_records", "max_units", "max_streams"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"serve.{name}", f"{getattr(self, name)} is less than 1", "give 1 or more")
         if not self.body_timeout_s > 0:
             problem = f"{self.body_timeout_s:g} leaves no time"
             raise ConfigError("serve.body_timeout_s", problem, "give seconds above 0")
-        if self.max_waiting < 0:
-            raise ConfigError("serve.max_waiting", f"{self.max_waiting} is negative", "give 0 or more")
+        for name in ("max_waiting", "rate"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"serve.{name}", f"{getattr(self, name)} is negative", "give 0 or more")
+        if not self.watch_s > 0:
+            raise ConfigError("serve.watch_s", f"{self.watch_s:g} leaves no time", "give seconds above 0")
         if self.device not in ("cpu", "cuda"):
             raise ConfigError("serve.device", f"{self.device!r} is unknown", "give cpu or cuda")
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """What a server keeps of its predictions, and how much of it may wait to be written.
+
+    inputs: whether posted bodies are kept, beside what was predicted of them. retention_days: after which all
+        of it is deleted. max_waiting_records, max_waiting_bytes: more is dropped and counted.
+    """
+
+    inputs: bool = False
+    retention_days: float = 90
+    max_waiting_records: int = 10_000
+    max_waiting_bytes: int = 64 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        if not self.retention_days > 0:
+            problem = f"{self.retention_days:g} days keep nothing"
+            raise ConfigError("serve.retention_days", problem, "give days above 0, or no store")

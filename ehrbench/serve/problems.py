@@ -57,9 +57,9 @@ class ProblemAnswer(BaseModel):
     request_id: str
 
 
-def problem_response(request_id: str, problem: Problem) -> JSONResponse:
-    """``problem`` as an answer."""
-    detail = ProblemDetail(
+def problem_detail(problem: Problem) -> ProblemDetail:
+    """What is said of it."""
+    return ProblemDetail(
         status=problem.status,
         problem=problem.problem,
         file=_text(problem.file),
@@ -67,6 +67,11 @@ def problem_response(request_id: str, problem: Problem) -> JSONResponse:
         field=_text(problem.field),
         remedy=problem.remedy or None,
     )
+
+
+def problem_response(request_id: str, problem: Problem) -> JSONResponse:
+    """``problem`` as an answer."""
+    detail = problem_detail(problem)
     headers = {} if problem.retry_after_s is None else {"Retry-After": str(problem.retry_after_s)}
     body = ProblemAnswer(error=detail, request_id=request_id).model_dump(exclude_none=True)
     return JSONResponse(body, problem.status, headers)

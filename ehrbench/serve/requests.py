@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import time
 import traceback
@@ -14,7 +15,10 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ehrbench.serve.probes import UNLIMITED
 from ehrbench.serve.problems import Problem, problem_response
+from ehrbench.serve.rates import RateLimit
+from ehrbench.serve.service import Service
 
 log = logging.getLogger("ehrbench.serve")
 HEADER = "X-Request-ID"
@@ -32,14 +36,16 @@ _SECURITY = {
 
 
 class RequestMiddleware:
-    """Outermost of the app's own middleware.
+    """Outermost of the app's own middleware; counts every request, and refuses those of too fast a client.
 
     A log line holds method, path, status, duration and counts: no body, no query, no record id, no message of
     an exception (it may quote a value).
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self.app, self.instruments = app, service.instruments
+        rate = service.settings.rate
+        self.limit = RateLimit(rate) if rate else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -63,7 +69,10 @@ class RequestMiddleware:
 
         failure: dict[str, object] = {}
         try:
-            await self.app(scope, receive, answer)
+            if (refused := self._refused(scope)) is not None:
+                await problem_response(request_id, refused)(scope, receive, answer)
+            else:
+                await self.app(scope, receive, answer)
         except ClientDisconnect:
             status = CLIENT_LEFT
         except Exception as error:
@@ -75,16 +84,36 @@ class RequestMiddleware:
             if not status:
                 problem = Problem(500, "the server failed on this request", remedy="report the request id")
                 await problem_response(request_id, problem)(scope, receive, answer)
+        taken_s, path = time.perf_counter() - started, _path(scope, status)
+        self.instruments.answered(path, status, taken_s)
         fields = {
             "request_id": request_id,
             "method": scope["method"],
-            "path": scope["path"] if scope.get("route") or status < 400 else "(unknown)",
+            "path": path,
             "status": status,
-            "duration_ms": round(1000 * (time.perf_counter() - started), 1),
+            "duration_ms": round(1000 * taken_s, 1),
             **{name: state[name] for name in ("n_records", "n_units") if name in state},
             **failure,
         }
         log.log(logging.ERROR if failure else logging.INFO, "request", extra={"fields": fields})
+
+    def _refused(self, scope: Scope) -> Problem | None:
+        """What to tell a client that asks too often."""
+        if self.limit is None or scope["path"] in UNLIMITED:
+            return None
+        wait_s = self.limit.wait_s((scope.get("client") or ("",))[0], time.monotonic())
+        if not wait_s:
+            return None
+        return Problem(429, "too many requests", remedy="send fewer", retry_after_s=math.ceil(wait_s))
+
+
+def _path(scope: Scope, status: int) -> str:
+    """The route's own path, since one asked for may hold a record's id; all pages' parts are one."""
+    if path := getattr(scope.get("route"), "path", None):
+        return str(path)
+    if status >= 400:
+        return "(unknown)"
+    return "/pages" if scope["path"].startswith("/pages/") else str(scope["path"])
 
 
 class JsonFormatter(logging.Formatter):

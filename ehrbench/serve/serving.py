@@ -7,16 +7,23 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
 from ehrbench.core.errors import BundleError, ConfigError, EhrbenchError
 from ehrbench.serve.app import create_app
+from ehrbench.serve.keys import ApiKeys
 from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.requests import JsonFormatter
+
+if TYPE_CHECKING:
+    from ehrbench.serve.store import PredictionStore
 
 #: How long requests may take to end after SIGTERM or Ctrl-C.
 GRACE_S = 20
@@ -28,21 +35,28 @@ def serve(
     port: int = 8000,
     threads: int = 1,
     settings: ServeSettings | None = None,
+    *,
+    store: PredictionStore | None = None,
+    keys: ApiKeys | None = None,
+    drain_s: float = 0,
 ) -> None:
     """Serve ``bundle`` at ``host:port`` (0: any free port) until SIGTERM or Ctrl-C; returns when drained.
+
+    bundle: one, or what names several by alias (``deployments``). drain_s: seconds for which a server that
+    is told to stop says so (``/readyz``) and still answers, so that whoever sends requests turns elsewhere.
 
     Logs JSON lines to stderr. Raises ConfigError for an address that cannot be had and BundleError for a
     bundle that cannot be used; nothing is left running then.
     """
     settings = settings or ServeSettings(threads=threads)
-    if not Path(bundle).is_dir():
+    if not Path(bundle).exists():
         raise BundleError(
             f"{bundle}: no such folder — name the folder of a bundle, such as runs/STUDY/bundle"
         )
     failures: list[EhrbenchError] = []
     with _listen(host, port) as listening, _json_logs(), _quiet_signals():
-        app = create_app(bundle, settings)
-        server = uvicorn.Server(
+        app = create_app(bundle, settings, store=store, keys=keys)
+        server = _DrainingServer(
             uvicorn.Config(
                 app,
                 log_config=None,
@@ -56,12 +70,31 @@ def serve(
             failures.append(error)
             server.should_exit = True
 
+        server.drain, server.drain_s = app.state.service.drain, drain_s
         app.state.service.on_failure = stop
         address = _url(listening)
         logging.getLogger("ehrbench.serve").info("listening", extra={"fields": {"url": address}})
         server.run(sockets=[listening])
     if failures:
         raise failures[0]
+
+
+class _DrainingServer(uvicorn.Server):
+    """Uvicorn's, which at the first signal goes on for ``drain_s`` seconds; at the second it stops."""
+
+    drain: Callable[[], None]
+    drain_s: float = 0
+    _told = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._told or not self.drain_s:
+            super().handle_exit(sig, frame)
+            return
+        self._told = True
+        self.drain()
+        stopping = threading.Timer(self.drain_s, super().handle_exit, (sig, frame))
+        stopping.daemon = True
+        stopping.start()
 
 
 def _listen(host: str, port: int) -> socket.socket:

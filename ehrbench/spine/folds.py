@@ -159,12 +159,12 @@ def from_file(
 
 def split_groups(records: Records) -> IntArray:
     """(N,) group numbers in which records of one group, or of identical content, are one."""
-    return _join(_relabel(records.groups), _relabel(records.digests))
+    return join(relabel(records.groups), relabel(records.digests))
 
 
 def halves(records: Records, seed: int) -> tuple[IntArray, IntArray]:
     """Positions of two halves of the records, by group and with their share of each class, as folds are."""
-    groups = _relabel(records.groups)
+    groups = relabel(records.groups)
     first, second = _k_fold(records, np.arange(len(records)), groups, 2, seed, "protocol.inner_folds")
     return first, second
 
@@ -219,7 +219,7 @@ def _k_fold(
     """``index`` in k parts by group, alike in their labels and about equal in units."""
     if k < 2:
         raise ConfigError(key, f"{k} folds cannot be made", "choose at least 2")
-    group = _relabel(groups[index])
+    group = relabel(groups[index])
     n_groups = int(group.max()) + 1 if len(group) else 0
     if n_groups < k:
         raise ConfigError(
@@ -295,11 +295,11 @@ def _positions(
     return np.asarray(found, dtype=np.int64)
 
 
-def _relabel(names: np.ndarray) -> IntArray:
+def relabel(names: np.ndarray) -> IntArray:
     return np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64).ravel()
 
 
-def _join(a: IntArray, b: IntArray) -> IntArray:
+def join(a: IntArray, b: IntArray) -> IntArray:
     """Connected components of two groupings of the same records."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

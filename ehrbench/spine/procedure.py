@@ -13,6 +13,7 @@ import numpy as np
 
 from ehrbench.core.calling import Calling
 from ehrbench.core.digest import derive_seed
+from ehrbench.core.errors import FitError
 from ehrbench.core.ledger import TicketRow
 from ehrbench.core.metric import Metric
 from ehrbench.core.model import Model
@@ -26,6 +27,8 @@ from ehrbench.spine.thresholds import ThresholdRule
 from ehrbench.spine.trial import TrialSetting, check_predictions, out_of_fold, restore_model
 
 ENSEMBLE_NAME = "ensemble"
+#: Outer-test records that are asked about again, each alone; how far off, as a share of the model's spread.
+ALONE, APART = 8, 0.01
 
 
 @dataclass(frozen=True)
@@ -152,10 +155,36 @@ def decide(
 
 
 def test(decided: Decided, target: Target, refit: str) -> Tested:
-    """Let the finished procedure predict its outer-test records."""
+    """Let the finished procedure predict its outer test; FitError where a record alone is another one."""
     setting = decided.setting
-    records = setting.dataset.open(setting.fold, "test", setting.fold.test)
-    return Tested(setting.fold.test, decided.fitted(target, refit).predict(records.without_labels()))
+    records = setting.dataset.open(setting.fold, "test", setting.fold.test).without_labels()
+    fitted = decided.fitted(target, refit)
+    probabilities = fitted.predict(records)
+    _check_alone(fitted, records, probabilities, setting)
+    return Tested(setting.fold.test, probabilities)
+
+
+def _check_alone(
+    fitted: Fitted, records: Records, among: Mapping[str, FloatArray], setting: TrialSetting
+) -> None:
+    """Ask again about a few records, one by one: what rests on others, or on what was asked before, shows.
+
+    Coarsely, by the spread of what the model says: arithmetic of other batches is allowed for, and ranks are
+    not. ``ehrbench certify --predictions`` is exact.
+    """
+    rng = np.random.default_rng(derive_seed(setting.seed, "alone", setting.fold.name))
+    for n in rng.permutation(len(records))[:ALONE]:
+        units = records.units_of(np.array([n]))
+        for model, p in fitted.predict(records.take(np.array([n]))).items():
+            bound = max(APART * float(np.ptp(among[model])), 1e-5)
+            if model != ENSEMBLE_NAME and not np.allclose(p, among[model][units], rtol=0, atol=bound):
+                worst = np.abs(p - among[model][units]).argmax()
+                said, alone = among[model][units].flat[worst], p.flat[worst]
+                raise FitError(
+                    f"outer fold {setting.fold.name}: {model} predicts record {records.ids[n]} as {said:.6f} "
+                    f"among others and as {alone:.6f} alone — a prediction may rest on its record only: mend "
+                    "the model or its featurizer, and search again"
+                )
 
 
 def describe(decided: Decided, metric: Metric) -> dict[str, Any]:

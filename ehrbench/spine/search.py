@@ -22,7 +22,6 @@ from ehrbench.core.metric import Metric
 from ehrbench.core.model import Builder
 from ehrbench.core.progress import Progress
 from ehrbench.core.target import Target
-from ehrbench.core.tracker import Tracker
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.folds import OuterFold, Split
 from ehrbench.spine.procedure import Decided, Tested, decide, test
@@ -56,7 +55,6 @@ class Backend:
     make_sampler: MakeSampler
     pruner: optuna.pruners.BasePruner
     publish: Callable[[StudyKey, Space, bool], Publish]
-    tracker: Tracker
     worker: str
 
 
@@ -92,7 +90,6 @@ class Search:
     seed: int
     backend: Backend
     settings: Mapping[str, Any] = field(default_factory=dict)  # of sampler and pruner, for the digest
-    tags: Mapping[str, str] = field(default_factory=dict)
     ordered: bool = False  # see core.task.Task
 
     def study(self, model: str, fold: OuterFold) -> Study:
@@ -126,8 +123,6 @@ class Search:
             hold_lease=self.backend.hold_lease,
             publish=self.backend.publish(key, contender.space, maximize),
             worker=self.backend.worker,
-            tracker=self.backend.tracker,
-            tags=self.tags,
         )
 
     def _facts(self, contender: Contender, fold: OuterFold) -> dict[str, Any]:

@@ -16,7 +16,6 @@ over, and if it insists (a small space is exhausted) the ticket is spent on a co
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, EhrbenchError, FitError, LeaseLost, StorageError
 from ehrbench.core.ledger import SPENT, Claim, Fit, HoldLease, Lease, StudyKey, Ticket, TicketRow
 from ehrbench.core.progress import Progress, Step
-from ehrbench.core.tracker import NoTracker, Tracker
 from ehrbench.spine.mirror import TICKET, StudyMirror, by_ticket, catch_up, steps_of
 from ehrbench.spine.space import Space, Value
 from ehrbench.spine.trial import Lost, ModelFault, Pruned, TrialSetting, fit_fold, run_trial
@@ -71,8 +69,6 @@ class Study:
     hold_lease: HoldLease
     publish: Publish
     worker: str
-    tracker: Tracker
-    tags: Mapping[str, str]
 
     @property
     def key(self) -> StudyKey:
@@ -121,7 +117,7 @@ class Study:
         with progress.step(label, 1) as bar:
             try:
                 with self.hold_lease(claim) as lease:
-                    fit_fold(self.setting, claim, claim.fold, lease, bar)
+                    fit_fold(self.setting, claim, lease, bar)
                     bar.advance()
             except LeaseLost:
                 bar.note("its trial has ended, or another worker has taken it over")
@@ -166,7 +162,6 @@ class Study:
         except BaseException:
             self._give_back(ticket)
             raise
-        self._track(ticket)
         self._forget_beaten(ticket)
 
     def _fill(self, ticket: Ticket, lease: Lease, bar: Step) -> None:
@@ -293,53 +288,3 @@ class Study:
         lost = {fit.model for fit in beaten.fits if fit.model} - kept
         for model in lost - ledger.models_elsewhere(self.key.study_name, lost) if lost else ():
             ledger.artifacts.drop(model)
-
-    def _track(self, ticket: Ticket) -> None:
-        """Copy the ticket to the tracker: parameters, scores by fold, duration, seed, fold digest."""
-        if isinstance(self.tracker, NoTracker):
-            return
-        (row,) = self.setting.ledger.tickets(self.key, ticket.number, ticket.number)
-        if row.state == "free":
-            return
-        run, name = tracked_as(row)
-        tags = {
-            **self.tags,
-            "model": self.key.model,
-            "outer_fold": self.setting.fold.name,
-            "state": row.state,
-        }
-        tags |= {"fold_digest": self.setting.fold.digest[:16], "seed": str(row.seed)}
-        if row.error:
-            tags["error"] = row.error[:500]
-        self.tracker.run(run, name=name, parent=self.key.study_name, tags=tags, at=row.started)
-        self.tracker.params(
-            run, {"model": self.key.model, **{k: _plain(v) for k, v in (row.params or {}).items()}}
-        )
-        metric = f"inner_{self.setting.metric.name}"
-        values = {"seconds": sum(fit.duration_s for fit in row.fits)}
-        for fit in row.counted:  # by name and not by step: folds are no course
-            values |= {f"{metric}.fold{fit.fold}": fit.score, f"best_step.fold{fit.fold}": fit.best_step}
-        if row.value is not None:
-            values[metric] = row.value
-        self.tracker.metrics(run, values)
-        self.tracker.end(run, "FINISHED" if row.state != "failed" else "FAILED", row.finished)
-
-
-def tracked_as(row: TicketRow) -> tuple[str, str]:
-    """Key and name of a trial's run in a tracker."""
-    key = row.study
-    fold = "all" if key.outer_fold is None else key.outer_fold
-    return f"{key}/trial{row.number}", f"{key.model} fold {fold} trial {row.number}"
-
-
-def track_chosen(tracker: Tracker, row: TicketRow) -> None:
-    """Mark the trial that its study has chosen, and give the courses of its fits, by epoch."""
-    run, name = tracked_as(row)
-    tracker.run(run, name=name, parent=row.study.study_name, tags={"chosen": "yes"}, at=row.finished)
-    for fit in row.counted:
-        for step, values in fit.curve:
-            tracker.metrics(run, {f"{name}.fold{fit.fold}": value for name, value in values.items()}, step)
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | bool) else json.dumps(value)

@@ -10,9 +10,9 @@ import errno
 import io
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,9 +20,9 @@ import numpy as np
 
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import EhrbenchError, FitError, StorageError, UndefinedMetric
-from ehrbench.core.ledger import Claim, Fit, Lease, Ledger, StudyKey, Ticket, TicketRow
+from ehrbench.core.ledger import Claim, Fit, FitLease, Lease, Ledger, StudyKey, Ticket, TicketRow
 from ehrbench.core.metric import Metric
-from ehrbench.core.model import Builder, Model
+from ehrbench.core.model import Builder, FitResult, Model, PlannedFit, Watch
 from ehrbench.core.progress import Step
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
@@ -89,6 +89,10 @@ def _of_the_disk(error: OSError) -> StorageError:
     return StorageError(f"{error.filename or 'disk'}: {what} — free some space, or mend it, and run again")
 
 
+#: Inner folds as they end: each one's Fit, or what spoilt it.
+Ended = Generator[tuple[int, Fit | FitError], None, None]
+
+
 class Lost(Protocol):
     """Whether a trial, by the fits of its first folds, has lost the race."""
 
@@ -126,61 +130,125 @@ def run_trial(
     """Mean of the metric over the inner folds.
 
     row: where the ticket's last holder stopped; None if it had none, and the ticket was started just now.
-    While helpers train the fold that is to be judged next, a later one is trained here.
+    Folds are trained one after another, or all that are left as one where the model does so; while helpers
+    train the fold that is to be judged next, a later one is trained here.
     lost: asked between folds, in their order, whether the race is. Raises Pruned, FitError, LeaseLost.
     """
     n_folds = len(setting.fold.inner)
     fits, judged = ({}, 0) if row is None else (_by_fold(row), row.judged or 0)
     failed: set[int] = set()
-    for inner in range(n_folds):
-        while inner not in fits:
-            started = row is None and inner == 0  # with this fold
-            fold = 0 if started else setting.ledger.take_fold(ticket, n_folds, judged=inner)
-            if fold != inner:  # a helper trains it, or has
-                fits = _by_fold(*setting.ledger.tickets(setting.key, ticket.number, ticket.number))
-                if inner in fits:
-                    break
-            if fold is None or fold in failed - {inner}:
-                lease.check()
-                time.sleep(POLL_S)
-                continue
-            try:
-                fits[fold] = fit_fold(setting, ticket, fold, lease, bar)
-            except FitError:
-                if fold == inner:
-                    raise
-                failed.add(fold)  # the race may end before its turn comes
-        bar.advance()
-        to_judge = judged <= inner < n_folds - 1
-        if lost is not None and to_judge and lost([fits[i] for i in range(inner + 1)]):
-            raise Pruned(inner + 1)
+    with blaming_the_model():
+        together = setting.builder(dict(ticket.params or {})).trains_together
+    training = _nothing()
+    try:
+        for inner in range(n_folds):
+            while inner not in fits:
+                ended = next(training, None)
+                if ended is not None:
+                    fold, found = ended
+                    if isinstance(found, Fit):
+                        fits[fold] = found
+                    elif fold == inner:
+                        raise found
+                    else:
+                        failed.add(fold)  # the race may end before its turn comes
+                    continue
+                folds: Sequence[int]
+                if together:
+                    folds = setting.ledger.take_folds(ticket, n_folds, judged=inner)
+                elif row is None and inner == 0:  # the ticket was started with this fold
+                    folds = (0,)
+                else:
+                    fold_or_none = setting.ledger.take_fold(ticket, n_folds, judged=inner)
+                    folds = () if fold_or_none is None else (fold_or_none,)
+                if inner not in folds:  # a helper trains it, or has
+                    fits = _by_fold(*setting.ledger.tickets(setting.key, ticket.number, ticket.number))
+                    if inner in fits:
+                        break
+                if folds := [fold for fold in folds if fold == inner or fold not in failed]:
+                    training = fit_folds(setting, ticket, folds, lease, bar)
+                else:
+                    lease.check()
+                    time.sleep(POLL_S)
+            bar.advance()
+            to_judge = judged <= inner < n_folds - 1
+            if lost is not None and to_judge and lost([fits[i] for i in range(inner + 1)]):
+                raise Pruned(inner + 1)
+    finally:
+        training.close()
     return float(np.mean([fits[inner].score for inner in range(n_folds)]))
+
+
+def _nothing() -> Ended:
+    yield from ()
 
 
 def _by_fold(row: TicketRow) -> dict[int, Fit]:
     return {fit.fold: fit for fit in row.fits}
 
 
-def fit_fold(setting: TrialSetting, claim: Claim, inner: int, lease: Lease, bar: Step) -> Fit:
-    """Train on one inner fold, predict its validation part, and enter the Fit into the ledger."""
-    fold = setting.fold.inner[inner]
-    train = setting.dataset.open(setting.fold, "fit", fold.train)
-    valid = setting.dataset.open(setting.fold, "stop", fold.valid)
-    seed = setting.fit_seed(claim.number, inner)
+def fit_fold(setting: TrialSetting, claim: FitLease, lease: Lease, bar: Step) -> Fit:
+    """Train on the leased inner fold alone, predict its validation part, enter the Fit into the ledger."""
+    ((_, found),) = fit_folds(setting, claim, [claim.fold], lease, bar)
+    if isinstance(found, FitError):
+        raise found
+    return found
 
-    def watch(step: int, total: int, values: dict[str, float]) -> None:
-        lease.check()
-        shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
-        bar.note(f"fold {inner + 1}/{len(setting.fold.inner)}  {step}/{total}  {shown}")
 
+def fit_folds(setting: TrialSetting, claim: Claim, folds: Sequence[int], lease: Lease, bar: Step) -> Ended:
+    """Train on these inner folds; each one's Fit as it has entered the ledger, or what spoilt it.
+
+    A fit's duration is the time since the one before it ended: together they are the time of all.
+    """
+    n_folds = len(setting.fold.inner)
+
+    def watch_of(inner: int) -> Watch:
+        def watch(step: int, total: int, values: dict[str, float]) -> None:
+            lease.check()
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+            bar.note(f"fold {inner + 1}/{n_folds}  {step}/{total}  {shown}")
+
+        return watch
+
+    planned = []
+    for inner in folds:
+        train = setting.dataset.open(setting.fold, "fit", setting.fold.inner[inner].train)
+        valid = setting.dataset.open(setting.fold, "stop", setting.fold.inner[inner].valid)
+        with blaming_the_model():
+            model = setting.builder(dict(claim.params or {}))
+        seed = setting.fit_seed(claim.number, inner)
+        planned.append(PlannedFit(model, train, valid, seed, watch=watch_of(inner)))
     began = time.monotonic()
+    ended = type(planned[0].model).fit_together(planned)
+    while True:
+        with blaming_the_model():
+            fitted = next(ended, None)
+        if fitted is None:
+            return
+        at, result = fitted
+        if isinstance(result, FitError):
+            yield folds[at], result
+            continue
+        try:
+            fit = _fit_of(setting, folds[at], planned[at], result, lease)
+        except FitError as error:
+            yield folds[at], error
+            continue
+        fit = replace(fit, duration_s=time.monotonic() - began)
+        setting.ledger.record_fit(claim, fit)
+        yield folds[at], fit
+        began = time.monotonic()
+
+
+def _fit_of(setting: TrialSetting, inner: int, planned: PlannedFit, result: FitResult, lease: Lease) -> Fit:
+    """A fitted model's Fit, its predictions and its state among the artifacts."""
+    valid, model = planned.valid, planned.model
+    assert valid is not None
     with blaming_the_model():
-        model = setting.builder(dict(claim.params or {}))
-        result = model.fit(train, valid, seed=seed, watch=watch)
         predictions = check_predictions(
             model.predict(valid.without_labels()), valid.labels.shape, setting.builder.name
         )
-        judging = setting.dataset.open(setting.fold, "select", fold.valid)
+        judging = setting.dataset.open(setting.fold, "select", setting.fold.inner[inner].valid)
         try:
             score = fold_score(setting, judging, predictions, inner)
         except UndefinedMetric as error:
@@ -188,20 +256,18 @@ def fit_fold(setting: TrialSetting, claim: Claim, inner: int, lease: Lease, bar:
         steps = {} if setting.race is None else _steps(setting, setting.race, predictions, inner)
     lease.check()
     setting.dataset.persist(setting.ledger, setting.key.study_name)
-    fit = Fit(
+    return Fit(
         fold=inner,
-        seed=seed,
+        seed=planned.seed,
         score=score,
         best_step=result.best_step,
-        duration_s=time.monotonic() - began,
+        duration_s=0.0,
         predictions=setting.ledger.artifacts.put(pack_array(predictions)),
         model=save_model(setting.ledger, model),
         fold_digest=setting.fold.digest,
         curve=result.curve,
         steps=steps,
     )
-    setting.ledger.record_fit(claim, fit)
-    return fit
 
 
 def _steps(setting: TrialSetting, race: Race, predictions: FloatArray, inner: int) -> dict[int, float]:

@@ -22,9 +22,9 @@ from scipy.special import ndtr, ndtri
 from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
-from ehrbench.core.types import FloatArray
 from ehrbench.statistics.fold_data import FoldData
 from ehrbench.statistics.intervals import ROUNDING, bca, interval_of, resampled_t
+from ehrbench.statistics.placements import mean_placed, placed
 from ehrbench.statistics.resampling import resample
 
 
@@ -92,21 +92,12 @@ def _scored(folds: Sequence[FoldData], target: Target) -> list[FoldData]:
 def delong(a: Sequence[FoldData], b: Sequence[FoldData], level: float = 0.95) -> Difference:
     """Difference of mean AUROC over folds, macro over classes, with DeLong's test.
 
-    a, b: the same folds, as two models predict them. Folds are independent given the models, so their
-    variances add, but for groups that stand in several of them: those count once, with all that they bring.
-    Raises UndefinedMetric for a fold with one class, or with all of a class in one group: how much groups
-    differ is then unknown.
+    a, b: the same folds, as two models predict them. Raises UndefinedMetric as ``placements.placed`` does.
     """
     _check_paired(a, b)
-    means, parts, owners = np.zeros(2), [], []
-    for fa, fb in zip(a, b, strict=True):
-        values, groups, influence = _influence(fa.y, np.stack([fa.p, fb.p]), fa.group)
-        means += values / len(a)
-        parts.append(influence / len(a))
-        owners.append(groups)
-    _, owner = np.unique(np.concatenate(owners), return_inverse=True)
-    whole = np.stack([np.bincount(owner, row) for row in np.concatenate(parts, axis=1)])  # (2, G)
-    covariance = whole @ whole.T
+    means, covariance = mean_placed(
+        [placed(fa.y, np.stack([fa.p, fb.p]), fa.group) for fa, fb in zip(a, b, strict=True)]
+    )
     value = float(means[0] - means[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
     error = float(np.sqrt(max(variance, 0.0)))
@@ -117,52 +108,6 @@ def delong(a: Sequence[FoldData], b: Sequence[FoldData], level: float = 0.95) ->
     half = float(ndtri((1 + level) / 2)) * error
     p_value = float(2 * ndtr(-abs(value) / error))
     return Difference(value, value - half, value + half, level, p_value, error, "delong")
-
-
-def auroc_covariance(
-    y: FloatArray, p: FloatArray, group: np.ndarray[Any, Any]
-) -> tuple[FloatArray, FloatArray]:
-    """AUROCs (M,) of M models' probabilities p (M, U, C) for labels y (U, C), and their covariance (M, M).
-
-    With placements V10 of the m positives and V01 of the n negatives, each group g contributes Σ (V10 −
-    A)/m + Σ (V01 − A)/n over its own units, and the covariance is the sum over groups of the products, with
-    Obuchowski's small-sample factors. One unit a group: DeLong's S10/m + S01/n, exactly.
-    """
-    values, _, influence = _influence(y, p, group)
-    return values, influence @ influence.T
-
-
-def _influence(
-    y: FloatArray, p: FloatArray, group: np.ndarray[Any, Any]
-) -> tuple[FloatArray, np.ndarray[Any, Any], FloatArray]:
-    """AUROCs (M,), the groups (G,), and what each of them contributes to each model's (M, G)."""
-    groups, member = np.unique(group, return_inverse=True)
-    n_models, _, n_classes = p.shape
-    values, influence = np.zeros(n_models), np.zeros((n_models, int(member.max()) + 1))
-    for c in range(n_classes):
-        positive, negative = y[:, c] == 1, y[:, c] == 0
-        m, n = int(positive.sum()), int(negative.sum())
-        of_m, of_n = (len(np.unique(member[rows])) for rows in (positive, negative))
-        if min(of_m, of_n) < 2:
-            raise UndefinedMetric(
-                f"delong: {m} positives of {of_m} groups and {n} negatives of {of_n} in a fold; it needs two "
-                f"groups with each kind"
-            )
-        for k in range(n_models):
-            v10, v01 = _placements(p[k, positive, c], p[k, negative, c])
-            values[k] += v10.mean() / n_classes
-            for v, rows, owners in ((v10, member[positive], of_m), (v01, member[negative], of_n)):
-                factor = np.sqrt(owners / (owners - 1)) / (len(v) * n_classes)
-                influence[k] += factor * np.bincount(rows, v - v.mean(), influence.shape[1])
-    return values, groups, influence
-
-
-def _placements(positive: FloatArray, negative: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Share of negatives below each positive, and of positives above each negative; ties half."""
-    p, n = np.sort(positive), np.sort(negative)
-    v10 = (np.searchsorted(n, positive, "left") + np.searchsorted(n, positive, "right")) / (2 * len(n))
-    v01 = 1 - (np.searchsorted(p, negative, "left") + np.searchsorted(p, negative, "right")) / (2 * len(p))
-    return v10, v01
 
 
 def paired_bootstrap(

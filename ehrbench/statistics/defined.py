@@ -17,7 +17,7 @@ from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
 from ehrbench.statistics.fold_data import FoldData
-from ehrbench.statistics.intervals import Interval, interval_of
+from ehrbench.statistics.intervals import Interval, interval_on
 from ehrbench.statistics.resampling import Resampled, resample
 
 #: Above this many units a jackknife over ``BLOCKS`` takes the bootstrap's place: seconds instead of minutes.
@@ -71,7 +71,7 @@ def values_where_defined(
         except UndefinedMetric as error:
             found |= {m.name: Value(undefined=str(error)) for m in together}
         else:
-            found |= {m.name: _value(resampled[m.name], m.bounds(target), len(some)) for m in together}
+            found |= {m.name: _value(some, m, target, resampled[m.name]) for m in together}
     return found
 
 
@@ -121,14 +121,16 @@ def _usable(
     return tuple(usable), why
 
 
-def _value(resampled: Resampled | UndefinedMetric, bounds: tuple[float, float], n_folds: int) -> Value:
+def _value(
+    data: Sequence[FoldData], metric: Metric, target: Target, resampled: Resampled | UndefinedMetric
+) -> Value:
     if isinstance(resampled, UndefinedMetric):
         return Value(undefined=str(resampled))
-    interval = interval_of(resampled).within(bounds)
+    interval = interval_on(data, metric, target, resampled)
     spread = None  # of the replicates that happen to be defined would say too little
     if interval.low is not None:
         spread = float(np.nanstd(resampled.replicates, ddof=1))
-    return Value(float(resampled.value), interval, spread, n_folds)
+    return Value(float(resampled.value), interval, spread, len(data))
 
 
 def _jackknife(folds: Sequence[FoldData], metric: Metric, target: Target, seed: int) -> Value:

@@ -13,7 +13,7 @@ modality.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -52,10 +52,14 @@ class Condition(NamedTuple):
         compared = {"≤": np.less_equal, "≥": np.greater_equal, "=": np.equal}[self.relation]
         return np.asarray(compared(x, np.float32(self.value)))
 
-    def __str__(self) -> str:
-        return f"{self.column} {self.relation}" + (
-            "" if self.value is None else f" {self.value:.3g}".replace("-", "−")
-        )
+    def words(self, levels: Mapping[str, tuple[str, ...]], unit_of: Callable[[str], str]) -> str:
+        """As people read it: the level of a category by its text, an amount with its unit."""
+        if self.value is None:
+            return f"{self.column} {self.relation}"
+        if self.column in levels:
+            return f"{self.column} {self.relation} {levels[self.column][int(self.value)]}"
+        amount = f"{self.column} {self.relation} {self.value:.3g}".replace("-", "−")
+        return f"{amount} {unit_of(self.column)}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,10 @@ class Calls:
         )
 
 
-def discover(units: Calls, seed: int) -> dict[str, Any]:
+def discover(units: Calls, seed: int, unit_of: Callable[[str], str] = lambda column: "") -> dict[str, Any]:
     """Search one half of the groups, judge on the other; JSON-like.
 
+    unit_of: column -> unit of its amounts, "" where there is none.
     n_tried: conditions and pairs; n_searched, n_judged: units of the two halves; found: the worst slices of
     the first half, as the second shows them.
     """
@@ -99,7 +104,7 @@ def discover(units: Calls, seed: int) -> dict[str, Any]:
     if len(searched.wrong) > MOST_SEARCHED:
         searched = searched.take(np.sort(rng.choice(len(searched.wrong), MOST_SEARCHED, replace=False)))
     n_tried, found = _search(searched)
-    judgements = [_judge(conditions, share, judged) for conditions, share in found]
+    judgements = [_judge(conditions, share, judged, unit_of) for conditions, share in found]
     slices = [one for one in judgements if one is not None]
     corrected = holm([one["p_value"] for one in slices])
     return {
@@ -116,7 +121,7 @@ def _candidates(table: Table) -> Iterator[Condition]:
         if len(known) < len(x):
             yield Condition(name, "missing", None)
         values = np.unique(known)
-        if len(values) <= FEW_VALUES:
+        if len(values) <= FEW_VALUES or name in table.levels:  # levels are in no order
             yield from (Condition(name, "=", float(v)) for v in values if len(values) > 1)
         else:
             low, high = np.quantile(known, [0.2, 0.8], method="inverted_cdf")
@@ -181,7 +186,9 @@ def _excess(n: FloatArray, k: FloatArray, wrong: BoolArray) -> tuple[FloatArray,
     return difference, difference / error
 
 
-def _judge(conditions: Sequence[Condition], searched: float, units: Calls) -> dict[str, Any] | None:
+def _judge(
+    conditions: Sequence[Condition], searched: float, units: Calls, unit_of: Callable[[str], str]
+) -> dict[str, Any] | None:
     """The slice on units that did not find it; None where too few of them are in it.
 
     Intervals: Wilson's of the shares, and of their difference Newcombe's hybrid of the two (1998, Statistics
@@ -194,10 +201,9 @@ def _judge(conditions: Sequence[Condition], searched: float, units: Calls) -> di
     wrong, elsewhere = float(units.wrong[inside].mean()), float(units.wrong[~inside].mean())
     here, there = (effective(units.wrong[half], units.group[half]) for half in (inside, ~inside))
     (low, high), (rest_low, rest_high) = _wilson(wrong, here), _wilson(elsewhere, there)
-    excess, pooled = wrong - elsewhere, float(units.wrong.mean())
-    error = np.sqrt(pooled * (1 - pooled) * (1 / here + 1 / there))
+    excess = wrong - elsewhere
     return {
-        "conditions": [str(c) for c in conditions],
+        "conditions": [c.words(units.table.levels, unit_of) for c in conditions],
         "n": n,
         "positive": float(units.positive[inside].mean()),
         "wrong": wrong,
@@ -210,7 +216,7 @@ def _judge(conditions: Sequence[Condition], searched: float, units: Calls) -> di
         "missed": _share(~units.called, inside & units.positive),
         "false_alarm": _share(units.called, inside & ~units.positive),
         "searched_wrong": searched,
-        "p_value": float(2 * stats.norm.sf(abs(excess) / error)) if error > 0 else 1.0,
+        "p_value": chance(wrong, here, elsewhere, there),
     }
 
 
@@ -226,6 +232,18 @@ def effective(wrong: BoolArray, group: np.ndarray) -> float:
         return float(of.max() + 1)
     by_group = np.bincount(of, weights=wrong - share)
     return len(wrong) / max(1.0, float((by_group**2).sum()) / (len(wrong) * share * (1 - share)))
+
+
+def chance(wrong: float, n: float, rest: float, n_rest: float) -> float:
+    """How often luck alone makes so many of n units wrong or more: Fisher's exact test, of one side.
+
+    wrong, rest: shares of n and n_rest ``effective`` units. A z-test of thirty is too sure in the far tail
+    that a correction for hundreds of slices looks at. What is no whole count is rounded to the safe side.
+    """
+    few, most = (round(share * of, 6) for share, of in ((wrong, n), (rest, n_rest)))
+    inside, outside = int(np.ceil(round(n, 6))), int(np.floor(round(n_rest, 6)))
+    k, all_wrong = int(np.floor(few)), int(np.floor(few)) + int(np.ceil(most))
+    return float(stats.hypergeom.sf(k - 1, inside + outside, min(all_wrong, inside + outside), inside))
 
 
 def _wilson(share: float, n: float, level: float = 0.95) -> tuple[float, float]:

@@ -3,7 +3,8 @@
 - ``group_bootstrap``: of *these fitted models* on more patients like the test ones. BCa (Efron 1987) over
   groups drawn within folds; percentile where BCa cannot be had. Statistics that resampling itself pushes to
   one side (ECE, event 2: every replicate has noise of its own to add) get the centred percentiles, which
-  speak of the statistic's expectation at this sample size.
+  speak of the statistic's expectation at this sample size. AUROC of few positives has an interval of its own
+  (``placements.few_positives``).
 - ``resampled_t``: of *the whole procedure* on another sample of this size: corrected resampled t over folds
   (Nadeau & Bengio 2003), since training sets that overlap make plain fold-to-fold variance too small.
 
@@ -25,6 +26,7 @@ from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.statistics.fold_data import FoldData
+from ehrbench.statistics.placements import FEW, few_positives
 from ehrbench.statistics.resampling import Resampled, resample
 
 #: What varies by less is the rounding of its last digits.
@@ -40,7 +42,7 @@ class Interval:
     """low, high: None where there is no interval, and then ``reason`` says why.
 
     method: ``bca``; ``percentile`` or ``centred_percentile`` (``reason`` then says why not BCa);
-        ``resampled_t``.
+        ``logit_t``, AUROC's where positives are few; ``resampled_t``.
     n_replicates: bootstrap replicates that counted, or folds.
     """
 
@@ -97,9 +99,22 @@ def group_bootstraps(
     return {
         m.name: Interval(None, None, level, "bca", 0, str(found))
         if isinstance(found := resampled[m.name], UndefinedMetric)
-        else interval_of(found, level).within(m.bounds(target))
+        else interval_on(folds, m, target, found, level)
         for m in metrics
     }
+
+
+def interval_on(
+    folds: Sequence[FoldData], metric: Metric, target: Target, resampled: Resampled, level: float = 0.95
+) -> Interval:
+    """The interval of a metric that was resampled on these folds: of few positives AUROC's own."""
+    interval = interval_of(resampled, level).within(metric.bounds(target))
+    if interval.low is None or metric.paired_test != "delong":
+        return interval
+    if (ends := few_positives(folds, target, level)) is None:
+        return interval
+    why = f"fewer than {FEW} groups with or without the outcome, of which a bootstrap is too sure"
+    return Interval(*ends, level, "logit_t", interval.n_replicates, why)
 
 
 def interval_of(resampled: Resampled, level: float = 0.95) -> Interval:

@@ -3,7 +3,7 @@
 Every level of every subgroup and flag, and every pair of levels of two of them, is a slice if it holds enough
 records (lattice search to depth two, after Chung et al. 2019, "Slice Finder"). A unit is *wrong* when a call
 at its fold's threshold differs from its label (of any class). Slices are compared with the rest by their
-share of wrong units (two-proportion test; units of one group count together), corrected by Holm
+share of wrong units (Fisher's exact test, one-sided; units of one group count together), corrected by Holm
 over all slices tried, which the task named before it saw a prediction. Shown are those that are worse beyond
 chance (``LEVEL``), and no others: the worst of many always looks bad. A slice that says no more than one it
 lies within is dropped.
@@ -19,11 +19,10 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
 
 from ehrbench.core.types import BoolArray, StrArray
 from ehrbench.statistics.comparison import holm
-from ehrbench.statistics.discovery import LEVEL, effective
+from ehrbench.statistics.discovery import LEVEL, chance, effective
 from ehrbench.statistics.fold_data import FoldPredictions
 
 MINIMUM = 30
@@ -144,21 +143,18 @@ def _slice(
     models: list[str],
 ) -> Slice:
     wrong, rest = facts[f"wrong {model}"], ~inside
-    k, n, k0, n0 = wrong[inside].sum(), inside.sum(), wrong[rest].sum(), rest.sum()
-    pooled = (k + k0) / (n + n0)
+    n, share, elsewhere = int(inside.sum()), float(wrong[inside].mean()), float(wrong[rest].mean())
     here, there = (effective(wrong[half], facts["group"][half]) for half in (inside, rest))
-    error = np.sqrt(pooled * (1 - pooled) * (1 / here + 1 / there))
-    z = (k / n - k0 / n0) / error if error > 0 else 0.0
     return Slice(
         where,
-        int(n),
-        float(k / n),
-        float(k0 / n0),
+        n,
+        share,
+        elsewhere,
         float(facts["positive"][inside].mean()),
         _share(facts[f"missed {model}"], inside & facts["positive"]),
         _share(facts[f"alarm {model}"], inside & facts["negative"]),
         {m: float(facts[f"wrong {m}"][inside].mean()) for m in models},
-        float(2 * stats.norm.sf(abs(z))),
+        chance(share, here, elsewhere, there),
     )
 
 

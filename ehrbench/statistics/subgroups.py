@@ -5,8 +5,15 @@ class, gets no figure: what it would show is noise that reads like a finding. A 
 in each fold and averaged, as the leaderboard's is; a fold in which the subgroup has no value is left out and
 counted.
 
-A gap is the spread between the highest and the lowest subgroup. Its test is Cochran's Q over all of them
-(their errors are independent: subgroups share no patient), so that picking the two extremes is paid for.
+A gap is the spread between the highest and the lowest subgroup. Its test is Welch's (1951) form of Cochran's
+Q over all of them (their errors are independent: subgroups share no patient), so that picking the two
+extremes is paid for, and so is a standard error that rests on few. A metric that lies between 0 and 1 is
+compared on the logit scale, where its errors are more nearly normal.
+
+No metric is tested whose value depends on the share of positives or on the number of units
+(``Metric.depends_on_mix``): it differs between subgroups of equal quality, and a small one's ECE is greater
+than a large one's though both are calibrated perfectly. Calibration is compared by its slope and intercept,
+which have no such bias.
 """
 
 from __future__ import annotations
@@ -17,6 +24,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import stats
+from scipy.special import logit
 
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.metric import Metric
@@ -27,6 +35,7 @@ from ehrbench.statistics.defined import Value, values_where_defined
 from ehrbench.statistics.fold_data import FoldPredictions
 
 MINIMUM, MINIMUM_EACH = 30, 5
+NOT_COMPARABLE = "it depends on the share of positives or the number of records"
 
 
 @dataclass(frozen=True)
@@ -41,13 +50,14 @@ class Subgroup:
     n_records: int
     n_units: int
     positives: int  # of all classes together
+    scarcest: int  # groups with the scarcer label of a scored class
     small: str | None
     values: Mapping[str, Value] = field(default_factory=dict)  # metric -> value
 
 
 @dataclass(frozen=True)
 class Gap:
-    """The spread of a metric over the levels of a family; p_value of Cochran's Q, then corrected by Holm.
+    """The spread of a metric over the levels of a family; p_value of Welch's test, then corrected by Holm.
 
     why: the reason where there is no test.
     """
@@ -111,44 +121,62 @@ def in_order(levels: Iterable[str]) -> list[str]:
     return sorted(set(levels), key=place)
 
 
-def gaps(groups: Sequence[Subgroup], metrics: Sequence[str]) -> list[Gap]:
+def gaps(groups: Sequence[Subgroup], metrics: Sequence[Metric], target: Target) -> list[Gap]:
     """One for each family and metric that has a value in two levels or more."""
     found = []
     for family in dict.fromkeys(g.family for g in groups):
         for metric in metrics:
-            values = [
-                (g.level, v.mean, v)
+            levels = [
+                (g, v)
                 for g in groups
-                if g.family == family and (v := g.values.get(metric)) is not None and v.mean is not None
+                if g.family == family and (v := g.values.get(metric.name)) is not None and v.mean is not None
             ]
-            if len(values) >= 2:
-                ordered = sorted(((level, mean) for level, mean, _ in values), key=lambda pair: pair[1])
-                found.append(Gap(family, metric, ordered[0], ordered[-1], *_cochran(values)))
+            if len(levels) >= 2:
+                ordered = sorted(
+                    ((g.level, float(v.mean or 0.0)) for g, v in levels), key=lambda pair: pair[1]
+                )
+                tested = _welch(levels, metric.bounds(target))
+                if metric.depends_on_mix:
+                    tested = None, None, NOT_COMPARABLE
+                found.append(Gap(family, metric.name, ordered[0], ordered[-1], *tested))
     corrected = holm([gap.p_value for gap in found])
     return [replace(gap, p_holm=p) for gap, p in zip(found, corrected, strict=True)]
 
 
-def _cochran(values: Sequence[tuple[str, float, Value]]) -> tuple[float | None, None, str]:
-    for level, _, value in values:
+def _welch(
+    levels: Sequence[tuple[Subgroup, Value]], bounds: tuple[float, float]
+) -> tuple[float | None, None, str]:
+    """p of equal values in k levels, F(k − 1, ν), and why there is none (Welch 1951, Biometrika 38:330).
+
+    A level's standard error has the scarcer label's groups, less one, as degrees of freedom.
+    """
+    for group, value in levels:
         if value.standard_error is None:
             why = value.interval.reason if value.interval else None
-            return None, None, f"{level} is {why or 'without an interval'}"
-    mean = np.array([mean for _, mean, _ in values])
-    weight = np.array([value.standard_error for _, _, value in values], dtype=float) ** -2
+            return None, None, f"{group.level} is {why or 'without an interval'}"
+    mean = np.array([value.mean for _, value in levels], dtype=float)
+    error = np.array([value.standard_error for _, value in levels], dtype=float)
+    if bounds == (0.0, 1.0) and ((mean > 0) & (mean < 1)).all():
+        mean, error = logit(mean), error / (mean * (1 - mean))
+    weight, k = error**-2, len(levels)
+    freedom = np.array([max(group.scarcest - 1, 1) for group, _ in levels])
     q = float((weight * (mean - np.average(mean, weights=weight)) ** 2).sum())
-    return float(stats.chi2.sf(q, len(values) - 1)), None, ""
+    unsure = float(((1 - weight / weight.sum()) ** 2 / freedom).sum())
+    f = q / (k - 1) / (1 + 2 * (k - 2) / (k * k - 1) * unsure)
+    return float(stats.f.sf(f, k - 1, (k * k - 1) / (3 * unsure))), None, ""
 
 
 def _describe(family: str, level: str, folds: Sequence[FoldPredictions], target: Target) -> Subgroup:
     record, unit = (np.concatenate([getattr(f, name) for f in folds]) for name in ("record", "unit"))
     n_records = len(np.unique(record))
     once = np.unique(record * (unit.max(initial=0) + 1) + unit, return_index=True)[1]
-    y = np.concatenate([f.y for f in folds])[once]
+    y, group = (np.concatenate([getattr(f, name) for f in folds])[once] for name in ("y", "group"))
     each = np.stack([(y == 0).sum(axis=0), (y == 1).sum(axis=0)])
+    scarcest = min(len(np.unique(group[y[:, c] == kind])) for c in target.scored for kind in (0, 1))
     scored, small = each[:, target.scored], None
     if n_records < MINIMUM:
         small = f"{n_records} record{'s' * (n_records != 1)}, fewer than {MINIMUM}: too few to say anything"
     elif scored.min() < MINIMUM_EACH:
         kind = "with" if scored[1].min() <= scored[0].min() else "without"
         small = f"{scored.min()} {kind} the outcome, fewer than {MINIMUM_EACH}: too few to say anything"
-    return Subgroup(family, level, n_records, len(y), int(each[1].sum()), small)
+    return Subgroup(family, level, n_records, len(y), int(each[1].sum()), scarcest, small)

@@ -9,6 +9,7 @@ digest of its answers, so that equal rows never stand on both sides of a split.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -40,6 +41,9 @@ class Diabetes(Task):
     )
     forms: ClassVar[tuple[Form, ...]] = (Form("a table with a header", (".csv",), ("text/*",), many=True),)
     harmless: ClassVar[frozenset[str]] = LEFT_OUT
+    units = MappingProxyType(
+        {"BMI": "kg/m²", "MentHlth": "days", "PhysHlth": "days", "age_band": "years", "income": "US$ a year"}
+    )
     words: ClassVar[Words] = Words("person", "people", "person", "people", "year")
 
     def parse(self, inputs: Sequence[RawInput], *, strict: bool) -> Parsed:

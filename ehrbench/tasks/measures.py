@@ -6,11 +6,15 @@ A value inside its range is left as it is. One outside is mended where the mista
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
+
+#: What stands for a unit where a number is a code, a score or a share: nobody reads it behind the number.
+SCALES = frozenset({"", "0/1", "1–4", "3–15", "fraction"})
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,11 @@ def clean(value: FloatArray, code: IntArray, measures: tuple[Measure, ...]) -> C
                 mended[at] = True
         believed[doubtful] = (value[doubtful] >= low[codes]) & (value[doubtful] <= high[codes])
     return Cleaned(value, believed, mended & believed)
+
+
+def units_of(measures: Iterable[Measure]) -> dict[str, str]:
+    """Name -> unit, of those that have one."""
+    return {measure.name: measure.unit for measure in measures if measure.unit not in SCALES}
 
 
 def markdown_table(measures: tuple[Measure, ...]) -> str:

@@ -20,7 +20,9 @@ from ehrbench.core.task import Form, Parsed, RawInput, Task, Words
 from ehrbench.core.types import StrArray
 from ehrbench.core.views import Table
 from ehrbench.features.events import Events
+from ehrbench.tasks.measures import units_of
 from ehrbench.tasks.physionet2012 import example_stay
+from ehrbench.tasks.physionet2012.cleaning import DESCRIPTORS, SERIES
 from ehrbench.tasks.physionet2012.patients import LOST, Patients, parse_patients
 from ehrbench.tasks.physionet2012.record_json import record_schema
 from ehrbench.tasks.physionet2012.record_text import DESCRIPTOR_NAMES, EMPTY_NAME, LAST_MINUTE
@@ -50,6 +52,7 @@ class Mortality(Task):
     words: ClassVar[Words] = Words(
         *("patient", "patients", "patient", "patients", "hospital"), "hours since admission"
     )
+    units = units_of((*SERIES, *DESCRIPTORS)) | {"age_band": "years"}
     harmless: ClassVar[frozenset[str]] = frozenset({EMPTY_NAME}) | LEFT_OUT
 
     def __init__(self, hours: float = 48) -> None:

@@ -25,6 +25,8 @@ from ehrbench.core.errors import DataError
 #: Texts that stand for nothing, as spreadsheets, R, SAS and databases write it.
 NOTHING = ("", "NA", "N/A", "n/a", "NaN", "nan", "null", "NULL", "None", "none", "?", ".", "#N/A", "<NA>")
 SEPARATORS = (",", ";", "\t", "|")
+#: A first column so called holds the rows' names, as R and pandas write them, and nothing of a record.
+ROW_NAMES = ("", "Unnamed: 0", "__index_level_0__")
 _REMEDY = "give a CSV with a header, or a Parquet file"
 _PARQUET = b"PAR1"
 _SNIFFED = 1 << 16
@@ -85,7 +87,7 @@ def _parquet(name: str, body: bytes) -> RawTable:
             whole = whole.chunk(0) if whole.num_chunks else pa.array([], whole.type)
         columns[field.name] = whole.dictionary_decode() if pa.types.is_dictionary(whole.type) else whole
     _check_names(name, [field.name for field in table.schema])
-    return RawTable(name, columns, table.num_rows, 1)
+    return RawTable(name, columns, table.num_rows, 1, _without_row_names(name, columns))
 
 
 def _csv(name: str, body: bytes) -> RawTable:
@@ -125,7 +127,21 @@ def _csv(name: str, body: bytes) -> RawTable:
     joined = {column: pa.array(table[column].combine_chunks()) for column in names}
     follow = table.num_rows == text[above:].rstrip("\n").count("\n")
     lines = () if follow else tuple(_lines(text, separator))[1:]
+    notes += _without_row_names(name, joined)
     return RawTable(name, joined, table.num_rows, above + 2, tuple(notes), lines=lines)
+
+
+def _without_row_names(name: str, columns: dict[str, pa.Array]) -> tuple[str, ...]:
+    """Takes the rows' names out of several columns; what to tell of it.
+
+    pandas writes an index of Parquet last.
+    """
+    found = [c for c in columns if c in ROW_NAMES and (c == next(iter(columns)) or c == ROW_NAMES[-1])]
+    if not found or len(columns) == 1:
+        return ()
+    del columns[found[0]]
+    called = f"is called {found[0]}" if found[0] else "has no name"
+    return (f"{name}: a column {called}: taken for the rows' names, and left out",)
 
 
 def csv_of(rows: Iterable[Iterable[Any]]) -> bytes:
@@ -175,7 +191,7 @@ def _separator(head: str) -> str:
 def _check_names(name: str, names: list[str]) -> None:
     seen: set[str] = set()
     for i, column in enumerate(names):
-        if not column:
+        if not column and (i or len(names) == 1):
             raise DataError(f"column {i + 1} has no name", file=name, remedy="give every column a header")
         if column in seen:
             raise DataError(

@@ -240,7 +240,7 @@ def refused(runs_dir: Path, data: Path, capsys, *arguments: str) -> str:
             "config", spell_out([*SMALL, f"runs_dir={runs_dir}", f"data.root={data}", *arguments])
         )
     with pytest.raises(SystemExit) as end:
-        guarded(lambda c: searching.search(c, []), config)
+        guarded(searching.search, config)
     assert end.value.code == 2
     return capsys.readouterr().err.strip().removesuffix("\n").splitlines()[-1]
 

@@ -8,13 +8,13 @@ from tests.app.processes import SMALL, run
 
 
 def test_train_cross_validates_one_configuration(data, tmp_path):
-    """And one of another metric beside it, under a name of its own; no network, no wait for Lightning."""
+    """And one of another metric beside it, under a name of its own; no network is needed, nor waited for."""
     arguments = ["model=logistic", "protocol=smoke", "tracker=none", f"runs_dir={tmp_path}"]
     for more in (
         ["report.explained=4"],
         ["report.explained=0", "metric=brier", "ensemble.calibrators=[identity]"],
     ):
-        code, output = run("train.py", *arguments, *more, data=data, hidden=("pytorch_lightning",))
+        code, output = run("train.py", *arguments, *more, data=data, hidden=("ehrbench.models.network",))
         assert code == 0, output
     (explained,) = tmp_path.glob("*/explanations.json")
     assert json.loads(explained.read_text())["attributions"]["logistic"]["method"].startswith("coefficient")
@@ -44,13 +44,16 @@ def test_networks_are_searched_explained_and_predict_without_lightgbm_and_mlflow
 
 
 def test_two_local_workers_share_one_exact_budget(data, tmp_path):
-    arguments = [*SMALL, f"runs_dir={tmp_path}", "n_trials=4", "workers=2"]
+    """In each job of a sweep, and the worker of one job is not begun again for the other."""
+    arguments = ["-m", "study_name=one,two", *SMALL, f"runs_dir={tmp_path}", "n_trials=4", "workers=2"]
     code, output = run("search.py", *arguments, data=data)
     assert code == 0, output
-    assert (
-        "mortality-smoke" not in (tmp_path / "mortality-smoke" / "worker-1.log").read_text()
-    )  # only progress
-    summary = json.loads((tmp_path / "mortality-smoke" / "summary.json").read_text())
-    assert all(
-        sum(s.get(k, 0) for k in ("complete", "pruned", "failed")) == 4 for s in summary["studies"].values()
-    )
+    for name in ("one", "two"):
+        log = (tmp_path / name / "worker-1.log").read_text()
+        assert "mortality-smoke" not in log  # only progress
+        assert "HYDRA" not in log
+        summary = json.loads((tmp_path / name / "summary.json").read_text())
+        assert all(
+            sum(s.get(k, 0) for k in ("complete", "pruned", "failed")) == 4
+            for s in summary["studies"].values()
+        )

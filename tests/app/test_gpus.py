@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from ehrbench.app.checking import check
 from ehrbench.app.gpus import visible_gpus
+from ehrbench.app.wiring import plan
 from ehrbench.app.workers import LocalWorkers
+from tests.spine.composing import tiny_config
 
 TWO = """\
 GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aa)
@@ -87,3 +90,17 @@ def test_each_process_has_one_to_itself(tmp_path, monkeypatch):
     assert here.stdout.split() == ["0"]
     logs = [(tmp_path / f"worker-{n}.log").read_text().split() for n in (1, 2)]
     assert logs == [["1", "1"], ["0", "2"]]
+
+
+def test_a_study_is_known_by_whether_its_folds_train_together(tmp_path: Path) -> None:
+    """By what ``auto`` comes to on this machine, so that no figure is continued in another way unseen."""
+
+    def told(*overrides: str) -> object:
+        config = tiny_config(
+            "beats", tmp_path, "models=[lstm,logistic]", "trainer.accelerator=cpu", *overrides
+        )
+        contenders = plan(config, check(config)).contenders
+        assert "together" not in contenders["logistic"].builder.settings()["build"]
+        return contenders["lstm"].builder.settings()["build"]["together"]
+
+    assert [told(), told("trainer.together=true"), told("trainer.together=false")] == [False, True, False]

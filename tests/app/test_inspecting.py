@@ -20,7 +20,7 @@ from tests.spine.composing import tiny_config
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     small = ("protocol=holdout", "protocol.inner_folds=2", "models=[logistic,lightgbm,mlp]", "n_trials=1")
-    search(tiny_config("beats", folder, *small, "report.explained=0", "model.mlp.build.max_epochs=2"), [])
+    search(tiny_config("beats", folder, *small, "report.explained=0", "model.mlp.build.max_epochs=2"))
     return folder / "tiny-beats-holdout"
 
 

@@ -55,7 +55,7 @@ def test_a_launcher_starts_workers_of_one_search(tmp_path):
     assert not (tmp_path / "runs" / "launched" / "summary.json").exists()
 
 
-#: Settings under which a fit takes minutes. Lightning (networks) heeds SIGTERM in a way of its own.
+#: Settings under which a fit takes minutes.
 SLOW = {
     "lightgbm": [f"model.lightgbm.space.n_estimators.{end}=100000" for end in ("low", "high")],
     "lstm": [f"model.lstm.build.{name}=10000" for name in ("max_epochs", "patience")],

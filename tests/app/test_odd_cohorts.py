@@ -38,7 +38,7 @@ def whole(run: Path) -> str:
 
 
 def searched(data: Path, folder: Path, *overrides: str) -> str:
-    searching.search(composed(folder, *SMALL, f"data.root={data}", *overrides), [])
+    searching.search(composed(folder, *SMALL, f"data.root={data}", *overrides))
     return whole(folder / "s")
 
 
@@ -97,7 +97,7 @@ def test_sequences_of_a_payload_without_hours(tmp_path, monkeypatch):
     monkeypatch.setattr(features, "NamedSequence", NamedSequence, raising=False)
     monkeypatch.setattr(NamedSequence, "__module__", features.__name__)
     views = {**config["task"]["views"], "sequence": {"_target_": "ehrbench.features.tiny.NamedSequence"}}
-    searching.search({**config, "task": {**config["task"], "views": views}}, [])
+    searching.search({**config, "task": {**config["task"], "views": views}})
     page = whole(tmp_path / "s")
     assert 'id="attribution-lstm"' in page
     assert 'id="hours-lstm"' not in page

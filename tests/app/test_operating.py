@@ -14,7 +14,7 @@ from tests.spine.composing import tiny_config
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    search(tiny_config("beats", folder, "models=[logistic,lightgbm]"), [])
+    search(tiny_config("beats", folder, "models=[logistic,lightgbm]"))
     return folder
 
 

@@ -99,7 +99,7 @@ def refused(mariadb: MariaDb, data: Path, tmp_path: Path, capsys: pytest.Capture
             config = compose("config", [*SMALL, *everywhere(data, tmp_path / "new" / "runs"), *arguments])
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
-            guarded(lambda c: searching.search(c, []), config)
+            guarded(searching.search, config)
         assert end.value.code == 2
         out, error = capsys.readouterr()
         assert "Traceback" not in error
@@ -217,8 +217,8 @@ class TestVersions:
 @pytest.mark.parametrize(
     ("key", "address"),
     [
-        ("tracker.uri", "http://me:hunter2@mlflow.invalid"),
-        ("tracker.uri", "mysql+pymysql://me:hunter2@db.invalid/mlflow"),
+        ("tracker.mlflow.uri", "http://me:hunter2@mlflow.invalid"),
+        ("tracker.mlflow.uri", "mysql+pymysql://me:hunter2@db.invalid/mlflow"),
         ("storage.artifacts", "s3://AKIA:hunter2@bucket/x"),
         ("storage.checkpoints", "sftp://me:hunter2@host/x"),
     ],

@@ -16,6 +16,7 @@ from ehrbench.app.cli import main
 from ehrbench.app.registering import open_registry
 from ehrbench.app.searching import search
 from ehrbench.runtime.bundle import Bundle
+from ehrbench.serve.deployments import DeploymentPlan
 from tests.spine.composing import tiny_config
 
 NAME = "tiny-beats/ensemble/all"
@@ -108,6 +109,7 @@ def test_from_two_searches_to_a_served_folder_and_back(runs, store, events, caps
     link = store / "served" / "champion"
     assert link.is_symlink()
     assert Bundle.load(link).manifest.study_name == "two"
+    assert DeploymentPlan.read(store / "served").folders == {"champion": link}
 
     said(capsys, store, "rollback", NAME)
     said(capsys, store, "deploy", NAME, store / "served")

@@ -19,7 +19,7 @@ def searched(folder, publisher, *overrides):
     publisher.simulate(folder / "data", 160, 0)
     small = ["protocol=smoke", "protocol.outer_folds=2", f"data.root={folder / 'data'}", "data.limit=null"]
     config = composed(folder / "runs", f"task={publisher.task.name}", *small, *overrides)
-    searching.search(config, [])
+    searching.search(config)
     return folder / "runs" / f"{publisher.task.name}-smoke"
 
 
@@ -104,16 +104,14 @@ def test_a_task_without_times_has_no_course(tmp_path):
 
 
 def test_records_that_cannot_be_taken_apart_and_several_units_each(tmp_path):
-    searching.search(tiny_config("kinds", tmp_path, "models=[logistic]", "n_trials=1"), [])
+    searching.search(tiny_config("kinds", tmp_path, "models=[logistic]", "n_trials=1"))
     content = read(tmp_path / "tiny-kinds-nested")
     assert content["permutation"] == {"why": "the records of this task cannot be taken apart by parameter"}
     assert content["attributions"]["logistic"]["parameters"]
 
 
 def test_as_many_units_as_records_are_taken_apart_however_many_a_record_has(tmp_path):
-    searching.search(
-        tiny_config("beats", tmp_path, "models=[logistic]", "n_trials=1", "report.explained=6"), []
-    )
+    searching.search(tiny_config("beats", tmp_path, "models=[logistic]", "n_trials=1", "report.explained=6"))
     run = tmp_path / "tiny-beats-nested"
     content = read(run)
     assert (content["n_records"], content["n_units"]) == (6, 6)
@@ -124,9 +122,7 @@ def test_as_many_units_as_records_are_taken_apart_however_many_a_record_has(tmp_
 
 
 def test_nothing_is_explained_where_nothing_is_asked(tmp_path):
-    searching.search(
-        tiny_config("beats", tmp_path, "models=[logistic]", "n_trials=1", "report.explained=0"), []
-    )
+    searching.search(tiny_config("beats", tmp_path, "models=[logistic]", "n_trials=1", "report.explained=0"))
     run = tmp_path / "tiny-beats-nested"
     assert not (run / "explanations.json").exists()
     assert "ehrbench explain tiny-beats-nested makes it" in (run / "report.html").read_text()
@@ -136,4 +132,4 @@ def test_what_goes_wrong_is_said(tmp_path, capsys):
     assert main(["explain", str(tmp_path)]) == 2
     assert f"is {tmp_path} a finished run?" in capsys.readouterr().err
     with pytest.raises(ConfigError, match=r"report\.explained"):
-        searching.search(composed(tmp_path, "report.explained=-1"), [])
+        searching.search(composed(tmp_path, "report.explained=-1"))

@@ -32,6 +32,15 @@ class TestRhythm(FeaturizerContract):
         return random_beats(n, seed)
 
 
+def test_what_is_neither_relative_nor_a_logarithm_has_a_unit():
+    names, of = BeatContext().rows(records_of(random_beats(3, 1))).names, BeatContext().unit
+    said = {name: unit for name in names if (unit := of(name, {}))}
+    assert set(said) >= {"level.ms", "lost.ms", "recording.median", "shape.run_before", "shape.shortest_at@9"}
+    assert {name.partition("@")[0] for name, unit in said.items() if unit == "ms"} == {
+        "level.ms", "lost.ms", "lost.around", "recording.median"
+    }  # fmt: skip
+
+
 def test_every_column_is_finite_and_named_once():
     view = BeatContext().rows(records_of(random_beats(30, 1)))
     assert np.isfinite(view.values).all()

@@ -11,6 +11,7 @@ from ehrbench.features.clinical import CLINICAL
 from ehrbench.features.events import Events, event_order
 from ehrbench.features.segments import STATISTICS
 from ehrbench.features.statistics import Statistics
+from ehrbench.tasks.mortality import Mortality
 from tests.features.conformance import FeaturizerContract
 from tests.features.payloads import events_of, random_events, records_of
 
@@ -87,6 +88,21 @@ def test_every_clinical_column_is_there_and_says_why():
         assert name in columns
         assert reason
     assert np.isfinite(columns["shock_index.mean"]).any()
+
+
+def test_every_column_has_the_unit_that_its_arithmetic_gives():
+    units, of = Mortality().units, Statistics().unit
+    said = {
+        "Creatinine.min": "mg/dL", "Creatinine.last@36-48": "mg/dL", "HR.slope": "1/min/h",
+        "HR.count@0-24": "", "HR.first_hour": "h", "GCS.min": "", "FiO2.max": "", "Age.descriptor": "years",
+        "Gender.descriptor": "", "shock_index.last": "1/min/mmHg", "pulse_pressure.last": "mmHg",
+        "pf_ratio.worst": "mmHg", "bun_creatinine.last": "", "ast_alt.max": "", "urine_ml_per_kg": "mL/kg",
+        "bmi": "kg/m²", "age_gcs": "years", "bicarbonate_lactate.last": "mmol/L", "mean_pressure.min": "mmHg",
+    }  # fmt: skip
+    assert {column: of(column, units) for column in said} == said
+    assert all(isinstance(of(column, {}), str) for column in CLINICAL)
+    assert of("a.b@c.std@0-24", {"a.b@c": "mg"}) == "mg", "names may hold any mark"
+    assert Statistics(clinical=False).unit("bmi.mean", {"bmi": "kg/m²"}) == "kg/m²"
 
 
 def test_clinical_columns_by_hand():

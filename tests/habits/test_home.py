@@ -53,5 +53,5 @@ def test_only_caches_are_missed(data, tmp_path):
     assert done.returncode == 0, done.stdout
     assert "Traceback" not in done.stdout
     assert "MLflow does not answer" not in done.stdout
-    assert "wait in the spool" not in done.stdout
+    assert "has not taken" not in done.stdout
     assert not list(data.rglob(".cache"))

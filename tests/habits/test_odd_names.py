@@ -25,13 +25,13 @@ ODD = "it's [red] 50% of ~ü#1? {a}&b,c=:smile: $x a::b %41"
 
 
 def test_a_search_below_a_folder_of_any_name(simulated, tmp_path, capsys):
-    """With everything it leaves there and prints: nothing beside the folder, nothing in the spool."""
+    """With everything it leaves there and prints: nothing beside the folder, and MLflow has it all."""
     runs = tmp_path / ODD
     arguments = [f"data.root={simulated}", f"runs_dir={runs}", "study_name=s", "tracker=mlflow"]
     code, out, error = start("search.py", *SMALL, *arguments, folder=tmp_path)
     assert code == 0, error
-    assert "wait in the spool" not in out
-    assert not list((runs / "spool").glob("*.jsonl"))
+    assert "has not taken" not in out
+    assert main(["study", "sync", str(runs / "s")]) == 0
     assert [path.name for path in tmp_path.iterdir()] == [ODD]
     assert f"report    {ODD}/s/report.html\n" in out, "neither broken nor taken for markup"
     printed = {
@@ -116,8 +116,8 @@ AS_FOLDER = (
         ([f"runs_dir={'x/' * 2500}"], "runs_dir: "),
         (["runs_dir="], "runs_dir: is empty — name a file or folder"),
         (
-            ["tracker=mlflow", "tracker.uri=./mlruns"],
-            "tracker.uri: './mlruns' is no address that MLflow keeps",
+            ["tracker=mlflow", "tracker.mlflow.uri=./mlruns"],
+            "tracker.mlflow.uri: './mlruns' is no address that MLflow keeps",
         ),
         (["model.logistic.n_trials=true"], "model.logistic.n_trials: True is not a number of trials"),
         (["model.logistic.space.C.log=no"], "model.logistic.space.C.log: 'no' is neither true nor false"),
@@ -131,7 +131,7 @@ def test_a_name_that_is_none_ends_in_one_line_and_leaves_nothing(
     with initialize_config_dir(str(CONF)):
         config = compose("config", as_texts(spell_out(given)))
     with pytest.raises(SystemExit) as end:
-        guarded(lambda c: searching.search(c, []), config)
+        guarded(searching.search, config)
     assert end.value.code == 2
     error = capsys.readouterr().err
     assert message in error.splitlines()[-1], error
@@ -167,7 +167,7 @@ def test_what_a_file_has_for_a_text_is_not_guessed_at(written, message, tmp_path
     OmegaConf.set_struct(config, False)
     config.merge_with(written)
     with pytest.raises(SystemExit):
-        guarded(lambda c: searching.search(c, []), config)
+        guarded(searching.search, config)
     assert message in capsys.readouterr().err
     assert not everything(tmp_path)
 

@@ -46,9 +46,9 @@ def test_every_place_of_a_configuration(at_home, monkeypatch):
     found = {
         *(settings.runs_dir, settings.logs_dir, settings.data.root, settings.protocol.path),
         *(settings.storage.path, settings.storage.artifacts, settings.storage.checkpoints),
-        *(settings.tracker.uri, settings.tracker.spool),
+        settings.tracker.mlflow.uri,
     }
-    names = ("runs", "logs", "data", "", "runs/ehrbench.db", "artifacts", "models", "runs/spool")
+    names = ("runs", "logs", "data", "", "runs/ehrbench.db", "artifacts", "models")
     assert found == {str(at_home / name) for name in names} | {f"sqlite:///{at_home}/tracked.db"}
 
 

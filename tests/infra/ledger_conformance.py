@@ -302,6 +302,36 @@ class LedgerConformance:
         assert ledger.tickets(KEY)[0].judged == 1
         assert ledger.take_fold(ticket, 4, judged=1) == 1
 
+    def test_a_holder_takes_all_that_are_left_and_gets_no_help(self, ledger: Ledger) -> None:
+        ticket = self.begun(ledger)
+        lease = self.help(ledger)
+        assert ledger.take_folds(ticket, 4) == (0, 2, 3)
+        assert ledger.take_folds(ticket, 4) == (0, 2, 3)  # the answer may have been lost
+        assert ledger.claim_fit(KEY, 4, "h2") is None
+        ledger.record_fit(ticket, a_fit(2))  # as they end, not in their order
+        ledger.record_fit(lease, a_fit(1))
+        assert ledger.claim_fit(KEY, 4, "h2") is None
+        assert ledger.take_folds(ticket, 4, judged=0) == (0, 3)
+        assert ledger.take_fold(ticket, 4) == 0  # one of them, and helpers find the other
+        assert self.help(ledger, "h2").fold == 3
+
+    def test_a_successor_takes_what_a_dead_holder_left(self, ledger: Ledger, clock: Clock) -> None:
+        ticket = self.begun(ledger)
+        lease = self.help(ledger)
+        ledger.take_folds(ticket, 4)
+        ledger.record_fit(ticket, a_fit(2))
+        clock.now += 61
+        taken = self.claim(ledger, 1, "w2")
+        assert taken.number == ticket.number
+        assert ledger.take_folds(taken, 4, judged=0) == (0, 1, 3)
+        assert ledger.tickets(KEY)[0].judged == 0
+        for late in (lambda: ledger.take_folds(ticket, 4), lambda: ledger.record_fit(ticket, a_fit(0))):
+            with pytest.raises(LeaseLost):
+                late()
+        with pytest.raises(LeaseLost, match="fold 1"):  # its helper was silent, too
+            ledger.record_fit(lease, a_fit(1))
+        assert [fit.fold for fit in ledger.tickets(KEY)[0].fits] == [2]
+
     def test_no_help_for_a_trial_that_has_not_begun_or_has_one_fold_left(self, ledger: Ledger) -> None:
         ticket = self.claim(ledger, 1)
         assert ledger.claim_fit(KEY, 4, "h1") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from ehrbench.core.errors import ConfigError
 from ehrbench.infra.mlflow_store import make_store, sqlite_address, sqlite_path, tracking_address
-from ehrbench.infra.spool import Spool
-from ehrbench.infra.tracking import MlflowTracker
+from ehrbench.infra.mlflow_tracker import MlflowTracker
+
+from .tracked import leave, open_search
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +24,12 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def track(runs: Path, key: str) -> None:
-    """One run with one artifact, in the store of a runs folder."""
-    tracker = MlflowTracker(tracking_address(None, runs, "tracker.uri"), "e", runs / "spool")
-    tracker.run(key, name=key)
-    note = runs / "note.txt"
-    note.write_text(f"of {key}", encoding="utf-8")
-    tracker.artifact(key, note)
-    tracker.end(key)
-    assert tracker.close(300) == 0
+    """One search with one file, in the store of a runs folder."""
+    run = leave(runs)
+    (run / "report.html").write_text(f"of {key}", encoding="utf-8")
+    search = replace(open_search(runs).finished(run), identity=key)
+    search = replace(search, about={**search.about, "study_name": key})
+    MlflowTracker(tracking_address(None, runs, "tracker.mlflow.uri"), "e").catch_up(search)
 
 
 def notes(runs: Path) -> dict[str, str]:
@@ -40,7 +40,7 @@ def notes(runs: Path) -> dict[str, str]:
     experiment: Any = client.get_experiment_by_name("e")
     found = {}
     for run in client.search_runs([experiment.experiment_id]):
-        place = Path(client.download_artifacts(run.info.run_id, "note.txt"))
+        place = Path(client.download_artifacts(run.info.run_id, "report.html"))
         found[str(run.info.run_name)] = place.read_text(encoding="utf-8")
     return found
 
@@ -59,7 +59,7 @@ def test_a_moved_store_has_its_artifacts_beside_it(tracked: Path, tmp_path: Path
     track(moved, "second")
     assert notes(moved) == {"first": "of first", "second": "of second"}
     assert not tracked.exists()
-    assert len(list((moved / "mlartifacts").rglob("note.txt"))) == 2
+    assert len(list((moved / "mlartifacts").rglob("report.html"))) == 2
 
 
 def test_a_copied_store_leaves_the_other_alone(tracked: Path, tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_artifacts_that_stayed_behind_are_found_where_they_are(tracked: Path, tm
     shutil.copy(tracked / "mlflow.db", alone)
     track(alone, "second")
     assert notes(alone) == {"first": "of first", "second": "of second"}
-    assert len(list((alone / "mlartifacts").rglob("note.txt"))) == 1
+    assert len(list((alone / "mlartifacts").rglob("report.html"))) == 1
 
 
 def test_a_store_behind_a_link_is_one_store(tracked: Path, tmp_path: Path) -> None:
@@ -85,20 +85,6 @@ def test_a_store_behind_a_link_is_one_store(tracked: Path, tmp_path: Path) -> No
     track(tmp_path / "link", "second")
     (tmp_path / "link").unlink()
     assert notes(tracked) == {"first": "of first", "second": "of second"}
-
-
-def test_a_spool_that_was_moved_has_its_artifacts(tracked: Path, tmp_path: Path) -> None:
-    """Left by a process that died; of earlier versions, too, which wrote the whole path."""
-    spool = Spool.create(tracked / "spool")
-    spool.append({"do": "run", "key": "second", "at_ms": 1, "name": "second", "parent": None, "tags": {}})
-    note = tmp_path / "note.txt"
-    note.write_text("of second", encoding="utf-8")
-    kept = str(spool.files / spool.keep(note))
-    spool.append({"do": "artifact", "key": "second", "at_ms": 1, "kept": kept, "folder": ""})
-    spool.close()
-    moved = tracked.rename(tmp_path / "moved")
-    track(moved, "third")
-    assert notes(moved) == {"first": "of first", "second": "of second", "third": "of third"}
 
 
 @pytest.mark.parametrize(
@@ -132,9 +118,9 @@ def test_a_store_of_any_name(name: str, store: Path, tmp_path: Path) -> None:
 )
 def test_what_can_be_no_address_is_refused(address: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
-        tracking_address(address, tmp_path, "tracker.uri")
+        tracking_address(address, tmp_path, "tracker.mlflow.uri")
     assert str(refused.value).startswith(
-        f"tracker.uri: {address!r} is no address that MLflow keeps runs at — "
+        f"tracker.mlflow.uri: {address!r} is no address that MLflow keeps runs at — "
     )
     assert (f"http://{address}" in str(refused.value)) == (address in ("localhost:5000", "127.0.0.1:5000/x"))
 
@@ -147,7 +133,7 @@ def test_what_can_be_no_address_is_refused(address: str, tmp_path: Path) -> None
     ],
 )
 def test_addresses_that_can_be(address: str, tmp_path: Path) -> None:
-    assert tracking_address(address, tmp_path, "tracker.uri") == address
+    assert tracking_address(address, tmp_path, "tracker.mlflow.uri") == address
 
 
 def test_a_file_s_address_is_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,20 +1,18 @@
-"""MlflowTracker against SQLite and against a real ``mlflow server`` that is killed and started again."""
+"""MLflow as a copy of the ledger: in SQLite, in files, and behind a real ``mlflow server`` that is killed."""
 
 from __future__ import annotations
 
-import fcntl
 import multiprocessing
 import os
 import resource
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,56 +21,21 @@ from typing import Any
 
 import pytest
 
-from ehrbench.infra.spool import Spool
-from ehrbench.infra.tracking import MlflowTracker
+from ehrbench.infra import tracking
+from ehrbench.infra.mlflow_tracker import KEY_TAG, MlflowTracker
+from ehrbench.infra.tracked_search import TrackedRun, TrackedSearch
+from ehrbench.infra.tracking import Tracking
 
 from .servers import MlflowServer, free_port, wait_until
+from .tracked import CHOSEN, KEYS, N_EPOCHS, N_FOLDS, N_TRIALS, NAME, leave, open_search, spend
 
-N_TRIALS, N_STEPS = 6, 10
 #: Less than one request to a server that never answers takes; what waits for none is done long before.
 PATIENT_S = 25.0
 
 
-def track_search(tracker: MlflowTracker, folder: Path, first: int = 0, last: int = N_TRIALS) -> None:
-    tracker.run("s", name="search", tags={"cohort": "simulated"})
-    for i in range(first, last):
-        key = f"s/ssm/{i}"
-        tracker.run(key, name=f"trial {i}", parent="s")
-        tracker.params(key, {"lr": 0.1 * i, "norm": "layer"})
-        for step in range(N_STEPS):
-            tracker.metrics(key, {"fold/auroc": 0.5 + step / 100}, step)
-        plot = folder / "plot.txt"
-        plot.write_text(f"plot of {i}")
-        tracker.artifact(key, plot, "plots")
-        plot.write_text("overwritten at once")
-        tracker.end(key)
-
-
-def check_search(uri: str, experiment: str = "e") -> None:
-    """Every trial and metric is there, once."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(uri)
-    runs = all_runs(client, experiment)
-    by_key = {run.data.tags["ehrbench.key"]: run for run in runs}
-    assert len(by_key) == len(runs) == N_TRIALS + 1
-    assert by_key["s"].data.tags["cohort"] == "simulated"
-    for i in range(N_TRIALS):
-        run = by_key[f"s/ssm/{i}"]
-        assert run.data.tags["mlflow.parentRunId"] == by_key["s"].info.run_id
-        assert run.data.params == {"lr": str(0.1 * i), "norm": "layer"}
-        assert run.info.status == "FINISHED"
-        history = client.get_metric_history(run.info.run_id, "fold/auroc")
-        assert [(m.step, m.value) for m in history] == [(s, 0.5 + s / 100) for s in range(N_STEPS)]
-        assert [f.path for f in client.list_artifacts(run.info.run_id, "plots")] == ["plots/plot.txt"]
-    place = client.download_artifacts(by_key["s/ssm/3"].info.run_id, "plots/plot.txt")
-    assert Path(place).read_text() == "plot of 3"
-
-
-def all_runs(client: Any, experiment: str) -> list[Any]:
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    return list(client.search_runs([found.experiment_id]))
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "_EVERY_S", 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -90,144 +53,204 @@ def sqlite_uri(tmp_path: Path, empty_store: Path) -> str:
     return f"sqlite:///{shutil.copy(empty_store, tmp_path)}"
 
 
+def all_runs(client: Any, experiment: str = "e") -> list[Any]:
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return list(client.search_runs([found.experiment_id]))
+
+
+def check_search(uri: str, experiment: str = "e", *, finished: bool = True) -> None:
+    """Every trial and metric is there, once, as they should be."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    runs = all_runs(client, experiment)
+    by_key = {run.data.tags[KEY_TAG]: run for run in runs}
+    assert len(by_key) == len(runs) == 1 + len(KEYS) * N_TRIALS
+    whole = by_key[NAME]
+    assert whole.info.run_name == NAME
+    assert whole.data.tags["cohort"] == "simulated"
+    assert whole.data.tags["budget"] == f"mlp {N_TRIALS}"
+    assert whole.info.status == ("FINISHED" if finished else "RUNNING")
+    starts, ends = [], []
+    for number in range(N_TRIALS):
+        for key in KEYS:
+            run = by_key[f"{key}/trial{number}"]
+            starts.append(run.info.start_time)
+            ends.append(run.info.end_time)
+            check_trial(client, run, number, chosen=finished and number == CHOSEN)
+            assert run.data.tags["mlflow.parentRunId"] == whole.info.run_id
+    assert starts == sorted(starts)
+    assert all(end >= start for start, end in zip(starts, ends, strict=True))
+    if finished:
+        assert whole.data.metrics == {"auroc": 0.75, "mlp.auroc": 0.7}
+        assert {file.path for file in client.list_artifacts(whole.info.run_id)} >= {"summary.json", "figures"}
+        (model,) = client.search_logged_models([whole.info.experiment_id])
+        assert (model.source_run_id, model.status) == (whole.info.run_id, "READY")
+
+
+def check_trial(client: Any, run: Any, number: int, *, chosen: bool) -> None:
+    assert run.data.params == {"model": "mlp", "lr": str(0.1 * number), "norm": "layer"}
+    assert run.data.tags["state"] == ("failed" if number == 1 else "complete")
+    assert run.info.status == ("FAILED" if number == 1 else "FINISHED")
+    assert run.data.tags.get("chosen") == ("yes" if chosen else None)
+    courses = {f"valid_loss.fold{fold}": N_EPOCHS for fold in range(N_FOLDS if chosen else 0)}
+    of_folds = [f"{name}.fold{fold}" for name in ("inner_auroc", "best_step") for fold in range(N_FOLDS)]
+    plain = ["seconds", *([] if number == 1 else [*of_folds, "inner_auroc"])]
+    assert set(run.data.metrics) == {*plain, *courses}
+    for name in run.data.metrics:
+        steps = [point.step for point in client.get_metric_history(run.info.run_id, name)]
+        assert sorted(steps) == list(range(courses.get(name, 1)))
+
+
+def track(uri: str, folder: Path, experiment: str = "e") -> Tracking:
+    return Tracking(MlflowTracker(uri, experiment), open_search(folder))
+
+
 def test_sqlite_store(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    sqlite_uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    tracker = MlflowTracker(sqlite_uri, "e", tmp_path / "spool")
-    track_search(tracker, tmp_path)
-    assert tracker.close(300) == 0
-    check_search(sqlite_uri)
-    assert not list((tmp_path / "spool").glob("*.jsonl"))
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    tracker = track(uri, tmp_path)
+    spend(open_search(tmp_path))
+    assert tracker.close(leave(tmp_path), 300)
+    check_search(uri)
     assert (tmp_path / "mlartifacts").is_dir()
     assert capfd.readouterr() == ("", "")  # no banner, no git warning, no migration log
 
 
 def test_a_disk_that_is_full_while_the_store_is_made_costs_nothing(tmp_path: Path) -> None:
     """MLflow alone would leave tables that no later start of it accepts."""
-    uri, spool = f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "spool"
-    search = multiprocessing.get_context("spawn").Process(target=track_on_a_full_disk, args=(uri, spool))
+    spend(open_search(tmp_path))
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    search = multiprocessing.get_context("spawn").Process(target=track_on_a_full_disk, args=(uri, tmp_path))
     search.start()
     search.join()
     assert search.exitcode == 0
-    assert MlflowTracker(uri, "e", spool).close(300) == 0
+    assert track(uri, tmp_path).close(leave(tmp_path), 300)
     check_search(uri)
     assert not (tmp_path / "mlflow.db.draft").exists()
 
 
-def track_on_a_full_disk(uri: str, spool: Path) -> None:
-    """A search whose files may not grow above 300 kB: less than MLflow's tables take, more than its calls."""
+def track_on_a_full_disk(uri: str, folder: Path) -> None:
+    """A search whose files may not grow above 300 kB: less than MLflow's tables take."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
-    tracker = MlflowTracker(uri, "e", spool)
-    track_search(tracker, spool.parent)
+    tracker = track(uri, folder)
     wait_until(lambda: tracker._away, 240)
-    assert tracker.close(1) > 0
+    assert not tracker.close(timeout_s=1)
 
 
-def test_the_whole_spool_twice_leaves_everything_once(tmp_path: Path, sqlite_uri: str) -> None:
-    """A crash after the server took a batch and before the offset was kept: the worst one repeats all."""
-    tracker = MlflowTracker(sqlite_uri, "e", tmp_path / "spool")
-    spool = tracker._spool.path
-    track_search(tracker, tmp_path)
-    copy = tmp_path / "copy"
-    copy.write_bytes(spool.read_bytes())
-    assert tracker.close(300) == 0
-    spool.write_bytes(copy.read_bytes())
-    assert MlflowTracker(sqlite_uri, "e", tmp_path / "spool").close(300) == 0
+class Dying:
+    """MLflow's client, whose answer to the ``last`` call that writes is lost."""
+
+    def __init__(self, client: Any, last: int) -> None:
+        self.client, self.left = client, last
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self.client, name)
+        if not name.startswith(("create", "log_", "set_", "update", "finalize", "delete")):
+            return call
+
+        def calling(*arguments: Any, **named: Any) -> Any:
+            answer = call(*arguments, **named)
+            self.left -= 1
+            if self.left == 0:
+                raise ConnectionError("no answer")
+            return answer
+
+        return calling
+
+
+class DyingTracker(MlflowTracker):
+    def __init__(self, uri: str, last: int) -> None:
+        super().__init__(uri, "e")
+        self.last = last
+
+    def _connect(self) -> Any:
+        return Dying(super()._connect(), self.last)
+
+
+@pytest.mark.parametrize("store", ["files", "sqlite"])
+def test_whatever_call_a_process_dies_in_leaves_everything_once(
+    store: str, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store of files keeps whatever it is given as often as it is given it."""
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    uri = (tmp_path / "mlruns").as_uri()
+    if store == "sqlite":
+        uri = f"sqlite:///{shutil.copy(empty_store, tmp_path)}"
+    search = open_search(tmp_path)
+    spend(search, 2)
+    died = 0
+    for last in range(1, 9):
+        with suppress(ConnectionError):
+            DyingTracker(uri, last).catch_up(search)
+    spend(search, 2)
+    found = search.finished(leave(tmp_path))
+    for last in range(1, 200):
+        try:
+            DyingTracker(uri, last).catch_up(found)
+        except ConnectionError:
+            died += 1
+        else:
+            break
+    assert died > 5
+    check_search(uri)
+
+
+def test_nothing_is_written_again(tmp_path: Path, sqlite_uri: str) -> None:
+    search = open_search(tmp_path)
+    spend(search)
+    found = search.finished(leave(tmp_path))
+    MlflowTracker(sqlite_uri, "e").catch_up(found)
+    DyingTracker(sqlite_uri, 1).catch_up(found)
+
+
+def test_runs_that_two_processes_made_at_once_become_one(tmp_path: Path, sqlite_uri: str) -> None:
+    """Of a database that has lost a connection, and with it the lock."""
+    search = open_search(tmp_path)
+    spend(search)
+    one, other = MlflowTracker(sqlite_uri, "e"), MlflowTracker(sqlite_uri, "e")
+    other.catch_up(search)
+    other._look = lambda search: None  # type: ignore[method-assign]
+    other.forget()
+    other.catch_up(search)
+    assert len(all_runs(other._client)) == 2 * (1 + len(KEYS) * N_TRIALS)
+    one.catch_up(search.finished(leave(tmp_path)))
     check_search(sqlite_uri)
 
 
-def test_a_spool_that_is_just_being_made_is_nobodys_orphan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another worker starts between the file's making and its lock, finds it empty and clears up."""
-    lock = fcntl.flock
-
-    def late(descriptor: int, how: int) -> None:
-        monkeypatch.setattr(fcntl, "flock", lock)
-        for spool in Spool.adopt_orphans(tmp_path):
-            spool.close()
-        lock(descriptor, how)
-
-    monkeypatch.setattr(fcntl, "flock", late)
-    spool = Spool.create(tmp_path)
-    spool.append({"do": "run"})
-    assert spool.batch(10)[0] == [{"do": "run"}]
-
-
-def test_a_spool_that_cannot_be_opened_stops_no_other(tmp_path: Path) -> None:
-    """As that of another user of a shared folder."""
-    (tmp_path / "0.jsonl").mkdir()
-    tracker = MlflowTracker(f"http://127.0.0.1:{free_port()}", "e", tmp_path)
-    tracker.run("s", name="search")
-    wait_until(lambda: tracker._away, 60)
-    assert tracker.close() == 1
-
-
-class SlowEvent(threading.Event):
-    """Whose ``clear`` comes only after what another thread does: ``meanwhile``."""
-
-    meanwhile: Callable[[], object] = staticmethod(lambda: None)
-
-    def clear(self) -> None:
-        self.meanwhile()
-        super().clear()
-
-
-def test_an_end_that_comes_while_the_thread_looks_for_news_is_not_missed(tmp_path: Path) -> None:
-    tracker = MlflowTracker("http://127.0.0.1:9", "e", tmp_path / "spool")  # nothing is ever sent
-    time.sleep(0.5)  # now it waits
-    before, tracker._news = tracker._news, SlowEvent()
-
-    def close() -> None:
-        tracker._closing.set()
-        tracker._news.set()
-
-    tracker._news.meanwhile = close
-    before.set()
-    tracker._thread.join(10)
-    assert not tracker._thread.is_alive()
-    assert tracker.close() == 0
-
-
-def test_a_lost_answer_repeats_no_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In MLflow's store of files, which keeps whatever it is given as often as it is given it."""
+def test_searches_of_one_name_in_two_ledgers_are_two(tmp_path: Path, sqlite_uri: str) -> None:
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        search = open_search(folder, identity=folder.name)
+        spend(search, 1)
+        MlflowTracker(sqlite_uri, "e").catch_up(search)
     from mlflow import MlflowClient
 
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    uri = (tmp_path / "mlruns").as_uri()
-    tracker = MlflowTracker(uri, "e", tmp_path / "spool")
-    send, lost = tracker._replay.send, []
-
-    def lose_an_answer(events: Sequence[Mapping[str, Any]], **options: bool) -> None:
-        send(events, **options)
-        if len(events) > 2 and not lost:
-            lost.append(events)
-            raise ConnectionError("no answer")
-
-    monkeypatch.setattr(tracker._replay, "send", lose_an_answer)
-    tracker.run("s", name="search")
-    for step in range(20):
-        tracker.metrics("s", {"loss": 1.0}, step)
-    wait_until(lambda: tracker._spool.waiting() == 0, 60)
-    assert lost
-    assert tracker.close() == 0
-    (run,) = all_runs(MlflowClient(uri), "e")
-    history = MlflowClient(uri).get_metric_history(run.info.run_id, "loss")
-    assert sorted(metric.step for metric in history) == list(range(20))
+    assert len(all_runs(MlflowClient(sqlite_uri))) == 2 * (1 + len(KEYS))
 
 
-def test_calls_cost_the_caller_little(tmp_path: Path) -> None:
-    """With a server that does not answer at all."""
-    tracker = MlflowTracker("http://127.0.0.1:9", "e", tmp_path / "spool")
-    took = []
-    for step in range(1000):
-        started = time.perf_counter()
-        tracker.metrics("s", {"loss": 1.0}, step)
-        took.append(time.perf_counter() - started)
-    assert statistics.median(took) < 1e-3
-    started = time.perf_counter()
-    assert tracker.close(0.2) == 1000
-    assert time.perf_counter() - started < PATIENT_S
+def test_workers_of_one_search_write_it_once(tmp_path: Path, sqlite_uri: str, monkeypatch) -> None:
+    monkeypatch.setattr(tracking, "_TURN_S", 0.5)
+    trackers = [track(sqlite_uri, tmp_path) for _ in range(3)]
+    for _ in range(N_TRIALS):
+        spend(open_search(tmp_path), 1)
+        time.sleep(1)
+    first, *others = trackers
+    assert all(other.close(timeout_s=300) for other in others)
+    check_search(sqlite_uri, finished=False)
+    assert first.close(leave(tmp_path), 300)
+    check_search(sqlite_uri)
+
+
+def test_a_search_that_is_judged_again_shows_the_new_figures(tmp_path: Path, sqlite_uri: str) -> None:
+    search = open_search(tmp_path)
+    spend(search)
+    tracker = MlflowTracker(sqlite_uri, "e")
+    tracker.catch_up(search.finished(leave(tmp_path, auroc=0.5)))
+    tracker.catch_up(search)
+    assert [run.info.status for run in all_runs(tracker._client) if run.info.run_name == NAME] == ["RUNNING"]
+    tracker.catch_up(search.finished(leave(tmp_path)))
+    check_search(sqlite_uri)
 
 
 class Busy(BaseHTTPRequestHandler):
@@ -273,44 +296,41 @@ def test_a_server_that_takes_nothing_delays_nothing_and_loses_nothing(
     server: Callable[[], AbstractContextManager[str]], tmp_path: Path, sqlite_uri: str
 ) -> None:
     with server() as uri:
-        tracker = MlflowTracker(uri, "e", tmp_path / "spool")
         started = time.perf_counter()
-        track_search(tracker, tmp_path)
-        assert tracker.close(1) == 1 + N_TRIALS * (N_STEPS + 4)
+        tracker = track(uri, tmp_path)
         assert time.perf_counter() - started < PATIENT_S
-    with suppress(OSError):  # closed already, unless the thread still waits for an answer
-        os.close(tracker._spool._descriptor)  # as the process's end would: the spool is an orphan now
-    assert MlflowTracker(sqlite_uri, "e", tmp_path / "spool").close(300) == 0
+        spend(open_search(tmp_path))
+        time.sleep(1)
+        started = time.perf_counter()
+        assert not tracker.close(leave(tmp_path), 1)
+        assert time.perf_counter() - started < PATIENT_S
+    MlflowTracker(sqlite_uri, "e").catch_up(open_search(tmp_path).finished(leave(tmp_path)))
     check_search(sqlite_uri)
 
 
 def test_a_server_that_is_down_is_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Not a line of urllib3's for each attempt."""
-    tracker = MlflowTracker(f"http://127.0.0.1:{free_port()}", "e", tmp_path / "spool")
-    tracker.run("s", name="search")
+    tracker = track(f"http://127.0.0.1:{free_port()}", tmp_path)
     wait_until(lambda: tracker._away, 60)
-    assert tracker.close(5) == 1
+    time.sleep(2)
+    assert not tracker.close(timeout_s=20)
     assert [record.name for record in caplog.records] == ["ehrbench.infra.tracking"]
 
 
-def test_a_refused_call_blocks_nothing(tmp_path: Path, sqlite_uri: str) -> None:
-    tracker = MlflowTracker(sqlite_uri, "e", tmp_path / "spool")
-    tracker.run("s", name="search")
-    tracker.params("s", {"lr": 1, "depth": 2})
-    tracker.end("s")
-    tracker.run("s", name="search")
-    tracker.params("s", {"lr": 2, "width": 3})  # MLflow never changes a parameter
-    tracker.metrics("s", {"odd %": 1.0})
-    tracker.end("s", "FAILED")
-    assert tracker.close(300) == 0
-    from mlflow import MlflowClient
+class OddSearch(TrackedSearch):
+    def whole(self) -> TrackedRun:
+        """With parameters that MLflow takes for one, and two values of it."""
+        plain = super().whole()
+        return TrackedRun(**{**vars(plain), "params": {"odd %": "1", "odd &": "2"}})
 
-    client = MlflowClient(sqlite_uri)
-    (run,) = all_runs(client, "e")
-    assert run.data.params["depth"] == "2"
-    assert run.data.params["width"] == "3" or run.data.params["lr"] == "2"
-    assert run.data.metrics == {"odd _": 1.0}
-    assert run.info.status == "FAILED"
+
+def test_what_is_refused_blocks_nothing(tmp_path: Path, sqlite_uri: str, caplog) -> None:
+    search = open_search(tmp_path)
+    spend(search)
+    found = search.finished(leave(tmp_path))
+    MlflowTracker(sqlite_uri, "e").catch_up(OddSearch(**vars(found)))
+    assert "MLflow refuses a part of run it's s" in caplog.text
+    check_search(sqlite_uri)
 
 
 @pytest.fixture(scope="module")
@@ -325,35 +345,43 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Itera
 @pytest.mark.server
 class TestServer:
     def test_killed_for_a_while(self, tmp_path: Path, server: MlflowServer) -> None:
-        tracker = MlflowTracker(server.uri, "e", tmp_path / "spool")
-        track_search(tracker, tmp_path, 0, 2)
-        wait_until(lambda: tracker._spool.offset > 0, 300)
+        tracker, search = track(server.uri, tmp_path), open_search(tmp_path)
+        spend(search, 1)
+        mlflow = tracker.tracker
+        assert isinstance(mlflow, MlflowTracker)
+        wait_until(lambda: len(mlflow._shown) > 1, 300)
         server.kill()
-        track_search(tracker, tmp_path, 2, 4)
-        time.sleep(2)
+        spend(search, 1)
+        wait_until(lambda: tracker._away, 120)
         server.start()
-        track_search(tracker, tmp_path, 4, N_TRIALS)
-        assert tracker.close(300) == 0
+        spend(search, 2)
+        assert tracker.close(leave(tmp_path), 300)
         check_search(server.uri)
 
     def test_a_killed_process_is_caught_up_with(self, tmp_path: Path, server: MlflowServer) -> None:
-        """SIGKILL while replaying; the next process finishes, once."""
+        """SIGKILL while it writes; the next process finishes, once."""
         code = (
             "import sys, time; from pathlib import Path\n"
-            "from tests.infra.test_tracking import track_search\n"
-            "from ehrbench.infra.tracking import MlflowTracker\n"
+            "from ehrbench.infra import tracking\n"
+            "from tests.infra.test_tracking import open_search, spend, track\n"
+            "tracking._EVERY_S = 0.2\n"
             "folder = Path(sys.argv[2])\n"
-            "t = MlflowTracker(sys.argv[1], 'crash', folder / 'spool')\n"
-            "for i in range(6): track_search(t, folder, i, i + 1); print('.', flush=True); time.sleep(0.2)\n"
+            "t = track(sys.argv[1], folder, 'crash')\n"
+            "for i in range(3): spend(open_search(folder), 1); print('.', flush=True); time.sleep(0.5)\n"
             "time.sleep(600)\n"
         )
         where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         arguments = [sys.executable, "-c", code, server.uri, str(tmp_path)]
+        from mlflow import MlflowClient
+
+        client = MlflowClient(server.uri)
         with subprocess.Popen(arguments, env=where, stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
-            for _ in range(N_TRIALS):
+            for _ in range(3):
                 assert process.stdout.readline()
-            wait_until(lambda: any((tmp_path / "spool").glob("*.offset")), 300)
+            wait_until(lambda: client.get_experiment_by_name("crash") is not None, 300)
+            wait_until(lambda: len(all_runs(client, "crash")) > 2, 300)
             process.send_signal(signal.SIGKILL)
-        assert MlflowTracker(server.uri, "crash", tmp_path / "spool").close(300) == 0
+        spend(open_search(tmp_path), 1)
+        assert track(server.uri, tmp_path, "crash").close(leave(tmp_path), 300)
         check_search(server.uri, "crash")

@@ -44,6 +44,8 @@ def test_it_is_named_as_its_file_and_has_a_title(name):
     metric = metrics.load(name)
     assert metric.name == name
     assert metric.title
+    assert 30 < len(metric.meaning) < 200
+    assert metric.meaning.strip(" .") == metric.meaning, "a phrase: the page ends it"
 
 
 @every_metric

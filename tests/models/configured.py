@@ -59,7 +59,7 @@ def configuration(name: str) -> dict[str, Any]:
     root = OmegaConf.create(
         {
             "n_trials": 1,
-            "trainer": {"accelerator": "cpu", "threads": 1},
+            "trainer": {"accelerator": "cpu", "threads": 1, "together": "auto"},
             "model": OmegaConf.load(FOLDER / f"{name}.yaml"),
         }
     )

@@ -17,14 +17,18 @@ import numpy as np
 import pytest
 import torch
 
+from ehrbench.core.errors import ConfigError
+from ehrbench.core.model import PlannedFit
 from ehrbench.core.target import Kind
-from ehrbench.models import network
+from ehrbench.models import fitting, together
 from ehrbench.models.network import NetworkModel
-from ehrbench.models.training import Training
+from ehrbench.models.together import Together
 from ehrbench.nets.head import Head
+from ehrbench.nets.ssm import SSMEncoder
 from ehrbench.runtime.runners import open_runner
 from tests.models.configured import NAMES, model_class, small
 from tests.models.pretend_gpu import pretend_gpu
+from tests.models.pretend_graph import PretendGraph
 from tests.models.toy import records
 
 REAL = torch.cuda.is_available()
@@ -45,17 +49,18 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.fixture(scope="module", autouse=True)
 def imports_left_alone() -> Iterator[None]:
-    """A fit on a GPU collects garbage first, and would look through all that was ever imported."""
+    """Python's collector would look through all that was ever imported, again and again."""
     gc.freeze()
     yield
     gc.unfreeze()
 
 
 @pytest.fixture
-def gpu() -> Iterator[None]:
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     if REAL:
         yield
     else:
+        monkeypatch.setattr(together, "WARM_UP", 1)  # nothing warms up, and each step takes its time
         with pretend_gpu():
             yield
 
@@ -94,11 +99,11 @@ def test_a_gpu_gives_what_the_cpu_gives(name: str, kind: Kind) -> None:
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize(("name", "settings"), [*((name, {}) for name in NETWORKS), *VARIANTS], ids=str)
 def test_so_does_every_branch(name: str, settings: dict[str, Any]) -> None:
-    """``auto`` means bf16 on a GPU that has it: near the CPU's 32 bit, and not the same."""
+    """Near the CPU's 32 bit at bf16, and not the same."""
     expected = once(name, "binary", "cpu", **settings)[1]
     exact = once(name, "binary", "gpu", precision="32", **settings)[1]
     np.testing.assert_allclose(exact, expected, atol=2e-3 if REAL else 1e-5)
-    half = once(name, "binary", "gpu", **settings)[1]
+    half = once(name, "binary", "gpu", precision="bf16", **settings)[1]
     assert 1e-6 < np.abs(half - expected).mean() < 0.02
 
 
@@ -108,6 +113,49 @@ def test_as_trained_for_real(name: str) -> None:
     """With dropout, whose kernels are others on a GPU; the same seed gives the same figures."""
     p = [fitted(small(name, "multilabel", accelerator="gpu", max_epochs=2), "multilabel") for _ in range(2)]
     np.testing.assert_array_equal(*p)
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("name", ["ssm", "lstm", "dssm", "mlp"])
+def test_members_are_what_they_are_alone(name: str) -> None:
+    """With dropout; some of them end earlier, and the step is captured anew for those that go on."""
+    data = [(records("binary", n, seed=n), records("binary", 30, seed=1)) for n in (40, 25)]
+    several, alone = (
+        [small(name, "binary", accelerator="gpu", max_epochs=3, patience=1) for _ in data] for _ in "ab"
+    )
+    fits = [
+        PlannedFit(m, train, valid, seed)
+        for seed, (m, (train, valid)) in enumerate(zip(several, data, strict=True))
+    ]
+    results = dict(type(several[0]).fit_together(fits))
+    for at, (one, fit) in enumerate(zip(alone, fits, strict=True)):
+        same = one.fit(fit.train, fit.valid, seed=fit.seed)
+        assert [step for step, _ in results[at].curve] == [step for step, _ in same.curve]  # type: ignore[union-attr]
+        np.testing.assert_allclose(
+            several[at].predict(data[at][1]), one.predict(data[at][1]), atol=1e-3 if REAL else 1e-5
+        )
+
+
+@pytest.mark.skipif(REAL, reason="about the pretend GPU, whose graph refuses what a real one would")
+@pytest.mark.usefixtures("gpu")
+def test_a_step_that_cannot_be_captured_is_taken_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And one that can is replayed: its figures are the CPU's only if its inputs lie where it reads them."""
+    replays = PretendGraph.replays
+    expected = fitted(calm("ssm", "binary", "gpu"), "binary")
+    assert PretendGraph.replays > replays
+    assert not caplog.records
+    replays, forward = PretendGraph.replays, SSMEncoder.forward
+
+    def waits(self: SSMEncoder, *inputs: torch.Tensor) -> torch.Tensor:
+        torch.ones((), device="cuda").item()  # the host waits for the device
+        return forward(self, *inputs)
+
+    monkeypatch.setattr(SSMEncoder, "forward", waits)
+    np.testing.assert_allclose(fitted(calm("ssm", "binary", "gpu"), "binary"), expected, atol=1e-6)
+    assert PretendGraph.replays == replays
+    assert "a step cannot be a CUDA graph" in caplog.text
 
 
 @pytest.mark.usefixtures("gpu")
@@ -127,7 +175,7 @@ def test_what_a_gpu_keeps_a_cpu_reads(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("gpu")
-@pytest.mark.parametrize("precision", ["32", "auto"])
+@pytest.mark.parametrize("precision", ["32", "bf16"])
 def test_single_precision_is_single_and_left_as_it_was(
     precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,10 +201,12 @@ def test_single_precision_is_single_and_left_as_it_was(
 
 
 @pytest.mark.skipif(REAL, reason="about the pretend GPU")
-def test_a_gpu_without_bf16_trains_at_32_bit() -> None:
-    with pretend_gpu(bf16=False):
-        p = fitted(calm("lstm", "binary", "gpu"), "binary")
-    np.testing.assert_allclose(p, once("lstm", "binary", "cpu")[1], atol=1e-5)
+def test_a_gpu_without_bf16_is_named() -> None:
+    with (
+        pretend_gpu(bf16=False),
+        pytest.raises(ConfigError, match=r"^precision: bf16 asked for, .* — use auto"),
+    ):
+        calm("lstm", "binary", "gpu", precision="bf16").fit(records("binary"), None, seed=1)
 
 
 @pytest.mark.usefixtures("gpu")
@@ -176,11 +226,11 @@ def test_a_full_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_fit_asks_for_repeatable_kernels_and_finds_the_last_one_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Lightning leaves a ring of trainer, module and batches, which Python collects when it likes."""
-    made: list[weakref.ref[Training]] = []
+    """Nothing that trains holds itself in a ring, which Python would collect when it likes."""
+    made: list[weakref.ref[Together]] = []
     alive, asked = [], []
 
-    class Watched(Training):
+    class Watched(Together):
         def __init__(self, *arguments: Any) -> None:
             alive.append(sum(one() is not None for one in made))
             asked.append(
@@ -189,7 +239,7 @@ def test_each_fit_asks_for_repeatable_kernels_and_finds_the_last_one_gone(
             super().__init__(*arguments)
             made.append(weakref.ref(self))
 
-    monkeypatch.setattr(network, "Training", Watched)
+    monkeypatch.setattr(fitting, "Together", Watched)
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     gc.disable()
     try:

@@ -3,7 +3,8 @@ what a GPU would refuse.
 
 Every operation on them is seen by ``__torch_dispatch__``. One that mixes them with tensors of the CPU raises
 as PyTorch does (single numbers may mix, indices may lie on the CPU); everything else is computed on the CPU,
-so a whole fit runs, and its figures can be held against the CPU's. Autograd, autocast and the choice of
+so a whole fit runs, and its figures can be held against the CPU's. A CUDA graph is pretended, too
+(``pretend_graph.py``). Autograd, autocast and the choice of
 kernels see the device ``cuda`` and go the GPU's way: fused LSTM cells, fused dropout. What it cannot show:
 cuDNN, and rounding, memory and speed of real kernels.
 
@@ -26,6 +27,8 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+
+from tests.models import pretend_graph
 
 aten = torch.ops.aten
 GPU = torch.device("cuda", 0)
@@ -104,8 +107,15 @@ def _computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if func is aten._fused_sdp_choice.default:
         return _MATH
     wanted = kwargs.get("device")
+    capture = pretend_graph.capturing()
+    if capture is not None:
+        capture.check(func, [x for x in cpu if func in _COPIES and x.dim()])
     lands = bool(gpu) if wanted is None else torch.device(wanted).type == "cuda"
-    found = _KERNELS.get(func, func)(*plain_args, **plain_kwargs)
+    kernel = _KERNELS.get(func, func)
+    if capture is None:
+        found = kernel(*plain_args, **plain_kwargs)
+    else:
+        found = capture.call(kernel, plain_args, plain_kwargs, changes=func._schema.is_mutable)
     if gpu and torch.Tag.inplace_view in func.tags:
         with no_dispatch():  # another shape in place: of what stands for the numbers, too
             func(*args, **kwargs)
@@ -208,8 +218,8 @@ def _off_gpu(call: Any) -> Any:
 def pretend_gpu(*, bf16: bool = True) -> Iterator[None]:
     """Inside, torch sees one GPU. bf16: whether it has that type.
 
-    The driver's calls, which need a real one, do nothing; everything of ours, Lightning's and torch's above
-    them runs as it is.
+    The driver's calls, which need a real one, do nothing; everything of ours and torch's above them
+    runs as it is.
     """
     driver: dict[str, Any] = {
         "_lazy_init": lambda: None,
@@ -224,6 +234,8 @@ def pretend_gpu(*, bf16: bool = True) -> Iterator[None]:
         "set_rng_state": lambda *_: None,
         "manual_seed_all": lambda *_: None,
         "empty_cache": lambda: None,
+        "reset_peak_memory_stats": lambda *_: None,
+        **pretend_graph.DRIVER,
     }
     with ExitStack() as stack:
         # modules that move get new parameters: set in place, they would forget what they hold

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import sys
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -146,6 +150,55 @@ def test_a_fit_repeats_itself_prints_nothing_and_leaves_the_global_state(
     np.testing.assert_array_equal(first, second)
 
 
+@every_model
+def test_a_fit_in_company_is_the_fit_alone(name: str) -> None:
+    """What modules and classes know when they are new, and what they know here: the same bits."""
+    assert in_company_as_alone(lambda: small(name, "binary"))
+
+
+def in_company_as_alone(make: Callable[[], Model]) -> bool:
+    """Whether a model of modules that have fitted nothing gives the bits of one whose have fitted others."""
+
+    def said(train: Records, valid: Records) -> FloatArray:
+        model = make()
+        model.fit(train, valid, seed=1)
+        return model.predict(records("binary", 17, seed=2))
+
+    a, b = ((records("binary", seed=s), records("binary", 50, seed=s + 1)) for s in (0, 5))
+    said(*b)
+    company = said(*a)
+    with new_modules():
+        alone = said(*a)
+    return bool(np.array_equal(company, alone))
+
+
+@contextmanager
+def new_modules() -> Iterator[None]:
+    """Models, networks and features imported anew, and put back."""
+    parts = ("ehrbench.models", "ehrbench.nets", "ehrbench.features", "tests.models.leaking")
+    ours = {name: module for name, module in sys.modules.items() if name.startswith(parts)}
+    for name in ours:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if name.startswith(parts)]:
+            del sys.modules[name]
+        sys.modules.update(ours)
+
+
+@pytest.mark.parametrize("leak", ["WarmStart", "RunningStatistics", "SelectedOnce"])
+def test_what_a_class_or_module_keeps_of_others_is_seen_by_that(leak: str) -> None:
+    def make() -> Model:
+        leaking = importlib.import_module("tests.models.leaking")
+        model: Model = getattr(leaking, leak)(
+            target=TARGETS["binary"], featurizer=ToyFeaturizer("scaled_table")
+        )
+        return model
+
+    assert not in_company_as_alone(make)
+
+
 @every_seeded_model
 def test_other_seed_other_fit(name: str) -> None:
     test = records("binary", 17, seed=2)
@@ -220,10 +273,6 @@ def test_configuration_is_complete(name: str) -> None:
         build(name, "binary")
         given &= settings
     assert given == settings
-    if model_class(name).__module__.endswith(f".{name}"):  # its own YAML, not a variant of another model's
-        defaults = {p.name: p.default for p in accepted if p.default is not p.empty and p.name in given}
-        said = {key: config["build"][key] for key in defaults}
-        assert {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()} == said
 
 
 @every_model

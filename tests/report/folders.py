@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from ehrbench import metrics
 from ehrbench.core.bundle import Manifest, file_digest
 from ehrbench.core.run_folder import CERTIFIED
 from ehrbench.core.target import Target
+from ehrbench.core.task import Words
 from ehrbench.statistics.evaluation import evaluate
 from ehrbench.statistics.fold_data import FoldData
 
@@ -45,6 +46,7 @@ class Sketch:
     cohort: str = "publisher"
     n_bootstrap: int = 100
     prevalence: float = -1.5  # logit of the mean risk
+    words: Words = field(default_factory=Words)
     seed: int = 0
 
 
@@ -204,6 +206,11 @@ def _summary(sketch, target, record, fold, y, p) -> dict:
                 "models": {m: {"ticket": 1, "params": {"learning_rate": 0.01}, f"inner_{sketch.metric}": 0.85,
                                "inner_by_fold": [0.85], "best_steps": [3]} for m in sketch.models},
                 "ensemble": {"combiner": "linear_stack", "calibrator": "platt",
+                             "calibrators": {
+                                 "identity": {"log_loss": 0.3021, "excess": 0.0021, "standard_error": 0.001},
+                                 "platt": {"log_loss": 0.3005, "excess": 0.0005, "standard_error": 0.0008},
+                                 "isotonic": {"log_loss": 0.3, "excess": 0.0, "standard_error": 0.0},
+                             },
                              "state": {"models": list(sketch.models)}},
                 "thresholds": {m: threshold.tolist() for m in p},
             },
@@ -212,7 +219,8 @@ def _summary(sketch, target, record, fold, y, p) -> dict:
     ]  # fmt: skip
     folds.append({**folds[0], "name": "all", "n_train": sketch.n_records, "n_test": 0})
     return {
-        "schema": 1, "study_name": "toy-nested", "task": "toy",
+        "schema": 1, "study_name": "toy-nested", "task": "toy", "words": asdict(sketch.words),
+        "units": {"age": "years"},
         "protocol": f"nested {sketch.n_folds}x3", "cohort": sketch.cohort, "metric": sketch.metric, "seed": 0,
         "refit": "inner", "created": "2026-01-01T00:00:00+00:00",
         "data": {"digest": "d" * 64, "sets": ["a"], "n_records": sketch.n_records, "n_units": len(y),

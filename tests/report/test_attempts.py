@@ -140,7 +140,7 @@ def test_a_search_that_loses_all_of_it_is_finished_sealed_and_told(tmp_path, mon
     ):
         monkeypatch.setattr(place, function, broken)
     config = tiny_config("beats", tmp_path, "models=[logistic,lightgbm]", "n_trials=1", "study_name=s")
-    searching.search(config, [])
+    searching.search(config)
     run = tmp_path / "s"
     lost = ["card", "explanations", "report-forest", "report-pairs", "slices"]
     assert [path.stem for path in failures(run)] == lost

@@ -5,9 +5,12 @@ import shutil
 
 import pytest
 
+from ehrbench.core.target import Target
 from ehrbench.report import write_report
 from tests.infra.servers import absent
-from tests.report.folders import Sketch, write_run
+from tests.report.folders import TARGETS, Sketch, write_run
+from tests.report.test_measured import write_slices
+from tests.statistics.test_discovery import units
 
 pytestmark = pytest.mark.browser
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -39,7 +42,7 @@ def open_page(browser, address):
     contexts = []
 
     def open_it(**options):
-        context = browser.new_context(viewport={"width": 1180, "height": 900}, **options)
+        context = browser.new_context(**{"viewport": {"width": 1180, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
         page.heard = []
@@ -118,12 +121,78 @@ def test_the_class_is_chosen_on_screen_and_all_are_printed(open_page):
     assert page.locator(".simulated-banner").is_visible()
 
 
-def test_nothing_is_wider_than_a_phone(open_page, browser, address):
-    context = browser.new_context(viewport={"width": 390, "height": 800})
-    page = context.new_page()
-    page.goto(address)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    context.close()
+PHONE = {"viewport": {"width": 390, "height": 800}}
+#: What A4 leaves between the page's margins, in CSS pixels.
+PAPER = {"viewport": {"width": 703, "height": 1000}}
+
+
+@pytest.fixture(scope="module")
+def wide_address(tmp_path_factory):
+    """A page of fourteen classes, five models of long names, and everything that may be wide."""
+    names = ("hist_gradient_boosting", "extra_trees", "tfidf_logistic", "cardionet", "ssm")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(
+            TARGETS, "multilabel", Target("multilabel", tuple(f"long finding {k}" for k in range(14)))
+        )
+        sketch = Sketch(kind="multilabel", n_records=240, n_trials=3, models=names, n_folds=2)
+        folder = write_run(tmp_path_factory.mktemp("wide"), sketch)
+    write_slices(folder, units())
+    return write_report(folder, n_bootstrap=20).as_uri()
+
+
+def test_nothing_is_wider_than_a_phone(open_page, address, wide_address):
+    for where in (address, wide_address):
+        page = open_page(**PHONE)
+        page.goto(where)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+LETTERS = """() => [...document.querySelectorAll("svg.plot text")].flatMap(text => {
+  const svg = text.closest("svg"), frame = svg.getBoundingClientRect(), box = text.getBoundingClientRect();
+  if (!frame.width) return [];
+  const size = parseFloat(getComputedStyle(text).fontSize) * frame.width / svg.viewBox.baseVal.width;
+  const inside = box.left > frame.left - 1 && box.right < frame.right + 1;
+  return size >= 10 && inside ? [] : [`${text.closest("figure").id}: ${text.textContent} ${size}`];
+})"""
+
+
+@pytest.mark.parametrize("options", [{}, PHONE], ids=["desktop", "phone"])
+def test_letters_in_figures_are_legible_and_whole(open_page, address, wide_address, options):
+    for where in (address, wide_address):
+        page = open_page(**options)
+        page.goto(where)
+        assert page.evaluate(LETTERS) == []
+
+
+def test_a_finger_hits_what_can_be_tapped(open_page):
+    heights = open_page(**PHONE).evaluate(
+        """() => [...document.querySelectorAll("a, button, select, summary")]
+          .map(e => e.getBoundingClientRect().height).filter(h => h > 0)"""
+    )
+    assert len(heights) > 12
+    assert min(heights) >= 44
+
+
+def test_paper_cuts_nothing_off_and_tables_do_not_touch(open_page, address, wide_address):
+    for where in (address, wide_address):
+        page = open_page(**PAPER)
+        page.goto(where)
+        page.emulate_media(media="print")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.locator("details:not([open])").count() == 0
+        cut = """() => { const right = document.querySelector("main").getBoundingClientRect().right + 1;
+          return [...document.querySelectorAll("table, svg.plot, dl")]
+            .filter(e => e.getBoundingClientRect().right > right).map(e => e.outerHTML.slice(0, 90)) }"""
+        assert page.evaluate(cut) == []
+        rules = """() => [...document.querySelectorAll("tr")].every(e =>
+          getComputedStyle(e).breakInside === "avoid") && [...document.querySelectorAll("thead")].every(e =>
+          getComputedStyle(e).display === "table-header-group")"""
+        assert page.evaluate(rules)
+        gaps = page.evaluate(
+            """() => [...document.querySelectorAll(".scroll")].filter(e => e.nextElementSibling).map(e =>
+              e.nextElementSibling.getBoundingClientRect().top - e.getBoundingClientRect().bottom)"""
+        )
+        assert min(gaps) >= 9
 
 
 def test_it_reads_without_script(open_page):

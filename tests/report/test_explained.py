@@ -69,6 +69,15 @@ def test_every_figure_of_a_whole_file(shown):
     assert without.why == "Its view holds missing values."
 
 
+def test_the_colours_of_the_heat_map_have_a_scale_in_numbers(shown):
+    (heat,) = [f for f in shown().overall if f.id == "hours-ssm"]
+    assert heat.svg.count('y="3" width="9" height="12"') == 2 * 8
+    assert (
+        heat.svg.count(">0.2</text>") == heat.svg.count(">0</text>") - 1 == 2
+    )  # the axis of time has a 0, too
+    assert "log-odds" in heat.caption
+
+
 def test_no_metric_and_no_times_are_said_in_words(shown):
     found = shown(permutation={"why": "one class only"}, course={"why": "no times"})
     assert [f.why for f in found.overall[:2]] == ["One class only.", "No times."]

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -11,11 +12,15 @@ import pytest
 
 from ehrbench import metrics
 from ehrbench.core.errors import BundleError, StorageError
-from ehrbench.report import write_report
+from ehrbench.core.target import Target
+from ehrbench.core.task import Words
+from ehrbench.report import Attempts, write_report
+from ehrbench.report.bundled import bundled
+from ehrbench.report.page import colours_of, report_context
 from ehrbench.report.rendering import parts_of, write_page
 from ehrbench.report.run import read_run
 from ehrbench.report.skipped import Reason, reasons
-from tests.report.folders import Sketch, write_run
+from tests.report.folders import TARGETS, Sketch, write_run
 
 FIGURES = ("leaderboard-figure", "fold-variance", "optimism", "forest")
 SMALL = dict(n_records=240, n_bootstrap=20, n_trials=2)  # noqa: C408
@@ -81,7 +86,8 @@ def test_metrics_of_calls_stand_apart_with_their_threshold_s_rule(binary_folder)
     assert ["AUROC" in table for table in tables] == [True, False]
     assert ["Sensitivity" in table for table in tables] == [False, True]
     assert "chosen on inner out-of-fold predictions (rule: f1)" in words(text)
-    assert "Net benefit weighs" not in text  # of which none is reported here
+    assert metrics.load("sensitivity").meaning in text
+    assert metrics.load("net_benefit").meaning not in text  # of which none is reported here
 
 
 def test_a_threshold_given_beforehand_is_not_said_to_be_chosen(binary_folder):
@@ -104,6 +110,85 @@ def test_no_table_is_wider_than_paper_and_the_searched_metric_s_kind_comes_first
     assert all(len(part) <= 8 and len({m.needs_threshold for m in part}) == 1 for part in parts)
     assert parts[0][0].name == "f1"
     assert parts_of([]) == []
+
+
+IMAGES = Words("image", "images", "finding", "findings")
+
+
+def test_nothing_is_called_a_record_where_the_task_has_a_word(tmp_path):
+    for options in ({}, {"n_folds": 1}, {"kind": "multiclass", "units": 2}):
+        text = words(written(tmp_path / str(len(options)), words=IMAGES, **options))
+        assert not re.findall(r".{40}\b(?:[Rr]ecords?|[Uu]nits?)\b(?!\.csv)", text)
+        assert "Every figure is of outer-test images" in text
+        assert "a finding is called positive" in text
+
+
+def test_the_columns_of_the_leaderboard_and_of_the_tests_are_explained_once(tmp_path):
+    text = written(tmp_path)
+    page = words(text)
+    head = [re.search(rf'id="{i}">.*?</thead>', text, re.S)[0] for i in ("leaderboard", "leaderboard-2")]
+    titles = [title for part in head for title in re.findall(r'<th class="n">([^<↓]+)', part)]
+    assert len(titles) == 6
+    for title in ("Letter", *(title.strip() for title in titles), "p", "p, Holm", "Detectable"):
+        assert text.count(f"<dt>{title}</dt><dd>") == 1, title
+    assert page.count("not told apart by the paired tests") == 1
+
+
+def test_legends_have_the_leaderboard_s_order_and_the_bundle_s_model_the_first_colour(binary):
+    again = replace(binary, models=tuple(reversed(binary.models)))
+    for run in (binary, again):
+        colours = colours_of(run)
+        assert list(colours) == run.ranking
+        assert colours[run.leader] == "m0"
+        assert len(set(colours.values())) == len(run.models)
+    context = report_context(again, Attempts(again.folder), seed=0, n_bootstrap=5)
+    for figure in (*context["classes"][0].figures, context["figures"]["fold_variance"]):
+        assert [name for _, name in figure.models] == binary.ranking
+
+
+def test_the_bundle_s_own_threshold_and_calibrator_stand_beside_the_folds(tmp_path):
+    folder = write_run(tmp_path, Sketch(**SMALL))
+    path = folder / "bundle" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"thresholds": [0.2468]}))
+    text = words(write_report(folder, n_bootstrap=5).read_text())
+    assert "0.3 bundle 0.247" in text
+    assert (
+        "The bundle has a threshold of its own, by the same rule from the out-of-fold predictions of all 240 "
+        "records: under the ensemble's."
+    ) in text
+    assert (
+        "The bundle's calibrator is platt, because it is the simplest whose cross-fitted log loss (0.3005) "
+        "is within one standard error (8e−4) of the least (0.3, isotonic); it was fitted on out-of-fold "
+        "predictions of all 240 records"
+    ) in text
+
+
+def test_a_hold_out_s_bundle_is_the_judged_procedure(tmp_path):
+    folder = write_run(tmp_path, Sketch(**SMALL))
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["folds"] = [fold for fold in summary["folds"] if fold["name"] != "all"]
+    (folder / "summary.json").write_text(json.dumps(summary))
+    found = bundled(read_run(folder))
+    assert found.judged
+    assert found.of == f"the {summary['folds'][0]['n_train']} training records"
+    text = words(write_report(folder, n_bootstrap=5).read_text())
+    assert "The bundle has the ensemble's threshold of this one fold." in text
+    assert "bundle 0.3" not in text
+
+
+def test_table_1_of_many_classes_goes_on_in_further_tables(tmp_path, monkeypatch):
+    many = Target("multilabel", tuple(f"finding {k}" for k in range(14)))
+    monkeypatch.setitem(TARGETS, "multilabel", many)
+    text = written(tmp_path, kind="multilabel", n_folds=2, models=("ssm",), ensemble=False)
+    tables = re.findall(r"<table[^>]*>\s*<thead><tr><th>Table 1.*?</thead>", text, re.S)
+    assert [len(re.findall(r'<th class="n">finding', table)) for table in tables] == [6, 6, 2]
+    assert ["continued" in table for table in tables] == [False, True, True]
+
+
+def test_levels_have_the_unit_of_their_family(tmp_path):
+    text = written(tmp_path)
+    assert text.count("age (years)") == 5  # the forest, its two tables, the gaps and Table 1
+    assert "sex (" not in text
 
 
 def test_many_units_a_record(tmp_path):

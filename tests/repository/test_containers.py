@@ -14,6 +14,7 @@ import yaml
 from packaging.utils import canonicalize_name
 
 from ehrbench.infra.settings import Environment
+from tests.repository.conftest import script
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,16 +89,8 @@ def test_dockerfile_copies_only_what_exists_and_is_let_through() -> None:
 
 def test_served_bundles_need_only_what_the_api_image_installs(lock: dict[str, Any]) -> None:
     """Imports everything that serves with every other installed package hidden."""
-    needs = {p["name"]: {canonicalize_name(n) for n in p.get("dependencies", {})} for p in lock["package"]}
-    installed = set()
-    waiting = [
-        line for line in (ROOT / "docker" / "api.txt").read_text().splitlines() if line and line[0] != "#"
-    ]
-    while waiting:
-        name = canonicalize_name(waiting.pop())
-        if name not in installed:
-            installed.add(name)
-            waiting += needs[name]
+    locked = script("locked")
+    installed = locked.closure(lock, locked.served()).keys()
     owners = packages_distributions()
     hidden = sorted(
         module

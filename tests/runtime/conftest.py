@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,11 +28,16 @@ def cohort(kind: str, n: int = 120) -> tuple[Records, np.ndarray]:
     return toy.toy_records(rows), y
 
 
-def toy_bundle(directory: Path, kind: str, cohort_label: str = "publisher") -> Path:
+def toy_bundle(
+    directory: Path,
+    kind: str,
+    cohort_label: str = "publisher",
+    models: Sequence[str] = ("trees", "line", "net"),
+) -> Path:
     toy.install()
     records, y = cohort(kind)
     trees = (export_trees, toy.ToyTable, toy.TABLE)
-    models: dict[str, list[Recipe]] = {
+    recipes: dict[str, list[Recipe]] = {
         "trees": [trees, trees],
         "line": [(export_linear, lambda: toy.ToyTable(complete=True), toy.TABLE)],
         "net": [(export_network, toy.ToySequence, toy.SEQUENCE)],
@@ -43,7 +49,7 @@ def toy_bundle(directory: Path, kind: str, cohort_label: str = "publisher") -> P
         task_settings={"kind": kind},
         records=records,
         y=y,
-        models=models,
+        models={name: recipes[name] for name in models},
         cohort=cohort_label,
     )
 

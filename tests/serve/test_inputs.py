@@ -29,6 +29,7 @@ def test_json_text_and_file_upload_agree(client: httpx.Client) -> None:
     ]
     assert [answer.status_code for answer in answers] == [200] * len(answers)
     first, *others = [answer.json()["predictions"] for answer in answers]
+    assert len({row.pop("id") for rows in (first, *others) for row in rows}) == len(answers)
     assert all(other == first for other in others)
 
 

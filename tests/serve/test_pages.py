@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,8 +12,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
+from ehrbench.infra.database import Database
 from ehrbench.publishers.mtsamples.simulated_notes import _vocabulary
+from ehrbench.serve.keys import ApiKeys
+from ehrbench.serve.limits import StoreSettings
+from ehrbench.serve.store import PredictionStore, outcomes
 from ehrbench.tasks.radiographs.phantom import png
 from tests.infra.servers import absent
 from tests.models.marked import marked
@@ -80,6 +86,8 @@ def test_the_example_is_predicted(page: Any, served: httpx.Client) -> None:
     assert page.inner_text(".outcome").count("%") >= 5  # the ensemble, the threshold, three models
     assert page.input_value("#record") == text
     assert page.inner_text("h1") == "ehrbench · mortality"
+    assert page.inner_text("#keeps") == "What you post goes to this server only and is not kept."
+    assert page.locator("form.feedback").count() == 0
     assert "AUROC 0.812 (0.790 to 0.834), nested protocol" in page.inner_text("footer")
     assert "Not a medical device" in page.inner_text("footer")
     picture(page, "home")
@@ -155,6 +163,66 @@ def test_the_documented_example_works_when_sent(page: Any) -> None:
     card.locator("button").click()
     playwright.expect(card.locator("pre[data-answer]")).to_contain_text("death")
     picture(page, "docs")
+
+
+@pytest.mark.parametrize("width", [390, 1180])
+def test_an_outcome_is_told_by_keyboard(
+    browser: Any, any_bundles: dict[str, Path], tmp_path: Path, width: int
+) -> None:
+    store = PredictionStore(Database.sqlite(tmp_path / "kept.db").engine, StoreSettings(inputs=True))
+    keys = ApiKeys.of_text("ward-7 sesame-opens-the-door", "test")
+    with running(any_bundles["binary"], store=store, keys=keys) as client:
+        page, errors = browser.new_page(viewport={"width": width, "height": 900}), list[str]()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.theme = "light"
+        page.goto(str(client.base_url))
+        kept = page.locator("#keeps")
+        playwright.expect(kept).to_contain_text("What you post and what is predicted of it are kept")
+        page.click("#example")
+        form = page.locator("form.feedback")
+        form.get_by_role("button", name="Tell the outcome").focus()
+        page.keyboard.press("Enter")
+        status = form.get_by_role("status")
+        playwright.expect(status).to_have_text("Choose what became of it first.")
+        form.get_by_role("radio", name="not death").focus()
+        page.keyboard.press("Space")
+        page.keyboard.press("Enter")
+        playwright.expect(status).to_contain_text("no API key")
+        form.get_by_label("API key").fill("sesame-opens-the-door")
+        page.keyboard.press("Enter")
+        playwright.expect(status).to_have_text("Kept, thank you.")
+        form.get_by_role("radio", name="death", exact=True).focus()
+        page.keyboard.press("Space")
+        page.keyboard.press("Enter")
+        playwright.expect(status).to_contain_text("takes the place of what was told before")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        picture(page, f"feedback-{width}")
+        told = store.ask(lambda connection: connection.execute(select(outcomes)).all()).result(30)
+        assert [(json.loads(row.labels), row.told_by) for row in told] == [([0], "ward-7"), ([1], "ward-7")]
+        assert errors == []
+        page.close()
+
+
+@pytest.mark.parametrize("target", ["multilabel", "multiclass"])
+def test_outcomes_of_several_classes_are_told(
+    browser: Any, any_bundles: dict[str, Path], tmp_path: Path, target: str
+) -> None:
+    store = PredictionStore(Database.sqlite(tmp_path / "kept.db").engine)
+    with running(any_bundles[target], store=store) as client:
+        page = browser.new_page(viewport={"width": 390, "height": 900})
+        page.theme = "light"
+        page.goto(str(client.base_url))
+        playwright.expect(page.locator("#keeps")).to_contain_text("what you post is not")
+        page.click("#example")
+        form = page.locator("form.feedback")
+        name = "shock" if target == "multilabel" else "V"
+        form.get_by_label(name, exact=True).check()
+        form.get_by_role("button").click()
+        playwright.expect(form.get_by_role("status")).to_have_text("Kept, thank you.")
+        told = store.ask(lambda connection: connection.execute(select(outcomes)).all()).result(30)
+        assert [json.loads(row.labels) for row in told] == [[0, 1] if target == "multilabel" else [0, 0, 1]]
+        picture(page, f"feedback-{target}")
+        page.close()
 
 
 @pytest.fixture(scope="module")

@@ -32,10 +32,10 @@ toy.install()
 from ehrbench.core.errors import EhrbenchError
 from ehrbench.serve.serving import serve
 try:
-    serve(sys.argv[1], port=int(sys.argv[2]))
+    serve(sys.argv[1], port=int(sys.argv[2]), drain_s=float(sys.argv[3]))
 except EhrbenchError as error:
     sys.exit(f"error: {error}")
-heavy = {"torch", "lightning", "sklearn", "lightgbm", "pandas", "optuna", "hydra", "mlflow"}
+heavy = {"torch", "sklearn", "lightgbm", "pandas", "optuna", "hydra", "mlflow"}
 print(sorted(heavy & set(sys.modules)))
 """
 #: The same, with a second's notice before each prediction.
@@ -51,10 +51,10 @@ Service._predict = slow
 """
 
 
-def start(bundle: Path, port: int = 0, before: str = "") -> subprocess.Popen[str]:
+def start(bundle: Path, port: int = 0, before: str = "", drain_s: float = 0) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", before + PROGRAM, str(bundle), str(port)],
+        [sys.executable, "-c", before + PROGRAM, *map(str, (bundle, port, drain_s))],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -63,9 +63,11 @@ def start(bundle: Path, port: int = 0, before: str = "") -> subprocess.Popen[str
 
 
 @contextmanager
-def serving(bundle: Path, before: str = "") -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(
+    bundle: Path, before: str = "", drain_s: float = 0
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server process that is ready, and its address."""
-    process = start(bundle, before=before)
+    process = start(bundle, before=before, drain_s=drain_s)
     try:
         assert process.stderr is not None
         events = (json.loads(line) for line in process.stderr)

@@ -20,7 +20,6 @@ from ehrbench.core.model import FitResult, Member, Model, Watch, silent
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.task import Cohort
-from ehrbench.core.tracker import NoTracker
 from ehrbench.core.types import FloatArray
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
@@ -121,7 +120,6 @@ def sleeping_study(
         make_sampler=lambda seed: optuna.samplers.TPESampler(seed=seed, constant_liar=True),
         pruner=optuna.pruners.NopPruner(),
         publish=lambda *what: Dashboard(storage, database.engine, ledger, *what),
-        tracker=NoTracker(),
         worker=worker,
     )
     search = Search(

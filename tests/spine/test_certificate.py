@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from ehrbench.app.certifying import certify_run
+from ehrbench.app.certifying import Again, certify_run
 from ehrbench.app.cli import main
 from ehrbench.app.finished import ledger_of
 from ehrbench.app.sealing import seal
@@ -25,7 +25,7 @@ from tests.spine.composing import tiny_config, wired
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    run_search(tiny_config("beats", folder, "models=[logistic]", "n_trials=2"), [])
+    run_search(tiny_config("beats", folder, "models=[logistic]", "n_trials=2"))
     return folder / "tiny-beats-nested"
 
 
@@ -36,7 +36,7 @@ def finished(searched, tmp_path):
 
 
 def recheck(folder) -> None:
-    certify_run(folder, counterfactual=False, folds=None, progress=SILENT)
+    certify_run(folder, Again(), SILENT)
 
 
 def test_a_finished_run_certifies(finished, capsys):
@@ -129,7 +129,7 @@ def test_a_run_of_other_code_is_not_explained_nor_run_again(finished, monkeypatc
     assert "exists with other code of ehrbench.models.logistic (see git log)" in said
     monkeypatch.setattr("ehrbench.app.finished.git_commit", lambda: "another")
     with pytest.raises(StudyMismatch, match="check that commit out"):
-        certify_run(finished, counterfactual=True, folds=[0], progress=SILENT)
+        certify_run(finished, Again(counterfactual=True, folds=[0]), SILENT)
 
 
 def test_every_step_of_the_procedure_stands_in_the_certificate(finished):
@@ -163,11 +163,6 @@ def test_an_altered_certificate_does_not_hold(finished):
     seal(run, ledger_of(run))
     with pytest.raises(NotClean, match=r"certificate\.json: folds is not what data and ledger say"):
         recheck(finished)
-
-
-def test_counterfactual_from_the_command_line_runs_a_fold_again(finished, capsys):
-    certify_run(finished, counterfactual=True, folds=[1], progress=SILENT)
-    assert "unchanged by other test records" in capsys.readouterr().out
 
 
 def test_a_fit_without_its_access_row_is_not_clean(tmp_path):

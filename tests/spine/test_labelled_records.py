@@ -78,7 +78,7 @@ def spoil(patch: pytest.MonkeyPatch, **fields: Any) -> None:
 
 
 def searched(folder: Path, *overrides: str) -> None:
-    searching.search(tiny_config("beats", folder, "models=[logistic]", "report.explained=0", *overrides), [])
+    searching.search(tiny_config("beats", folder, "models=[logistic]", "report.explained=0", *overrides))
 
 
 @pytest.mark.parametrize(

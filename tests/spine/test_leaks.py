@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import optuna
@@ -22,10 +23,9 @@ from ehrbench.core.records import Records
 from ehrbench.ensemble._base import Calibrator, Combiner
 from ehrbench.models.lightgbm import LightGBM
 from ehrbench.spine import procedure
-from ehrbench.spine.certificate import NotClean, counterfactual
+from ehrbench.spine.certificate import NotClean, counterfactual, fold_again
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.pruning import RacePruner
-from ehrbench.spine.search import Backend
 from ehrbench.spine.space import Space
 from ehrbench.spine.study import Study
 from ehrbench.spine.thresholds import ThresholdRule
@@ -51,7 +51,7 @@ def with_labels(monkeypatch) -> dict[str, Records]:
     return reached
 
 
-def run_counterfactual(folder, *overrides: str) -> dict:
+def run_counterfactual(folder, *overrides: str, excused: str = "") -> dict:
     """Search the first outer fold, then run it again on other test records."""
     real = wired(folder / "real", *overrides).search
     fold = real.split.outer[0]
@@ -59,10 +59,11 @@ def run_counterfactual(folder, *overrides: str) -> dict:
         real.study(model, fold).run(SILENT)
     numbers = itertools.count()
 
-    def scratch() -> Backend:
-        return wired(folder / f"scratch{next(numbers)}", *overrides).search.backend
+    def again(*, other_test: bool) -> dict[str, str]:
+        twin = wired(folder / f"scratch{next(numbers)}", *overrides).search
+        return fold_again(replace(real, backend=twin.backend), fold, SILENT, other_test=other_test)
 
-    return counterfactual(real, fold, real.decide(fold), scratch, SILENT)
+    return counterfactual(real, fold, real.decide(fold), again, excused=excused)
 
 
 def test_a_clean_search_stays_the_same_on_other_test_records(tmp_path):
@@ -75,7 +76,7 @@ def test_a_refitted_model_is_compared_too(tmp_path):
     assert run_counterfactual(tmp_path, "refit=full")["compared"] > run_counterfactual(tmp_path)["compared"]
 
 
-def test_a_search_that_does_not_repeat_itself_is_no_leak(tmp_path, monkeypatch):
+def test_a_search_by_several_workers_that_does_not_repeat_itself_is_no_leak(tmp_path, monkeypatch):
     """Several workers draw other parameters than one alone; the fold is compared with its repetition."""
     suggest, drawn = Space.suggest, itertools.count()
 
@@ -86,8 +87,20 @@ def test_a_search_that_does_not_repeat_itself_is_no_leak(tmp_path, monkeypatch):
         return params
 
     monkeypatch.setattr(Space, "suggest", other_at_first)
-    found = run_counterfactual(tmp_path, "models=[logistic]", "pruner=none")
+    found = run_counterfactual(tmp_path, "models=[logistic]", "pruner=none", excused="two workers")
     assert found["repeated"]
+
+
+def test_one_that_does_not_repeat_itself_without_a_reason_is_not_clean(tmp_path, monkeypatch):
+    """The first fits learn from more than the later ones: a warm start, say."""
+    fit, fitted = LightGBM.fit, itertools.count()
+
+    def other_at_first(self, train, valid, *, seed, **rest):
+        return fit(self, train, valid, seed=seed + (next(fitted) < 2), **rest)
+
+    monkeypatch.setattr(LightGBM, "fit", other_at_first)
+    with pytest.raises(NotClean, match="the same code gives another fitted state of lightgbm trial 0"):
+        run_counterfactual(tmp_path, "models=[lightgbm]", "pruner=none")
 
 
 def leak_completing(*names: str) -> Callable:

@@ -154,7 +154,7 @@ def test_shares_of_a_class_without_a_label_are_none():
 def searched(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     explained = f"report.explained={30 * (request.param == 'auroc')}"
-    searching.search({**rare_config(folder, explained), "metric": request.param}, [])
+    searching.search({**rare_config(folder, explained), "metric": request.param})
     run = folder / "rare-nested"
     return request.param, run, json.loads((run / "summary.json").read_text())
 
@@ -253,7 +253,7 @@ def test_the_bundle_predicts_all_and_is_evaluated_on_those_it_can_be(searched):
 def test_runs_that_score_other_classes_are_compared_on_those_of_both(searched, tmp_path):
     _, run, summary = searched
     small = ("models=[logistic]", "n_trials=1", "report.explained=0")
-    searching.search(rare_config(tmp_path, "study_name=more", "protocol.inner_folds=6", *small), [])
+    searching.search(rare_config(tmp_path, "study_name=more", "protocol.inner_folds=6", *small))
     more = json.loads((tmp_path / "more" / "summary.json").read_text())
     assert set(more["unscored"]) > set(summary["unscored"])
     page = compare_runs([run, tmp_path / "more"], tmp_path / "compared.html", n_bootstrap=50).read_text()
@@ -263,6 +263,6 @@ def test_runs_that_score_other_classes_are_compared_on_those_of_both(searched, t
 
 def test_many_units_a_record_and_few_records_with_a_class(tmp_path):
     small = ("models=[logistic]", "n_trials=1", "report.explained=0")
-    searching.search(rare_config(tmp_path, *small, units=4), [])
+    searching.search(rare_config(tmp_path, *small, units=4))
     summary = json.loads((tmp_path / "rare-nested" / "summary.json").read_text())
     assert set(summary["unscored"]) == set(FEW)

@@ -31,7 +31,7 @@ from tests.spine.composing import tiny_config
 
 
 def run(task: str, folder: Path, *overrides: str) -> dict:
-    searching.search(tiny_config(task, folder, *overrides), [])
+    searching.search(tiny_config(task, folder, *overrides))
     study = next(p for p in folder.iterdir() if (p / "summary.json").exists())
     return json.loads((study / "summary.json").read_text())
 
@@ -285,7 +285,7 @@ def test_a_published_split_is_used_as_it_is(inner, tmp_path):
     folds = [{"train": a, "valid": v, "test": t} for a, v, t in parts]
     (tmp_path / "splits.json").write_text(json.dumps({"folds": folds}))
     protocol = ["protocol=file", f"protocol.path={tmp_path / 'splits.json'}", f"protocol.inner={inner}"]
-    searching.search(tiny_config("beats", tmp_path / "runs", "models=[logistic]", *protocol), [])
+    searching.search(tiny_config("beats", tmp_path / "runs", "models=[logistic]", *protocol))
     run_folder = tmp_path / "runs" / "tiny-beats-file"
     summary = json.loads((run_folder / "summary.json").read_text())
     assert [(f["n_train"], f["n_test"]) for f in summary["folds"]] == [(180, 60), (180, 60)]
@@ -316,7 +316,7 @@ LESS |= {"run_end_error"}
 @pytest.mark.parametrize("metric", metrics.names())
 def test_every_metric_is_searched(metric, tmp_path):
     small = ("models=[logistic]", "n_trials=3", "report.n_bootstrap=100", "report.explained=0")
-    searching.search({**tiny_config("beats", tmp_path, *small), "metric": metric}, [])
+    searching.search({**tiny_config("beats", tmp_path, *small), "metric": metric})
     folder, searched = tmp_path / "tiny-beats-nested", metric + "_distance" * (metric in IDEAL)
     best = min if metric in {*IDEAL, *LESS} else max
     summary = json.loads((folder / "summary.json").read_text())

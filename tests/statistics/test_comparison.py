@@ -14,7 +14,6 @@ from ehrbench import metrics
 from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.target import Target
 from ehrbench.statistics.comparison import (
-    auroc_covariance,
     compare,
     delong,
     holm,
@@ -23,6 +22,7 @@ from ehrbench.statistics.comparison import (
     resampled_t_difference,
 )
 from ehrbench.statistics.fold_data import FoldData
+from ehrbench.statistics.placements import auroc_covariance
 from tests.statistics.judging import BINARY, folds
 
 Y = [0] * 12 + [1] * 8
@@ -272,3 +272,25 @@ def test_several_labels_against_the_metric():
     values, _ = auroc_covariance(y, p, np.arange(300))
     expected = [metrics.load("auroc")(y, q, target=target) for q in p]
     np.testing.assert_allclose(values, expected, atol=1e-14)
+
+
+def test_groups_of_both_labels_are_crossed_by_obuchowski_s_factor():
+    """Her S11 has I/(I − 1) of all groups, and not the factors of those with a positive or a negative."""
+    rng = np.random.default_rng(0)
+    group = np.repeat(np.arange(12), 4)
+    y = (rng.random(48) < 0.3).astype(float)
+    p = rng.random(48) + 0.3 * y + 0.2 * rng.random(12)[group]
+    positive, negative = y == 1, y == 0
+    wins = (p[positive][:, None] > p[negative]).astype(float)
+    m, n, area = positive.sum(), negative.sum(), wins.mean()
+    v10 = np.bincount(group[positive], wins.mean(axis=1) - area, 12)
+    v01 = np.bincount(group[negative], wins.mean(axis=0) - area, 12)
+    of_m, of_n = len(set(group[positive])), len(set(group[negative]))
+    assert of_m < 12
+    expected = (
+        of_m / (of_m - 1) * (v10 @ v10) / m**2
+        + of_n / (of_n - 1) * (v01 @ v01) / n**2
+        + 2 * 12 / 11 * (v10 @ v01) / (m * n)
+    )
+    _, covariance = auroc_covariance(y[:, None], p[None, :, None], group)
+    assert covariance[0, 0] == pytest.approx(expected, rel=1e-12)

@@ -80,4 +80,26 @@ def test_conditions_cut_as_they_say():
         (Condition("b", "missing", None), [0, 1, 0], "b missing"),
     ]:
         assert condition.of(table).tolist() == [bool(i) for i in inside]
-        assert str(condition) == said
+        assert condition.words({}, lambda column: "") == said
+
+
+def test_amounts_are_said_with_their_unit_and_categories_by_name():
+    unit_of = {"lactate.max": "mmol/L"}.get
+    for condition, said in [
+        (Condition("lactate.max", "≥", 4.0), "lactate.max ≥ 4 mmol/L"),
+        (Condition("lactate.max", "missing", None), "lactate.max missing"),
+        (Condition("count", "=", 1.0), "count = 1"),
+        (Condition("ward", "=", 2.0), "ward = surgical ward"),
+    ]:
+        words = condition.words({"ward": ("burns", "medical", "surgical ward")}, lambda c: unit_of(c, ""))
+        assert words == said
+
+
+def test_a_planted_level_of_a_category_is_found_by_its_name():
+    rng = np.random.default_rng(0)
+    levels = tuple(f"ward {k}" for k in range(12))  # more than are cut at each value of a number
+    ward = rng.integers(0, 12, 4000)
+    wrong = rng.random(4000) < np.where(ward == 5, 0.6, 0.1)
+    table = Table(ward[:, None].astype(np.float32), ("ward",), {"ward": levels})
+    data = Calls(table, wrong, wrong, ~wrong, np.arange(4000))
+    assert discover(data, seed=0)["found"][0]["conditions"] == ["ward = ward 5"]

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from ehrbench import metrics
-from ehrbench.statistics import defined, slices, subgroups
+from ehrbench.statistics import defined, discovery, slices, subgroups
+from ehrbench.statistics.fold_data import FoldPredictions
 from ehrbench.statistics.intervals import group_bootstrap
+from tests.statistics.judging import BINARY
 
 
 def by_subgroup(run, model, chosen, **arguments):
@@ -74,7 +77,8 @@ def test_a_value_is_the_mean_over_folds_of_the_subgroup(groups, spoiled):
 
 
 def test_a_planted_gap_is_found_and_no_other(groups):
-    gaps = {(g.family, g.metric): g for g in subgroups.gaps(groups, ["auroc", "brier"])}
+    chosen = [metrics.load("auroc"), metrics.load("brier")]
+    gaps = {(g.family, g.metric): g for g in subgroups.gaps(groups, chosen, BINARY)}
     sex = gaps["sex", "auroc"]
     assert sex.lowest[0] == "female"
     assert sex.p_holm < 0.001
@@ -97,7 +101,7 @@ def test_a_subgroup_whose_resamples_are_often_undefined_has_a_value_and_no_test(
     assert value.mean is not None
     assert "undefined in" in value.interval.reason
     assert value.standard_error is None
-    gap = next(g for g in subgroups.gaps(groups, ["auroc"]) if g.family == "sex")
+    gap = next(g for g in subgroups.gaps(groups, [metrics.load("auroc")], BINARY) if g.family == "sex")
     assert gap.p_value is None
     assert gap.why.startswith("female is undefined in")
 
@@ -214,3 +218,56 @@ def test_the_jackknife_of_large_cohorts_agrees_with_the_bootstrap(monkeypatch, s
     assert value.interval.method == "jackknife"
     assert value.interval.low == pytest.approx(bootstrap.low, abs=0.01)
     assert value.interval.high == pytest.approx(bootstrap.high, abs=0.01)
+
+
+def cohort(sizes, seed, *, base=-1.5, spread=1.2):
+    """A perfectly calibrated model in groups that differ in their size alone."""
+    rng = np.random.default_rng(seed)
+    n = sum(sizes)
+    p = 1 / (1 + np.exp(base + spread * rng.normal(size=n)))
+    y = (rng.random(n) < 1 - p).astype(float)
+    at = np.arange(n)
+    said = {"model": 1 - p[:, None]}
+    fold = FoldPredictions("0", at, 0 * at, at, y[:, None], said, {"model": np.array([0.3])}, n, n)
+    return fold, {"size": np.repeat([f"of {size}" for size in sizes], sizes)}
+
+
+def test_groups_that_differ_in_nothing_but_size_are_seldom_called_unfair():
+    """Of 40 cohorts 5 % or less; docs/statistics.md has the rates of many."""
+    names = ["auroc", "sensitivity", "balanced_accuracy", "calibration_slope", "calibration_intercept", "ece"]
+    chosen, called = [metrics.load(name) for name in names], dict.fromkeys(names, 0)
+    for seed in range(40):
+        fold, families = cohort((400, 50), seed)
+        of_all = ([fold], families, "model", chosen, BINARY)
+        groups = subgroups.by_subgroup(*of_all, seed=seed, n_bootstrap=80)
+        for gap in subgroups.gaps(groups, chosen, BINARY):
+            called[gap.metric] += gap.p_value is not None and gap.p_value < 0.05
+    assert max(called.values()) <= 6, called  # 2 expected; 7 or more once in 300 times
+    assert called["ece"] == 0  # shown, and not tested
+
+
+def test_a_gap_in_calibration_is_found_by_its_intercept():
+    fold, families = cohort((600, 150), 0)
+    odd = fold.p["model"].copy()
+    odd[600:] = 1 / (1 + np.exp(-(np.log(odd[600:] / (1 - odd[600:])) + 1)))
+    fold = replace(fold, p={"model": odd})
+    chosen = [metrics.load("calibration_intercept"), metrics.load("ece")]
+    groups = subgroups.by_subgroup([fold], families, "model", chosen, BINARY, seed=0, n_bootstrap=200)
+    intercept, ece = subgroups.gaps(groups, chosen, BINARY)
+    assert intercept.p_holm < 0.01
+    assert ece.size > 0.05
+    assert (ece.p_value, ece.p_holm, ece.why) == (None, None, subgroups.NOT_COMPARABLE)
+
+
+def test_a_slice_of_thirty_is_judged_exactly():
+    """Of 600 units 40 are wrong, and thirty are drawn: no p-value comes more often than it says.
+
+    A z-test's 0.001 comes six times as often.
+    """
+    k = np.arange(31)
+    chances = stats.hypergeom(600, 40, 30).pmf(k)
+    p = np.array([discovery.chance(n / 30, 30.0, (40 - n) / 570, 570.0) for n in k])
+    for level in (0.05, 0.01, 0.001, 0.0001):
+        assert chances[p <= level].sum() <= level
+    table = [[6, 24], [34, 536]]
+    assert p[6] == pytest.approx(stats.fisher_exact(table, alternative="greater").pvalue)

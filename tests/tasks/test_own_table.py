@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -19,6 +20,7 @@ from ehrbench.core.task import Cohort, RawInput
 from ehrbench.publishers.own_files import reading
 from ehrbench.publishers.own_table_files import OwnTableFiles
 from ehrbench.tasks.own_table import OwnTable
+from ehrbench.tasks.tabular_files import read_table
 
 HEADER = "pid,age (years),sex,ward,smoker,seen,remark,died"
 ROWS = [
@@ -215,6 +217,19 @@ def test_a_long_cell_widens_no_other(tmp_path: Path) -> None:
         task.parse([RawInput("more.csv", f"{HEADER}\n{rows[0]}{'x' * 200}{rows[1]}".encode())], strict=True)
 
 
+@pytest.mark.parametrize("first", ["", "Unnamed: 0", "__index_level_0__"])
+def test_names_of_rows_are_left_out_and_told(first: str, tmp_path: Path) -> None:
+    """As R's write.csv and pandas' to_csv and to_parquet write them, here in order of the outcome."""
+    plain = pa.table({first: range(40), "x": [0.5, 1.5] * 20, "y": [0] * 20 + [1] * 20})
+    pq.write_table(plain, tmp_path / "table.parquet")
+    pc.write_csv(plain, tmp_path / "table.csv")
+    for path in (tmp_path / "table.csv", tmp_path / "table.parquet"):
+        table = read_table(path.name, path.read_bytes())
+        assert list(table.columns) == ["x", "y"]
+        assert table.notes[-1].endswith("taken for the rows' names, and left out")
+    assert list(read_table("t.csv", b"x,Unnamed: 0\n1,2\n").columns) == ["x", "Unnamed: 0"]
+
+
 @pytest.mark.parametrize(
     ("body", "settings", "said"),
     [
@@ -225,6 +240,8 @@ def test_a_long_cell_widens_no_other(tmp_path: Path) -> None:
         ("x,y\n1,left\n2,right\n", {"label": "y"}, "task.positive: .* — say task.positive=right"),
         ("x,x,y\n1,2,0\n", {"label": "y"}, "field x: stands twice in the header —"),
         ("x,,y\n1,2,0\n", {"label": "y"}, "column 2 has no name —"),
+        ("x,x.missing,y\n1,2,0\n3,1,1\n", {"label": "y"}, "field x.missing: is what a part of column x is"),
+        ("a,a=b,y\nb,2,0\nc,1,1\n", {"label": "y"}, "field a=b: is what a part of column a is called here —"),
         (
             "x,y\n1,0\n2\n3,1\n",
             {"label": "y"},

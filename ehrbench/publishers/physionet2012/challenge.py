@@ -29,7 +29,7 @@ from ehrbench.features.events import Events, concatenate
 from ehrbench.features.stored import RowStore, read_folder, source_digest, write_folder
 from ehrbench.publishers.caching import cache_folder
 from ehrbench.publishers.physionet2012 import challenge_files, simulated_stays
-from ehrbench.publishers.physionet2012.outcomes import Outcome, read_outcomes
+from ehrbench.publishers.physionet2012.outcomes import Outcome, exchanged_outcomes, read_outcomes
 from ehrbench.tasks.mortality import Mortality, parsed_patients
 from ehrbench.tasks.physionet2012.patients import LOST, Patients, parse_patients
 from ehrbench.tasks.raw_files import read_raw_files
@@ -131,6 +131,15 @@ class PhysioNet2012(Publisher):
         shared = (package / "tasks" / "measures.py", package / "tasks" / "stays.py")
         code = source_digest(Path(__file__).parent, of_task, package / "features" / "events.py", *shared)
         return digest(files, code, self.hours)
+
+    def relabelled(self, root: Path, place: Path, seed: int) -> tuple[Publisher, Path] | None:
+        """Records by links, the cache among them; each file of outcomes with its rows' ids exchanged."""
+        for path in challenge_files.folder_of(Path(root), GET).resolve().iterdir():
+            if path.name.startswith("Outcomes-"):
+                (place / path.name).write_text(exchanged_outcomes(path, seed), encoding="utf-8")
+            else:
+                (place / path.name).symlink_to(path)
+        return self, place
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
         challenge_files.download(Path(root), source, progress)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ehrbench.report.figure import Figure
 from ehrbench.report.run import Run
-from ehrbench.report.svg import Plot, number, ticks
+from ehrbench.report.svg import Plot, number, room, shortened, ticks
 
 KINDS = {"value": "m0", "missingness": "m1"}
 MOST_PARAMETERS, MOST_TIMED, MOST_CONTRIBUTIONS = 15, 10, 8
@@ -79,7 +79,7 @@ def hours(model: str, found: Mapping[str, Any], time: str, step_hours: int = 1) 
     names = _largest({n: {k: sum(v) for k, v in kinds.items()} for n, kinds in tables.items()}, MOST_TIMED)
     n_hours = len(tables[names[0]]["value"])
     top = max((max(tables[n][kind]) for n in names for kind in KINDS), default=0.0) or 1.0
-    plot = _rows(title, names, (0, n_hours), time, row=24)
+    plot = _rows(title, names, (0, n_hours), time, row=24, above=42)
     for kind, colour in KINDS.items():
         cells = np.array([tables[n][kind] for n in names])  # (P, H)
         shift = 0.25 if kind == "value" else -0.25
@@ -88,10 +88,10 @@ def hours(model: str, found: Mapping[str, Any], time: str, step_hours: int = 1) 
             path = "".join(_cell(plot, h, len(names) - i - 0.5 + shift) for i, h in np.argwhere(level == k))
             if path:
                 plot.raw(f'<path class="fill {colour}" opacity="{k / _LEVELS:g}" d="{path}"/>')
-    _key(plot)
+    _scale(plot, top)
     caption = (
-        f"Mean absolute contribution (integrated gradients) of what came in each {_step(step_hours)}: "
-        f"above, the value; below, the missingness. Full colour: {number(top, 2)} log-odds."
+        f"Mean absolute contribution (integrated gradients), in log-odds, of what came in each "
+        f"{_step(step_hours)}: above, the value; below, the missingness."
     )
     return Figure(f"hours-{model}", title, caption, plot.svg())
 
@@ -175,15 +175,24 @@ def _contributions(k: int, parameters: Mapping[str, Any], title: str, answer: st
     return Figure(f"example-parts-{k}", title, caption, plot.svg())
 
 
-def _rows(title: str, names: Sequence[str], ends: tuple[float, float], label: str, row: float = _ROW) -> Plot:
+def _rows(
+    title: str,
+    names: Sequence[str],
+    ends: tuple[float, float],
+    label: str,
+    row: float = _ROW,
+    above: float = 24,
+) -> Plot:
     """A plot of one row for each name, room for a key above; with a little air where bars may end."""
     low, high = ends
     air = 0.04 * (high - low) or 1.0
     x = (low - air * (low < 0), high if low == 0 and float(high).is_integer() else high + air)
-    plot = Plot(title, x, (0, len(names)), 420, 70 + row * len(names), (110, 12, 24, 44))
+    margin = room(names, 110, letter=6.6)
+    plot = Plot(title, x, (0, len(names)), 420, 46 + above + row * len(names), (margin, 12, above, 44))
     plot.axes(label, "", y_ticks=())
     for i, name in enumerate(names):
-        plot.text_at(102, plot.at_y(len(names) - i - 0.5) + 4, name.replace("_", " "), "tick", anchor="end")
+        words = shortened(name.replace("_", " "), 26)
+        plot.text_at(margin - 8, plot.at_y(len(names) - i - 0.5) + 4, words, "tick", anchor="end")
     return plot
 
 
@@ -193,6 +202,22 @@ def _key(plot: Plot) -> None:
         plot.raw(f'<rect class="fill {colour}" x="{x:g}" y="5" width="11" height="11" rx="2"/>')
         plot.text_at(x + 16, 15, kind, "note")
         x += 70
+
+
+def _scale(plot: Plot, top: float) -> None:
+    """What the colours of a heat map stand for: from nothing to ``top``, for either kind."""
+    x, width = plot.margins[0], 9
+    for kind, colour in KINDS.items():
+        plot.text_at(x, 13, kind, "note")
+        left = x + 7 * len(kind) + 6
+        for k in range(1, _LEVELS + 1):
+            place = f'x="{left + width * k:g}" y="3" width="{width}" height="12"'
+            plot.raw(f'<rect class="fill {colour}" opacity="{k / _LEVELS:g}" {place}/>')
+        plot.raw(f'<rect class="axis" x="{left:g}" y="3" width="{width * (_LEVELS + 1)}" height="12"/>')
+        for share, anchor in ((0, "start"), (1, "end")):
+            at = left + width * (_LEVELS + 1) * share
+            plot.text_at(at, 28, number(top * share, 2), "tick", anchor=anchor)
+        x = left + width * (_LEVELS + 1) + 14
 
 
 def _cell(plot: Plot, hour: int, y: float) -> str:

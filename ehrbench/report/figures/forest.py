@@ -28,7 +28,7 @@ def forest(run: Run, model: str, groups: Sequence[Subgroup], colour: str) -> Fig
         rows += [family, *(g for g in groups if g.family == family)]
     ends = [v for g in groups for v in _ends(g, metric.name)] + list(bounds(overall, "interval"))
     height = 60 + _ROW * (len(rows) + 1)
-    plot = Plot(title, around(ends), (0, len(rows) + 1), 860, height, (300, 170, 10, 46))
+    plot = Plot(title, around(ends), (0, len(rows) + 1), 860, height, (300, 205, 10, 46))
     plot.axes(f"{metric.title}, outer test", "", y_ticks=())
     if overall.get("mean") is not None:
         x, top, bottom = plot.at_x(overall["mean"]), plot.margins[2], plot.height - plot.margins[3]
@@ -45,7 +45,7 @@ def forest(run: Run, model: str, groups: Sequence[Subgroup], colour: str) -> Fig
     for i, row in enumerate(rows):
         y = len(rows) - i - 0.5
         if isinstance(row, str):
-            plot.text_at(6, plot.at_y(y) + 5, row.replace("_", " "), "name")
+            plot.text_at(6, plot.at_y(y) + 5, run.family(row), "name")
             continue
         value = row.values.get(metric.name)
         size = f"{row.n_records:,} · {row.positives:,}"
@@ -53,11 +53,9 @@ def forest(run: Run, model: str, groups: Sequence[Subgroup], colour: str) -> Fig
         if row.small or value is None or value.mean is None:
             why = row.small or (value.undefined if value else None) or "no value"
             plot.text_at(22, plot.at_y(y) + 5, row.level, "note")
-            plot.text_at(306, plot.at_y(y) + 5, why, "tick")
+            plot.text_at(306, plot.at_y(y) + 5, why, "tick haloed")
             continue
-        used = (
-            "" if value.folds_used == len(run.folds) else f" in {value.folds_used} of {len(run.folds)} folds"
-        )
+        used = "" if value.folds_used == len(run.folds) else f" · {value.folds_used}/{len(run.folds)} folds"
         found = value.interval
         ends_here = (
             (found.low, found.high)

@@ -11,7 +11,7 @@ from ehrbench.core.metric import Metric
 from ehrbench.report.figure import Figure
 from ehrbench.report.rendering import metric_digits
 from ehrbench.report.run import Run
-from ehrbench.report.svg import Plot, around, number
+from ehrbench.report.svg import Plot, around, number, room
 
 
 def leaderboard(run: Run, colours: Mapping[str, str]) -> Figure:
@@ -20,17 +20,15 @@ def leaderboard(run: Run, colours: Mapping[str, str]) -> Figure:
     return ranking(run.metric, results, colours)
 
 
-def ranking(
-    metric: Metric, results: Mapping[str, Mapping[str, Any]], colours: Mapping[str, str], margin: float = 150
-) -> Figure:
-    """Of results as the summary has them, in their order; margin: pixels for the names."""
+def ranking(metric: Metric, results: Mapping[str, Mapping[str, Any]], colours: Mapping[str, str]) -> Figure:
+    """Of results as the summary has them, in their order."""
     rows = {m: r for m, r in results.items() if r.get("mean") is not None}
     title = f"{metric.title} of each model"
     if not rows:
         why = "; ".join(f"{m}: {r.get('undefined', 'no value')}" for m, r in results.items())
         return Figure("leaderboard-figure", title, "", why=why, wide=True)
     frame = _frame(rows)
-    height = 62 + 46 * len(rows)
+    height, margin = 62 + 46 * len(rows), room(list(rows), 150, most=300)
     plot = Plot(title, frame, (0, len(rows)), 860, height, (margin, 150, 12, 46))
     plot.axes(f"{metric.title}, outer test", "", y_ticks=())
     for i, (model, result) in enumerate(rows.items()):
@@ -50,7 +48,7 @@ def ranking(
         words = metric_digits(result["mean"], 4) + (
             "" if np.isnan(low) else f" ({metric_digits(low)}–{metric_digits(high)})"
         )
-        plot.text_at(718, plot.at_y(y) + 5, words.replace("-", "−"), "note")
+        plot.text_at(714, plot.at_y(y) + 5, words.replace("-", "−"), "note")
     better = "closer to its ideal" if metric.ideal is not None else "higher"
     better = "lower" if metric.ideal is None and not metric.greater_is_better else better
     caption = (

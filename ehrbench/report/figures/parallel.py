@@ -9,7 +9,7 @@ import numpy as np
 from ehrbench.report.figure import Figure
 from ehrbench.report.importance import Axis
 from ehrbench.report.run import Run
-from ehrbench.report.svg import Plot, number
+from ehrbench.report.svg import Plot, number, shortened
 
 _GAP = 104
 MOST_LINES = 600
@@ -57,8 +57,7 @@ def _draw_axis(plot: Plot, k: int, axis: Axis, most: int) -> None:
     """most: letters that its name has room for."""
     x, top, bottom = plot.at_x(k), plot.margins[2], plot.height - plot.margins[3]
     plot.raw(f'<path class="axis" d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>')
-    words = axis.name if len(axis.name) <= most else axis.name[: most - 1] + "…"
-    plot.text_at(x, 16 if k % 2 == 0 else 32, words, "axis-name", anchor="middle")
+    plot.text_at(x, 16 if k % 2 == 0 else 32, shortened(axis.name, most), "axis-name", anchor="middle")
     if axis.choices:
         for choice in axis.choices:
             plot.text_at(x + 5, plot.at_y(axis.position(choice)) + 4, choice[:14], "tick haloed")

@@ -125,7 +125,7 @@ function show(answer) {
     result.replaceChildren(...outcomes(unit));
     for (const flag of unit.flags) result.append(element("span", { class: "chip" }, words(flag)));
     result.append(element("p", { class: "small faint" }, `record ${unit.record}`));
-    result.append(element("div", { id: "evidence" }));
+    result.append(element("div", { id: "evidence" }), ...feedbackForm(unit));
   } else {
     const each = table(units);
     result.replaceChildren(...(answer.series
@@ -198,6 +198,9 @@ async function describe() {
   thresholds = facts.thresholds;
   showsEvidence = facts.shows_evidence;
   called = facts.words;
+  keeps = facts.keeps;
+  kind = facts.target.kind;
+  byId("keeps").textContent = keptInWords(keeps);
   byId("input-title").textContent = "One " + facts.words.record;
   byId("title").textContent = "ehrbench · " + words(facts.task);
   document.title = "ehrbench · " + words(facts.task);

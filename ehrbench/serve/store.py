@@ -1,0 +1,472 @@
+"""Store: what a server keeps of its predictions, so that outcomes can be told of them and models learn again.
+
+    served_inputs        a posted body, as it came; only where inputs are kept
+    served_predictions   one row a predicted record: its units' probabilities and calls, by which version
+    served_outcomes      what became of a predicted unit, as often as it is told; the last one counts
+    served_audit         what was deleted, when, and by whose key; never whose record it was
+
+One thread writes, in batches, in the background: a prediction is never held up, and never fails, for what is
+around it. What waits is bounded in rows and bytes; where the database is full or away, rows wait as long as
+they fit, then they are dropped and counted. What must not be lost (an outcome, a deletion) is asked of the
+same thread, behind everything that was predicted before, and its answer is waited for.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+from sqlalchemy import (
+    Column,
+    Connection,
+    DateTime,
+    Engine,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    insert,
+    or_,
+    select,
+)
+from sqlalchemy.dialects import mysql
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
+from sqlalchemy.types import TypeEngine
+
+from ehrbench.core.errors import StorageError
+from ehrbench.core.target import Target
+from ehrbench.core.task import RawInput
+from ehrbench.core.types import BoolArray, FloatArray, IntArray
+from ehrbench.serve.limits import StoreSettings
+from ehrbench.serve.served import Served
+from ehrbench.tasks.names import LONGEST
+
+T = TypeVar("T")
+log = logging.getLogger("ehrbench.serve")
+
+#: Rows of one transaction.
+BATCH = 500
+#: How long rows may wait for company before they are written.
+GATHERED_S = 0.2
+#: Between two tries of a database that is away, doubled each time, and the longest of these pauses.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+#: Between two looks for what is older than is kept.
+SWEEP_S = 3600.0
+
+#: What no other try would mend: rows that do not fit their columns, or stand there already.
+REFUSED = (DataError, IntegrityError, ProgrammingError)
+
+metadata = MetaData()
+
+
+def _name(length: int = LONGEST) -> TypeEngine[str]:
+    """Compared byte by byte: patients a1 and A1 are two."""
+    whole = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
+    return String(length).with_variant(whole, "mysql", "mariadb")
+
+
+def _text() -> TypeEngine[str]:
+    return Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql", "mariadb")
+
+
+inputs = Table(
+    "served_inputs",
+    metadata,
+    Column("id", _name(), primary_key=True),
+    Column("made_at", DateTime, nullable=False, index=True),  # UTC, as all times here
+    Column("name", Text, nullable=False),  # of the posted file
+    Column("kind", _name(), nullable=False),  # json, or file
+    Column("body", LargeBinary().with_variant(mysql.LONGBLOB, "mysql", "mariadb"), nullable=False),
+)
+predictions = Table(
+    "served_predictions",
+    metadata,
+    Column("id", _name(), primary_key=True),
+    Column("made_at", DateTime, nullable=False, index=True),
+    Column("request_id", _name(), nullable=False),
+    Column("alias", _name(), nullable=False),
+    Column("version", _name(), nullable=False),
+    Column("task", _name(), nullable=False),
+    Column("target", _text(), nullable=False),  # {"kind": ..., "classes": [...]}
+    Column("record", _name(), nullable=False, index=True),
+    Column("patient", _name(), nullable=False, index=True),
+    Column("units", _text(), nullable=False),  # numbers of the units, in order
+    Column("probabilities", _text(), nullable=False),  # a row a unit, a column a class
+    Column("called", _text(), nullable=False),
+    Column("input", _name(), index=True),
+    Column("place", Integer, nullable=False),  # among the records of that input
+)
+outcomes = Table(
+    "served_outcomes",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("prediction", _name(), nullable=False, index=True),
+    Column("unit", Integer, nullable=False),
+    Column("told_at", DateTime, nullable=False),
+    Column("labels", _text(), nullable=False),  # 0, 1 or null a class
+    Column("told_by", _name(), nullable=False),  # name of the key
+)
+audit = Table(
+    "served_audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("done_at", DateTime, nullable=False),
+    Column("what", _name(), nullable=False),  # retention, deletion
+    Column("done_by", _name(), nullable=False),
+    Column("request_id", _name(), nullable=False),
+    Column("n_predictions", Integer, nullable=False),
+    Column("n_inputs", Integer, nullable=False),
+    Column("n_outcomes", Integer, nullable=False),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class KeptPrediction:
+    """One predicted record. id: of all its units, each of which appends its number (``unit_id``).
+
+    units: (U,), probabilities and called: (U, C). source: number of the posted body that it came in; place:
+        its own among that body's records.
+    """
+
+    id: str
+    record: str
+    patient: str
+    units: IntArray
+    probabilities: FloatArray
+    called: BoolArray
+    source: int
+    place: int
+
+
+@dataclass(frozen=True, eq=False)
+class KeptRequest:
+    """What one request predicted, and by what; inputs: the posted bodies, empty where they are not kept."""
+
+    token: str
+    request_id: str
+    alias: str
+    version: str
+    task: str
+    target: Target
+    predictions: Sequence[KeptPrediction]
+    inputs: Sequence[RawInput]
+    made_at: datetime
+
+    @cached_property
+    def bodies(self) -> list[tuple[str, bytes]]:
+        """Kind and bytes of each posted body."""
+        return [
+            ("file", raw.body)
+            if isinstance(raw.body, bytes)
+            else ("json", json.dumps(raw.body, ensure_ascii=False).encode())
+            for raw in self.inputs
+        ]
+
+    @cached_property
+    def n_bytes(self) -> int:
+        """About what it takes while it waits."""
+        arrays = sum(p.units.nbytes + p.probabilities.nbytes + p.called.nbytes for p in self.predictions)
+        return 500 * len(self.predictions) + arrays + sum(len(body) for _, body in self.bodies)
+
+
+class PredictionStore:
+    """The tables above on one engine, and the thread that writes them.
+
+    ``keep`` and ``ask`` may be called from any thread; neither waits for the database.
+    """
+
+    def __init__(self, engine: Engine, settings: StoreSettings | None = None) -> None:
+        self.settings = settings or StoreSettings()
+        #: Predicted records since the start; problem: why the database takes none now, None where it does.
+        self.written = self.dropped = 0
+        self.problem: str | None = None
+        self._engine, self._made = engine, False
+        self._rows: deque[KeptRequest] = deque()
+        self._jobs: deque[tuple[Callable[[Connection], Any], Future[Any]]] = deque()
+        self._n_rows = self._n_bytes = 0
+        self._swept_at = -SWEEP_S
+        self._changed, self._closing = threading.Condition(), False
+        self._thread = threading.Thread(target=self._run, name="prediction-store", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Predicted records that are not written yet."""
+        return self._n_rows
+
+    def keep(self, served: Served, inputs: Sequence[RawInput], request_id: str) -> None:
+        """Have a request's predictions written soon, or drop and count them where too much waits already."""
+        request = kept_request(served, inputs if self.settings.inputs else (), request_id)
+        n_rows, n_bytes = len(request.predictions), request.n_bytes
+        with self._changed:
+            full = (
+                self._n_rows + n_rows > self.settings.max_waiting_records
+                or self._n_bytes + n_bytes > self.settings.max_waiting_bytes
+            )
+            if full or self._closing:
+                self.dropped += n_rows
+                return
+            self._rows.append(request)
+            self._n_rows, self._n_bytes = self._n_rows + n_rows, self._n_bytes + n_bytes
+            self._changed.notify()
+
+    def ask(self, job: Callable[[Connection], T]) -> Future[T]:
+        """``job`` in a transaction of its own, behind all that was kept before.
+
+        The future raises StorageError where the database is away: a job never waits for it to come back.
+        """
+        future: Future[T] = Future()
+        with self._changed:
+            if self._closing:
+                future.set_exception(StorageError("the store is closed — ask again when the server is back"))
+                return future
+            self._jobs.append((job, future))
+            self._changed.notify()
+        return future
+
+    def close(self, timeout_s: float = 10) -> None:
+        """Write what waits, for so long at most, and let the database go; what is left is dropped."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(timeout_s)
+        if self._n_rows:
+            self.dropped += self._n_rows
+            log.error("predictions not kept", extra={"fields": {"n_records": self._n_rows}})
+        if not self._thread.is_alive():
+            self._engine.dispose()
+
+    def _run(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            with self._changed:
+                if not (self._rows or self._jobs or self._closing):
+                    self._changed.wait(SWEEP_S)
+                if self._rows and not (self._jobs or self._closing):
+                    self._changed.wait(GATHERED_S)
+                requests, jobs = self._taken(), list(self._jobs)
+                self._jobs.clear()
+                closing = self._closing
+            try:
+                self._write(requests)
+            except REFUSED as error:  # it will not be taken later either
+                self._let_go(requests, error)
+            except (SQLAlchemyError, OSError) as error:
+                self._failed(error)
+                for _, future in jobs:
+                    if future.set_running_or_notify_cancel():
+                        future.set_exception(self._away())
+                if closing:
+                    return
+                with self._changed:
+                    if not self._jobs:
+                        self._changed.wait(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                continue
+            else:
+                self._come_back(requests)
+            pause_s = FIRST_PAUSE_S
+            if self._rows and jobs:  # more than a batch waited: its turn comes first
+                with self._changed:
+                    self._jobs.extendleft(reversed(jobs))
+                continue
+            for job, future in jobs:
+                self._do(job, future)
+            if time.monotonic() - self._swept_at > SWEEP_S:
+                self._sweep()
+            if closing and not self._rows:
+                return
+
+    def _taken(self) -> list[KeptRequest]:
+        """The first requests that wait, about a batch of records; they stay until they are written."""
+        taken, n = list[KeptRequest](), 0
+        for request in self._rows:
+            if taken and n + len(request.predictions) > BATCH:
+                break
+            taken.append(request)
+            n += len(request.predictions)
+        return taken
+
+    def _write(self, requests: Sequence[KeptRequest]) -> None:
+        if not requests and self._made:
+            return
+        bodies = [row for request in requests for row in _input_rows(request)]
+        rows = [row for request in requests for row in _prediction_rows(request)]
+        with self._engine.begin() as connection:
+            if not self._made:
+                metadata.create_all(connection)
+            if bodies:
+                connection.execute(insert(inputs), bodies)
+            if rows:
+                connection.execute(insert(predictions), rows)
+        self._made = True
+
+    def _come_back(self, requests: Sequence[KeptRequest]) -> None:
+        if self.problem is not None:
+            self.problem = None
+            log.info("store is back", extra={"fields": {"waiting": self._n_rows}})
+        self.written += self._removed(requests)
+
+    def _let_go(self, requests: Sequence[KeptRequest], error: Exception) -> None:
+        self.dropped += (n := self._removed(requests))
+        fields = {"error": type(getattr(error, "orig", None) or error).__name__, "n_records": n}
+        log.error("predictions not kept", extra={"fields": fields})
+
+    def _removed(self, requests: Sequence[KeptRequest]) -> int:
+        """Take the first requests out of those that wait; how many records that were."""
+        with self._changed:
+            for _ in requests:
+                request = self._rows.popleft()
+                self._n_rows -= len(request.predictions)
+                self._n_bytes -= request.n_bytes
+        return sum(len(request.predictions) for request in requests)
+
+    def _failed(self, error: Exception) -> None:
+        kind = type(getattr(error, "orig", None) or error).__name__  # its message may quote a value
+        if self.problem is None:
+            log.error("store is away", extra={"fields": {"error": kind, "waiting": self._n_rows}})
+        self.problem = f"the database does not take what is written ({kind})"
+
+    def _away(self) -> StorageError:
+        return StorageError(f"store: {self.problem} — ask again later")
+
+    def _do(self, job: Callable[[Connection], Any], future: Future[Any]) -> None:
+        if not future.set_running_or_notify_cancel():  # nobody waits for it any more
+            return
+        try:
+            with self._engine.begin() as connection:
+                result = job(connection)
+        except (SQLAlchemyError, OSError) as error:
+            self._failed(error)
+            future.set_exception(self._away())
+        except Exception as error:  # of the job itself, told to whoever asked
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    def _sweep(self) -> None:
+        self._swept_at = time.monotonic()
+        before = utc_now() - timedelta(days=self.settings.retention_days)
+        self._do(lambda connection: sweep(connection, before), Future())
+
+
+def kept_request(served: Served, inputs: Sequence[RawInput], request_id: str) -> KeptRequest:
+    """What is kept of one request; ``inputs`` empty: not what was posted."""
+    records, bundle, first = served.records, served.bundle, np.cumsum(served.records.n_units)
+    parts = [slice(end - n, end) for end, n in zip(first, records.n_units, strict=True)]
+    kept = [
+        KeptPrediction(
+            id=f"{served.token}-{n}",
+            record=str(records.ids[n]),
+            patient=str(records.groups[n]),
+            units=records.unit_number[part],
+            probabilities=served.prediction.probabilities[part],
+            called=served.called[part],
+            source=served.sources[n],
+            place=n - served.sources.index(served.sources[n]),
+        )
+        for n, part in enumerate(parts)
+    ]
+    return KeptRequest(
+        token=served.token,
+        request_id=request_id,
+        alias=served.deployment.alias,
+        version=bundle.digest,
+        task=bundle.task.name,
+        target=bundle.manifest.target,
+        predictions=kept,
+        inputs=inputs,
+        made_at=utc_now(),
+    )
+
+
+def sweep(connection: Connection, before: datetime) -> int:
+    """Delete all that was predicted before a time, with its outcomes; how many predictions that were."""
+    old = select(predictions.c.id).where(predictions.c.made_at < before)
+    bodies = inputs.c.made_at < before
+    return _delete(connection, list(connection.scalars(old)), bodies, "retention", "the server", "")
+
+
+def forget(connection: Connection, name: str, by: str, request_id: str) -> int:
+    """Delete all that is kept of a record or patient ``name``; how many predictions that were.
+
+    A body that holds other patients, too, goes whole: it could not be kept without this one.
+    """
+    theirs = or_(predictions.c.record == name, predictions.c.patient == name)
+    found = connection.execute(select(predictions.c.id, predictions.c.input).where(theirs)).all()
+    bodies = inputs.c.id.in_({row.input for row in found if row.input})
+    return _delete(connection, [row.id for row in found], bodies, "deletion", by, request_id)
+
+
+def _delete(
+    connection: Connection, ids: Sequence[str], bodies: Any, what: str, by: str, request_id: str
+) -> int:
+    n_outcomes = n_predictions = 0
+    for start in range(0, len(ids), BATCH):
+        some = ids[start : start + BATCH]
+        n_outcomes += connection.execute(delete(outcomes).where(outcomes.c.prediction.in_(some))).rowcount
+        n_predictions += connection.execute(delete(predictions).where(predictions.c.id.in_(some))).rowcount
+    n_inputs = connection.execute(delete(inputs).where(bodies)).rowcount
+    if n_predictions or n_inputs or what == "deletion":
+        counts = {"n_predictions": n_predictions, "n_inputs": n_inputs, "n_outcomes": n_outcomes}
+        who = {"what": what, "done_at": utc_now(), "done_by": by, "request_id": request_id}
+        connection.execute(insert(audit), {**who, **counts})
+        log.info("deleted", extra={"fields": {"what": what, "by": by, **counts}})
+    return n_predictions
+
+
+def _input_rows(request: KeptRequest) -> list[dict[str, Any]]:
+    named = zip(request.inputs, request.bodies, strict=True)
+    return [
+        {
+            "id": f"{request.token}-{number}",
+            "made_at": request.made_at,
+            "name": raw.name,
+            "kind": kind,
+            "body": body,
+        }
+        for number, (raw, (kind, body)) in enumerate(named)
+    ]
+
+
+def _prediction_rows(request: KeptRequest) -> list[dict[str, Any]]:
+    shared = {
+        "made_at": request.made_at,
+        "request_id": request.request_id,
+        "alias": request.alias,
+        "version": request.version,
+        "task": request.task,
+        "target": json.dumps({"kind": request.target.kind, "classes": list(request.target.classes)}),
+    }
+    return [
+        {
+            **shared,
+            "id": one.id,
+            "record": one.record,
+            "patient": one.patient,
+            "units": json.dumps(one.units.tolist()),
+            "probabilities": json.dumps(np.round(one.probabilities, 7).tolist()),
+            "called": json.dumps(one.called.astype(int).tolist()),
+            "input": f"{request.token}-{one.source}" if request.inputs else None,
+            "place": one.place,
+        }
+        for one in request.predictions
+    ]
+
+
+def utc_now() -> datetime:
+    """Without a zone, as columns hold it."""
+    return datetime.now(UTC).replace(tzinfo=None)

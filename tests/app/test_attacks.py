@@ -1,0 +1,129 @@
+"""Leaks that no access log sees, planted as a clinic's own code would: ``certify`` finds each by its kind."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from ehrbench.app.certifying import Again, certify_run
+from ehrbench.app.cli import main
+from ehrbench.app.confinement import OutsideLooked
+from ehrbench.app.searching import search
+from ehrbench.core import plugins
+from ehrbench.core.errors import FitError
+from ehrbench.core.progress import SILENT
+from ehrbench.spine import procedure
+from ehrbench.spine.certificate import NotClean
+from tests.app import leaky
+from tests.spine.composing import composed
+
+FIT_LEAKS = (
+    "Remembering",
+    "WarmStart",
+    "RunningStatistics",
+    "SelectedOnce",
+    "HeldValidation",
+    "CachedFile",
+)
+FEATURE_LEAKS = ("Positions", "WithinBatch", "Growing", "LateFlag")
+
+
+@pytest.fixture
+def clinic(tmp_path, monkeypatch):
+    """A table of noise, sorted by its outcome, and the package ``leaky`` beside it."""
+    rng = np.random.default_rng(0)
+    table = tmp_path / "stays.csv"
+    y = np.arange(120) >= 60
+    lines = [f"{i},{','.join(f'{v:.3f}' for v in rng.normal(size=4))},{int(y[i])}" for i in range(len(y))]
+    table.write_text("\n".join(["pid,a,b,c,d,died", *lines]) + "\n", encoding="utf-8")
+    package = tmp_path / "src" / "leaky"
+    package.mkdir(parents=True)
+    texts = {"models": leaky.MODELS, "features": leaky.FEATURES, "publishers": leaky.PUBLISHERS}
+    for name, text in {**texts, "__init__": ""}.items():
+        (package / f"{name}.py").write_text(text.replace("TABLE", str(table)), encoding="utf-8")
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv(plugins.NAMED, "leaky")
+    monkeypatch.syspath_prepend(str(package.parent))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "leaky"]:
+        del sys.modules[name]
+
+
+def searched(clinic, models, features=(), publisher="ehrbench.publishers.own_table_files.OwnTableFiles"):
+    """A nested search of these models on the table; the folder of its run."""
+    small = ["n_trials=1", "protocol.inner_folds=2", "report.n_bootstrap=100", "report.explained=0"]
+    data = ["task=table", f"data.file={clinic / 'stays.csv'}", "task.label=died", "task.id=pid"]
+    config = composed(clinic / "runs", *data, *small, "protocol.outer_folds=2", "models=[logistic]")
+    logistic = config["model"]["logistic"] | {"space": {}}
+    build, view = dict(logistic["build"]), config["task"]["views"]["scaled_table"]
+    contenders = {name: logistic | {"build": build | {"_target_": f"leaky.models.{name}"}} for name in models}
+    contenders |= {name: logistic | {"view": name} for name in features}
+    views = {name: view | {"_target_": f"leaky.features.{name}"} for name in features}
+    task = config["task"] | {
+        "views": config["task"]["views"] | views,
+        "publisher": config["task"]["publisher"] | {"_target_": publisher},
+    }
+    search(config | {"model": contenders, "task": task, "study_name": "attacked"})
+    return clinic / "runs" / "attacked"
+
+
+def test_what_outlives_a_fit_is_caught_and_a_clean_model_beside_it_is_not(clinic):
+    run = searched(clinic, ("Plain", *FIT_LEAKS))
+    certify_run(run, Again(), SILENT)  # the access log is as it should be
+    with pytest.raises(NotClean, match=r"the same code gives another .* something outlives a fit") as caught:
+        certify_run(run, Again(counterfactual=True, folds=[1]), SILENT)
+    changed = " ".join(caught.value.changed)
+    left = [name for name in FIT_LEAKS if name not in changed]
+    assert left == ["Remembering"]  # what it knows of this fold's training records, this fold has taught it
+    assert "Plain" not in changed
+    with pytest.raises(NotClean, match=r"Remembering was judged by 1\.0000") as caught:
+        certify_run(run, Again(predictions=True, folds=[1]), SILENT)
+    assert caught.value.changed == ("Remembering", "ensemble")
+
+
+def test_a_fit_that_goes_back_to_the_source_is_told_by_the_file(clinic):
+    """By its data the run again is the same, with other test records, too: the file was read, not handed."""
+    run = searched(clinic, ("ReadsSource",))
+    with pytest.raises(OutsideLooked, match=r"fold 0: a fit reads .*stays\.csv, which it was not handed"):
+        certify_run(run, Again(counterfactual=True, folds=[0]), SILENT)
+
+
+def test_what_a_prediction_rests_on_beside_the_record_is_caught(clinic, monkeypatch):
+    leaks = (clinic, ("Plain", "ReadsOutcomes"), FEATURE_LEAKS, "leaky.publishers.Flagged")
+    with pytest.raises(FitError, match=r"fold 0: Positions predicts record .* among others and as .* alone"):
+        searched(*leaks)
+    monkeypatch.setattr(procedure, "ALONE", 0)
+    run = searched(*leaks)
+    with pytest.raises(NotClean, match=r"its exported form says .* rests on something beside") as caught:
+        certify_run(run, Again(predictions=True, folds=[1]), SILENT)
+    assert {*caught.value.changed} == {"ReadsOutcomes", *FEATURE_LEAKS, "ensemble"}
+
+
+def test_features_that_read_a_file_when_they_predict_are_told_by_it(clinic):
+    run = searched(clinic, (), ("ReadsTable",))
+    with pytest.raises(NotClean, match=r"fold 1: a prediction reads .*stays\.csv, which it was not handed"):
+        certify_run(run, Again(predictions=True, folds=[1]), SILENT)
+
+
+def test_content_that_rests_on_outcomes_is_caught_where_it_is_read(clinic):
+    run = searched(clinic, ("Plain",), publisher="leaky.publishers.Encoded")
+    with pytest.raises(NotClean, match=r"Encoded\.read: \d+ of 120 records have another content") as caught:
+        certify_run(run, Again(counterfactual=True, folds=[0]), SILENT)
+    assert len(caught.value.changed) > 60
+
+
+def test_a_clean_run_passes_all_of_it(clinic, capsys):
+    run = searched(clinic, ("Plain",))
+    assert main(["certify", str(run), "--counterfactual", "--folds", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "outcomes exchanged among records: 120 records are read as they were" in said
+    assert "fold   1: 60 test records predicted again from exported models, 32 of them alone" in said
+    assert "unchanged by other test records, in a process of its own\n" in said
+    assert "bundle  : 120 of its own records predicted again" in said
+    certificate = json.loads((run / "certificate.json").read_text())
+    assert {name: len(d) for name, d in certificate["judged"]["1"].items()} == {"Plain": 64, "ensemble": 64}
