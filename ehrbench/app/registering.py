@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from ehrbench.runtime.bundle import Bundle
 
 WEBHOOK = "REGISTRY_WEBHOOK"
-#: Where deployed bundles lie in their folder, hidden from a server, which takes every other name for an alias.
+#: Where deployed bundles lie in their folder: a server takes every name without a dot in front for an alias.
 RELEASES = ".releases"
 
 

@@ -41,7 +41,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         protocol = "protocol=holdout" if name != "three" else "protocol=nested"
         config = tiny_config("beats", folder, protocol, f"study_name={name}", *small, *more)
-        search(config, [])
+        search(config)
     return folder
 
 
