@@ -16,7 +16,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ from ehrbench.app.checking import check
 from ehrbench.app.conf import CONF
 from ehrbench.app.entry import guarded, spell_out
 from ehrbench.app.splitting import read_and_split
-from ehrbench.app.wiring import plan
+from ehrbench.app.wiring import plan, settled
 from ehrbench.core.model import Model
 from ehrbench.core.progress import SILENT
 from ehrbench.core.records import Records
@@ -99,8 +100,9 @@ def _on_cpu(model: Model, builder: Builder, settings: Mapping[str, Any]) -> Mode
 def measure(config: Mapping[str, Any], devices: Sequence[str]) -> None:
     """Print a line for each network and device."""
     settings = check(config)
+    config, publisher = settled(config, settings, SILENT)
     planned = plan(config, settings)
-    cohort, split = read_and_split(planned.task, settings, SILENT)
+    cohort, split = read_and_split(publisher, settings, SILENT)
     outer = split.outer[0]
     parts = (outer.inner[0].train, outer.inner[0].valid, outer.test)
     train, valid, test = (cohort.records.take(index) for index in parts)
@@ -125,15 +127,21 @@ def measure(config: Mapping[str, Any], devices: Sequence[str]) -> None:
             )  # fmt: skip
 
 
-def main() -> None:
+@contextmanager
+def composed(overrides: Sequence[str]) -> Iterator[Any]:
+    """The configuration with these overrides, while the data that it names are there."""
     with tempfile.TemporaryDirectory() as folder:
         data = os.environ.get("EHRBENCH_DATA")
         if data is None:
             PhysioNet2012(Mortality()).simulate(Path(folder), 8000, 0)
         with initialize_config_dir(str(CONF)):
-            arguments = spell_out([*DEFAULTS, f"data.root={data or folder}", *sys.argv[1:]])
-            config = compose("config", overrides=arguments)
-        devices = list(DEVICES) if torch.cuda.is_available() else ["CPU"]
+            arguments = spell_out([f"data.root={data or folder}", *overrides])
+            yield compose("config", overrides=arguments)
+
+
+def main() -> None:
+    devices = list(DEVICES) if torch.cuda.is_available() else ["CPU"]
+    with composed([*DEFAULTS, *sys.argv[1:]]) as config:
         guarded(lambda checked: measure(checked, devices), config)
 
 

@@ -48,14 +48,34 @@ def constraints(lock: dict[str, Any], torch: str) -> Iterator[str]:
 def marker_of(package: dict[str, Any]) -> str:
     """The package's marker over all its groups; empty where one of them needs it everywhere.
 
-    An extra's own marker is left out: pip would take a constraint under it as never meant.
+    An extra counts as wanted: pip would take a constraint under its marker as never meant.
     """
     marker = package.get("markers", "")
-    if isinstance(marker, str):
-        return re.sub(r'( and )?\(?extra == "[^"]*"\)?( and )?', "", marker)
-    if set(marker) != set(package["groups"]):
-        return ""
-    return " or ".join(f"({part})" for part in dict.fromkeys(marker.values()))
+    if not isinstance(marker, str):
+        if set(marker) != set(package["groups"]):
+            return ""
+        marker = " or ".join(f"({part})" for part in dict.fromkeys(marker.values()))
+    kept: list[str] = []  # what stood in parentheses
+
+    def inner(found: re.Match[str]) -> str:
+        if (part := _without_true(found[1])) == "true":
+            return part
+        kept.append(f"({part})")
+        return f"{{{len(kept) - 1}}}"
+
+    marker = re.sub(r'extra == "[^"]*"', "true", marker)
+    while "(" in marker:
+        marker = re.sub(r"\(([^()]*)\)", inner, marker)
+    marker = _without_true(marker)
+    while "{" in marker:
+        marker = re.sub(r"\{(\d+)\}", lambda found: kept[int(found[1])], marker)
+    return "" if marker == "true" else marker
+
+
+def _without_true(marker: str) -> str:
+    """A marker without parentheses, of whose parts some are "true"."""
+    terms = [[one for one in term.split(" and ") if one != "true"] for term in marker.split(" or ")]
+    return " or ".join(" and ".join(term) for term in terms) if all(terms) else "true"
 
 
 def dev_requirements(pyproject: dict[str, Any]) -> Iterator[str]:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
+import threading
 import tomllib
+from functools import partial
 from html import unescape
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.infra.servers import absent
+
 ROOT = Path(__file__).resolve().parents[2]
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +90,35 @@ def test_every_figure_of_a_report_is_in_the_gallery(site: Path) -> None:
     assert {"roc-0.svg", "calibration-0.svg", "forest.svg"} <= figures
     assert all(f'src="gallery/{name}"' in page for name in figures)
     assert "simulated predictions" in page
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *words: object) -> None:
+        """Not a line a request."""
+
+
+@pytest.mark.browser
+def test_its_search_finds_words_of_pages_and_docstrings(site: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if executable is None:
+        absent("chromium", "apt-get install chromium")
+    handler = partial(Quiet, directory=str(site))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server, playwright.sync_playwright() as p:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/"
+        browser = p.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(f"{address}index.html")
+        page.fill("input.md-search__input", "fencing token")
+        page.wait_for_selector(".md-search-result__item", state="attached")
+        found = page.eval_on_selector_all(
+            ".md-search-result__link", "links => links.map(link => link.pathname)"
+        )
+        browser.close()
+        server.shutdown()
+    assert "/architecture.html" in found
+    assert any(path.startswith("/api/") for path in found)
+    assert [url for url in asked if not url.startswith((address, "blob:", "data:"))] == []
