@@ -11,17 +11,15 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.files import CHECKSUMS
 from ehrbench.core.run_folder import TRACKED, RunFolder
-from ehrbench.infra.mlflow_store import artifacts_of, make_store, sqlite_path, store_lock, tell_place
+from ehrbench.infra.mlflow_store import artifacts_of, connected, sqlite_path
 from ehrbench.infra.tracked_search import Point, TrackedRun, TrackedSearch
 
 logger = logging.getLogger(__name__)
@@ -57,7 +55,7 @@ class MlflowTracker:
 
     def catch_up(self, search: TrackedSearch) -> None:
         if self._client is None:
-            self._client = self._connect()
+            self._client = connected(self._uri)
         if not self._experiment_id:
             self._experiment_id = self._open_experiment()
             self._look(search)
@@ -69,26 +67,6 @@ class MlflowTracker:
         self._bring(search, whole)
 
     # --- connection --------------------------------------------------------------------------------------
-
-    def _connect(self) -> Any:
-        for name, value in _QUIET.items():
-            os.environ.setdefault(name, value)
-        _find_home()
-        from mlflow import MlflowClient  # sets its loggers' levels when imported: ours come after
-
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # a full disk is told in our one line
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of each attempt
-        if self._store is None:
-            return MlflowClient(tracking_uri=self._uri)
-        with store_lock(self._store):  # a fresh one is made by one process
-            if not self._store.exists():
-                make_store(self._store)
-            client = MlflowClient(tracking_uri=self._uri)
-            client.search_experiments(max_results=1)
-            tell_place(self._store)
-        return client
 
     def _open_experiment(self) -> str:
         found = self._client.get_experiment_by_name(self._experiment)
@@ -222,24 +200,6 @@ class MlflowTracker:
             if getattr(error, "error_code", None) not in _PERMANENT:
                 raise
             logger.warning("MLflow refuses a part of run %s: %s", run.key, str(error).splitlines()[0])
-
-
-_QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the thread is what repeats
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-
-
-def _find_home() -> None:
-    """MLflow asks for the user's home while it is imported, which a container's numeric user may lack."""
-    try:
-        Path.home()
-    except RuntimeError:
-        os.environ["HOME"] = "/nonexistent"  # as Debian gives to users without one
 
 
 def _parts(rows: Sequence[T], size: int) -> list[Sequence[T]]:
