@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from ehrbench.app import certifying
-from ehrbench.app.certifying import Again, certify_run
-from ehrbench.app.cli import main
-from ehrbench.app.confinement import OutsideLooked
-from ehrbench.app.finished import decided_by_run, wire_run
-from ehrbench.app.searching import search
+from ehrbench.app.command.cli import main
+from ehrbench.app.runs import certifying
+from ehrbench.app.runs.certifying import Again, certify_run
+from ehrbench.app.runs.confinement import OutsideLooked
+from ehrbench.app.runs.finished import decided_by_run, wire_run
+from ehrbench.app.search.searching import search
 from ehrbench.core import plugins
 from ehrbench.core.errors import BundleError, FitError
 from ehrbench.core.progress import SILENT

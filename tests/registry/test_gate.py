@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ehrbench.app.conf import CONF
+from ehrbench.app.composed.conf import CONF
 from ehrbench.core.bundle import MANIFEST, Manifest
 from ehrbench.core.target import Target
 from ehrbench.registry.check import judged_metric
