@@ -24,7 +24,7 @@ from ehrbench.app.provenance import versions
 from ehrbench.app.rejudging import judge_again, some_of
 from ehrbench.app.rereading import read_relabelled
 from ehrbench.app.rerun import run_again
-from ehrbench.app.sealing import check_entered, check_seal
+from ehrbench.app.sealing import check_entered, check_seal, check_spent
 from ehrbench.app.tables import read_judged
 from ehrbench.app.wiring import Wired
 from ehrbench.core.bundle import file_digest
@@ -69,6 +69,8 @@ def certify_run(folder: Path, again: Again, progress: Progress) -> None:
     ledger = ledger_of(run)
     sealed = ledger is not None and check_entered(run, ledger)
     n_files = check_seal(run)
+    if ledger is not None:
+        check_spent(run, ledger)
     for name, expected in written["files"].items():
         if file_digest(run / name) != expected:
             raise NotClean(f"{run / CERTIFICATE}: speaks of another {name}")
