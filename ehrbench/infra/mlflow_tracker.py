@@ -25,7 +25,7 @@ from ehrbench.infra.tracked_search import Point, TrackedRun, TrackedSearch
 logger = logging.getLogger(__name__)
 
 SEARCH_TAG, KEY_TAG, SHOWN_TAG = "ehrbench.search", "ehrbench.key", "ehrbench.shown"
-PARENT_TAG = "mlflow.parentRunId"
+PARENT_TAG, CHOSEN_TAG = "mlflow.parentRunId", "chosen"
 _PERMANENT = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "ENDPOINT_NOT_FOUND"}
 _LONGEST_PARAM = 6000
 _LONGEST_DIGEST = 36  # of a dataset
@@ -122,8 +122,16 @@ class MlflowTracker:
         if self._shown.get(run.key) == run.digest:
             return
         run_id = self._ids.get(run.key)
-        points = list(run.points) if run_id is None else self._missing(run_id, run.points)
-        run_id = run_id or self._create(search, run)
+        points = run.points
+        if run_id is None:
+            run_id = self._create(search, run)
+        else:
+            held = self._client.get_run(run_id).data
+            points = self._missing(run_id, held.metrics, points)
+            if (
+                CHOSEN_TAG in held.tags and CHOSEN_TAG not in run.tags
+            ):  # a longer search has found a better one
+                self._client.delete_tag(run_id, CHOSEN_TAG)
         log = self._client.log_batch
         for some in _parts([_metric(point) for point in points], _MOST_METRICS):
             self._take(run, log, run_id, metrics=some)
@@ -143,9 +151,8 @@ class MlflowTracker:
         self._take(run, log, run_id, tags=_tags(tags))
         self._shown[run.key] = run.digest
 
-    def _missing(self, run_id: str, points: Sequence[Point]) -> list[Point]:
+    def _missing(self, run_id: str, last: Mapping[str, float], points: Sequence[Point]) -> tuple[Point, ...]:
         """Those that a run does not hold yet. Only what has a course is asked for point by point."""
-        last = self._client.get_run(run_id).data.metrics
         several = {point.name for point in points if point.step > 0}
         held = {
             (name, metric.step)
@@ -153,7 +160,7 @@ class MlflowTracker:
             if _name(name) in last
             for metric in self._client.get_metric_history(run_id, _name(name))
         }
-        return [
+        return tuple(
             point
             for point in points
             if (
@@ -161,7 +168,7 @@ class MlflowTracker:
                 if point.name in several
                 else not _same(last.get(_name(point.name)), point.value)
             )
-        ]
+        )
 
     def _log_files(self, run_id: str, folder: RunFolder) -> None:
         for name in TRACKED:
