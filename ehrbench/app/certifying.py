@@ -24,7 +24,7 @@ from ehrbench.app.provenance import versions
 from ehrbench.app.rejudging import judge_again, some_of
 from ehrbench.app.rereading import read_relabelled
 from ehrbench.app.rerun import run_again
-from ehrbench.app.sealing import check_entered, check_seal
+from ehrbench.app.sealing import check_entered, check_seal, check_spent
 from ehrbench.app.tables import read_judged
 from ehrbench.app.wiring import Wired
 from ehrbench.core.bundle import file_digest
@@ -33,7 +33,7 @@ from ehrbench.core.errors import BundleError, ConfigError
 from ehrbench.core.progress import Progress
 from ehrbench.core.run_folder import CERTIFICATE, CERTIFIED, PREDICTIONS, SUMMARY, RunFolder
 from ehrbench.core.types import FloatArray
-from ehrbench.spine.certificate import NotClean, certify, counterfactual
+from ehrbench.spine.certificate import Excuse, NotClean, certify, counterfactual
 from ehrbench.spine.procedure import Decided
 from ehrbench.spine.search import Search
 
@@ -69,6 +69,8 @@ def certify_run(folder: Path, again: Again, progress: Progress) -> None:
     ledger = ledger_of(run)
     sealed = ledger is not None and check_entered(run, ledger)
     n_files = check_seal(run)
+    if ledger is not None:
+        check_spent(run, ledger)
     for name, expected in written["files"].items():
         if file_digest(run / name) != expected:
             raise NotClean(f"{run / CERTIFICATE}: speaks of another {name}")
@@ -137,39 +139,41 @@ def _ask_bundle_again(run: RunFolder, wired: Wired) -> None:
 
 def _fold_again(run: RunFolder, wired: Wired, decided: Decided) -> None:
     search, fold = wired.search, decided.fold
-    excused = _excuse(run, wired, decided)
+    excuse = _excuse(run, wired, decided)
     again = partial(run_again, recorded(wired.config, wired.settings), search.study_name, fold.name)
-    found = counterfactual(search, fold, decided, again, excused=excused)
+    found = counterfactual(search, fold, decided, again, excuse)
     compared = f"{found['compared']} fitted states and choices"
     line = f"  fold {fold.name:>3}: {compared} unchanged by other test records, in a process of its own"
     if found["repeated"]:
+        why = excuse.why if excuse else ""
         line += (
-            "\n            (compared with the fold run once more, not with the recorded one, which this says "
-            f"nothing of: {excused})"
+            "\n            (the recorded fold was compared by trials of the same parameters at most, choices "
+            f"between two runs again: {why})"
         )
     print(line)
 
 
-def _excuse(run: RunFolder, wired: Wired, decided: Decided) -> str:
-    """Why the recorded fold need not repeat itself to the last bit here; "" where it must."""
+def _excuse(run: RunFolder, wired: Wired, decided: Decided) -> Excuse | None:
+    """Why the recorded fold need not repeat itself to the last bit here; None where it must."""
     code = json.loads((run / SUMMARY).read_text(encoding="utf-8"))["code"]
     rows = [row for c in decided.chosen for row in wired.search.backend.ledger.tickets(c.study.key)]
     hosts = {(row.worker or "").rpartition(":")[0] for row in rows}
     if hosts != {socket.gethostname()}:
-        return f"it ran on another machine, {min(hosts)}"
+        return Excuse(f"it ran on another machine, {min(hosts)}", same_bits=False)
     if code["versions"] != versions():
-        return "it ran with other versions of packages"
+        return Excuse("it ran with other versions of packages", same_bits=False)
     if visible_gpus(wired.settings.trainer.accelerator):
-        return "it ran on a GPU"
+        return Excuse("it ran on a GPU", same_bits=False)
     if any(row.state == "failed" and row.attempt > 1 for row in rows):
-        return "one of its trials was given up after several tries"
+        return Excuse("one of its trials was given up after several tries", same_bits=True)
     for chosen in decided.chosen:
         spans = sorted(
             (row.started or 0.0, row.finished or 0.0) for row in rows if row.study == chosen.study.key
         )
         if any(later[0] < earlier[1] for earlier, later in pairwise(spans)):
-            return f"several workers ran study {chosen.study.key} at a time, and its sampler saw their order"
-    return ""
+            why = f"several workers ran study {chosen.study.key} at a time, and its sampler saw their order"
+            return Excuse(why, same_bits=True)
+    return None
 
 
 def _read(run: RunFolder) -> dict[str, Any]:

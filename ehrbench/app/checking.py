@@ -18,6 +18,7 @@ from ehrbench.core.errors import ConfigError, check_once
 from ehrbench.core.places import home, is_address
 from ehrbench.infra.mlflow_store import sqlite_address, sqlite_path, tracking_address
 from ehrbench.infra.settings import ADDRESSES, refuse_password
+from ehrbench.registry.limits import Limits
 
 
 def _set_name(name: Any) -> Any:
@@ -237,6 +238,23 @@ class Evaluation(_Block):
     plugins: list[str] = []
 
 
+class GateData(_Block):
+    """Labelled records that judge a challenger; none: the outer tests of the two runs."""
+
+    gate_sets: list[SetName]
+    root: Place
+    file: Place | None
+    labels: Place | None
+    descriptors: Place | None
+
+
+class Gating(_Block):
+    """The whole of ``ehrbench/conf/registry.yaml``."""
+
+    data: GateData
+    limits: Limits
+
+
 class BatchPrediction(_Block):
     """The whole of ``predict.py``."""
 
@@ -252,11 +270,16 @@ Checked = TypeVar("Checked", bound=BaseModel)
 
 
 def checked(
-    blocks: type[Checked], config: Mapping[str, Any], placed: Callable[[Path], Path] = Path.absolute
+    blocks: type[Checked],
+    config: Mapping[str, Any],
+    placed: Callable[[Path], Path] = Path.absolute,
+    *,
+    known: str = "--cfg job shows all keys",
 ) -> Checked:
     """The configuration as these blocks; ConfigError names the key, its value and what is allowed.
 
-    placed: where a place that the configuration names lies; by default as seen from here.
+    placed: where a place that the configuration names lies; by default as seen from here. known: where a
+    person finds the keys that there are.
     """
     try:
         return blocks.model_validate(dict(config), context={"placed": placed})
@@ -267,7 +290,7 @@ def checked(
             del path[1]
         got, kind, key = first["input"], first["type"], ".".join(path)
         if kind == "extra_forbidden":
-            raise ConfigError(key, "unknown key", "--cfg job shows all keys") from None
+            raise ConfigError(key, "unknown key", known) from None
         if kind == "value_error":
             told = first["ctx"]["error"]
             raise ConfigError(key, told.problem, told.remedy) from None

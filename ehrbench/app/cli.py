@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from ehrbench.app import inspecting, load_testing, operating, serving_options
+from ehrbench.app import inspecting, load_testing, operating, registering, serving_options
 from ehrbench.app.conf import CONF, task_file, task_names
 from ehrbench.app.console import command, shown, terminal
 from ehrbench.app.entry import check_text, spell_unprintable
@@ -125,6 +125,7 @@ def build_parser() -> argparse.ArgumentParser:
     certify.set_defaults(run_command=_certify)
     operating.add_commands(commands)
     inspecting.add_commands(commands)
+    registering.add_commands(commands)
     serving_options.add_serve(commands)
     load_testing.add_load_test(commands)
     return parser

@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -205,6 +206,16 @@ def _table(
     for name, results in rows:
         table.add_row(name, *(_cell(results.get(metric.name, {}), folded) for metric in metrics))
     return table
+
+
+#: Columns of what is printed line by line, name and value.
+LINE, NAMES = 80, 16
+
+
+def line(name: str, value: object, indent: int = NAMES) -> str:
+    """Name and value, folded beside the name where it is too long for ``LINE`` columns."""
+    wide = textwrap.wrap(str(value), LINE - indent) or [""]
+    return "\n".join([f"{name:{indent}}{wide[0]}", *(" " * indent + rest for rest in wide[1:])])
 
 
 def shown(path: Path) -> str:

@@ -8,11 +8,10 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+from ehrbench.app.console import LINE, line
 from ehrbench.core.bundle import bundle_folder
 from ehrbench.core.places import argument
 
-#: Columns of what is printed; a value that takes more goes on in the next line.
-WIDTH, NAMES = 80, 16
 #: Differences told in words; ``--json`` has all.
 MOST = 40
 
@@ -54,11 +53,11 @@ def _verify(options: argparse.Namespace) -> None:
         print(json.dumps(told, indent=2))
         return
     who = "each member and the ensemble" if by_member else "the ensemble, of before members were kept,"
-    print(_line("study_name", bundle.manifest.study_name))
-    print(_line("version", bundle.digest))
-    print(_line("files", f"{n_files}, as their checksums say"))
-    print(_line("example", f"{who} within {_apart(apart)} of what the models said"))
-    print(_line("parity", _parity(parity)))
+    print(line("study_name", bundle.manifest.study_name))
+    print(line("version", bundle.digest))
+    print(line("files", f"{n_files}, as their checksums say"))
+    print(line("example", f"{who} within {_apart(apart)} of what the models said"))
+    print(line("parity", _parity(parity)))
 
 
 def _diff(options: argparse.Namespace) -> None:
@@ -73,41 +72,41 @@ def _diff(options: argparse.Namespace) -> None:
         print(json.dumps([asdict(one) for one in found], indent=2))
         return
     if not found:
-        print(_line("the two are one", a.digest))
+        print(line("the two are one", a.digest))
         return
     files = [one for one in found if one.what.startswith("files.")]
     told = [one for one in found if one not in files]
     for one in told[:MOST]:
-        print("\n".join(textwrap.wrap(one.what, WIDTH)))
-        print(_line("  a", _short(one.a)))
-        print(_line("  b", _short(one.b)))
+        print("\n".join(textwrap.wrap(one.what, LINE)))
+        print(line("  a", _short(one.a)))
+        print(line("  b", _short(one.b)))
     if len(told) > MOST:
         print(f"and {len(told) - MOST} more: --json has them")
     names = sorted({one.what.removeprefix("files.").rpartition(".")[0] for one in files})
-    print(_line("files", ", ".join(names)))
+    print(line("files", ", ".join(names)))
 
 
 def inspected(found: Mapping[str, Any]) -> str:
-    """What ``facts`` has, in lines of at most ``WIDTH`` columns."""
+    """What ``facts`` has, in lines of at most ``LINE`` columns."""
     target = found["target"]
     classes = ", ".join(target["classes"])
-    lines = [_line(name, found[name]) for name in ("study_name", "version", "created", "git_commit")]
+    lines = [line(name, found[name]) for name in ("study_name", "version", "created", "git_commit")]
     simulated = " SIMULATED: no figure says anything about patients" * (found["cohort"] == "simulated")
     lines += [
-        _line("task", f"{found['task']}, {target['kind']}: {classes}"),
-        _line("data", f"sets {', '.join(found['data_sets'])}, digest {found['data_digest']}{simulated}"),
-        _line("protocol", found["protocol"]),
-        _line("made from", f"{found['training_groups']:,} groups, which its figures are not of"),
-        _line("profile", _profiled(found["profiled"])),
-        _line("ensemble", f"{found['combiner']}, calibrated by {found['calibrator']}"),
-        _line("thresholds", f"{_short(found['thresholds'])} by {found['threshold_rule']}"),
-        _line("parity", _parity(found["parity"])),
+        line("task", f"{found['task']}, {target['kind']}: {classes}"),
+        line("data", f"sets {', '.join(found['data_sets'])}, digest {found['data_digest']}{simulated}"),
+        line("protocol", found["protocol"]),
+        line("made from", f"{found['training_groups']:,} groups, which its figures are not of"),
+        line("profile", _profiled(found["profiled"])),
+        line("ensemble", f"{found['combiner']}, calibrated by {found['calibrator']}"),
+        line("thresholds", f"{_short(found['thresholds'])} by {found['threshold_rule']}"),
+        line("parity", _parity(found["parity"])),
         "metrics",
     ]
     for name, one in found["metrics"].items():
         if one["mean"] is not None:
             ends = "" if one["low"] is None else f" ({one['low']:.4f}–{one['high']:.4f})"
-            lines.append(_line(f"  {name}", f"{one['mean']:.4f}{ends}", 25))
+            lines.append(line(f"  {name}", f"{one['mean']:.4f}{ends}", 25))
     lines += ["", f"{'member':33}{'runner':12}{'opset':>7}{'size':>10}{'parity':>10}"]
     for one in found["members"]:
         opset = str(one["opsets"].get("ai.onnx", "–"))
@@ -115,17 +114,13 @@ def inspected(found: Mapping[str, Any]) -> str:
         folder = one["folder"] if len(one["folder"]) < 33 else "…" + one["folder"][-31:]
         lines.append(f"{folder:33}{one['runner']:12}{opset:>7}{_size(one['bytes']):>10}{parity:>10}")
     lines += ["", f"{len(found['files'])} files, {_size(found['bytes'])}; SHA-256"]
-    lines += [
-        line
-        for name, one in found["files"].items()
-        for line in _file(name, _size(one["bytes"]), one["sha256"])
-    ]
+    lines += [_file(name, _size(one["bytes"]), one["sha256"]) for name, one in found["files"].items()]
     return "\n".join(lines)
 
 
-def _file(name: str, size: str, sha: str) -> list[str]:
+def _file(name: str, size: str, sha: str) -> str:
     short = name if len(name) <= 50 else "…" + name[-49:]
-    return [f"{sha[:16]}… {size:>9}  {short}"]
+    return f"{sha[:16]}… {size:>9}  {short}"
 
 
 def _profiled(variables: int | None) -> str:
@@ -139,12 +134,6 @@ def _parity(parity: Mapping[str, Any]) -> str:
         return "never compared with its models: of an earlier version"
     most = max(parity["ensemble"], *parity["members"].values())
     return f"written within {_apart(most)} of its models, on {parity['n_records']} training records"
-
-
-def _line(name: str, value: object, indent: int = NAMES) -> str:
-    """Name and value, the value folded beside it."""
-    wide = textwrap.wrap(str(value), WIDTH - indent) or [""]
-    return "\n".join([f"{name:{indent}}{wide[0]}", *(" " * indent + line for line in wide[1:])])
 
 
 def _short(value: object) -> str:

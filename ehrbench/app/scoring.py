@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ehrbench import metrics
 from ehrbench.app.building import build_publisher
-from ehrbench.app.checking import BatchPrediction, Evaluation, Scored, checked
+from ehrbench.app.checking import BatchPrediction, Evaluation, GateData, Scored, checked
 from ehrbench.app.console import leaderboard, plain_console, shown, terminal
 from ehrbench.app.outputs import positives
 from ehrbench.core.bundle import CONFIG
@@ -47,7 +47,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     check_once("data.sets", sets)
     console, progress = terminal()
     bundle = Bundle.load(settings.bundle, threads=settings.threads)
-    cohort = _publisher(bundle, settings.data).cohort(Path(settings.data.root), sets, progress)
+    cohort = publisher_of(bundle, settings.data).cohort(Path(settings.data.root), sets, progress)
     records = cohort.records
     seen = bundle.seen(records)
     if seen.any():
@@ -112,7 +112,7 @@ def evaluate_bundle(config: Mapping[str, Any]) -> float:
     return float(results[bundle.task.metrics[0]].get("value", float("nan")))
 
 
-def _publisher(bundle: Bundle, data: Scored) -> Publisher:
+def publisher_of(bundle: Bundle, data: Scored | GateData) -> Publisher:
     """The publisher of the configuration that made the bundle, for the bundle's task.
 
     Files of labelled records that are named take the place of those it was made from, where it takes such.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -97,12 +99,38 @@ def test_an_altered_list_of_checksums_is_named_and_no_report_seals_it(change, fi
 
 def test_a_run_of_an_earlier_version_has_its_own_word_alone(finished, monkeypatch, capsys):
     monkeypatch.setattr(SqlLedger, "result_names", without_seals(SqlLedger.result_names))
+    (finished / "seal.json").unlink()  # which earlier versions did not write
+    seal(RunFolder.open(finished), None)
     recheck(finished)
     assert "checksums.json is not in the ledger" in capsys.readouterr().out
 
 
 def without_seals(names):
     return lambda self, study_name, prefix: [] if prefix == "seal/" else names(self, study_name, prefix)
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        (
+            "DELETE FROM ehrbench_results WHERE name LIKE 'seal/%'",
+            "lacks seal .* seals were deleted",
+        ),
+        ("DELETE FROM ehrbench_tickets WHERE number = 1", "had spent 2 trials, and the ledger says 1"),
+        ("UPDATE ehrbench_tickets SET value = value + 0.01", "a value, predictions or a model was altered"),
+        ("UPDATE ehrbench_fits SET model = (SELECT MIN(model) FROM ehrbench_fits)", "a model was altered"),
+    ],
+)
+def test_a_ledger_that_was_put_back_or_edited_is_named(statement, said, searched, tmp_path):
+    """The run is copied with its ledger, so that it is this one that is asked."""
+    folder = shutil.copytree(searched.parent, tmp_path / "runs") / searched.name
+    recheck(folder)
+    (database,) = folder.parent.glob("*.db")
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(statement)
+    with pytest.raises(BundleError, match=said) as caught:
+        recheck(folder)
+    assert "seal.json" in str(caught.value)
 
 
 def test_a_page_written_where_the_ledger_is_not_is_not_sealed(finished, tmp_path, monkeypatch, capsys):
