@@ -16,6 +16,7 @@ report.html       all of it as one page
 code/             modules that no commit has as they ran, by name
 figures/          the page's figures, each as an SVG
 failures/         a traceback for each part of the page, or file above, that could not be made
+seal.json         the seals before, the budget spent, and a digest of all trials (see app.sealing)
 checksums.json    SHA-256 of all of these (see app.sealing)
 """
 
@@ -30,7 +31,8 @@ from ehrbench.core.files import CHECKSUMS
 
 SUMMARY, CONFIG = "summary.json", "config.yaml"
 PREDICTIONS, RECORDS, SKIPPED, TRIALS = "predictions.csv", "records.csv", "skipped.csv", "trials.csv"
-SLICES, EXPLANATIONS, CERTIFICATE = "slices.json", "explanations.json", "certificate.json"
+SLICES, EXPLANATIONS = "slices.json", "explanations.json"
+CERTIFICATE, CHAIN = "certificate.json", "seal.json"
 REPORT, FIGURES, BUNDLE, FAILURES = "report.html", "figures", "bundle", "failures"
 CODE = "code"
 
@@ -41,7 +43,7 @@ PAGE = (REPORT, f"{FIGURES}/*.svg", f"{FAILURES}/report-*.txt")
 EXPLAINED = (EXPLANATIONS, f"{FAILURES}/explanations.txt")
 #: What is sealed: all that a search writes, as patterns; a pattern need not be there.
 SEALED = (
-    *(*CERTIFIED, SLICES, CERTIFICATE, f"{BUNDLE}/{CHECKSUMS}", *EXPLAINED, *PAGE),
+    *(*CERTIFIED, SLICES, CERTIFICATE, CHAIN, f"{BUNDLE}/{CHECKSUMS}", *EXPLAINED, *PAGE),
     *(f"{FAILURES}/slices.txt", f"{FAILURES}/card.txt", f"{CODE}/*.py"),
 )
 #: What the tracker gets, beside the bundle; trials are runs of their own there, and records stay here.

@@ -12,7 +12,7 @@ import numpy as np
 from ehrbench.core.types import FloatArray
 from ehrbench.metrics._at_once import Weighted
 from ehrbench.metrics._column import ColumnMetric, one_class
-from ehrbench.metrics._recalibration import logits, maximum_likelihood
+from ehrbench.metrics._recalibration import logits, maximum_likelihood, separated
 
 
 class CalibrationSlope(ColumnMetric):
@@ -30,6 +30,8 @@ class CalibrationSlope(ColumnMetric):
     def problem(self, y: FloatArray, p: FloatArray, threshold: float) -> str:
         if len(np.unique(y)) < 2:
             return one_class(y)
-        if len(np.unique(p)) < 2:
-            return f"all {len(p)} units have the same prediction"
-        return "a cut of the predictions parts positives from negatives, so that the slope is infinite"
+        if len(np.unique(x := logits(p))) < 2:
+            return f"all {len(p)} units have the same prediction, as near as 1e-7 of 0 and 1"
+        if separated(y, x):
+            return "a cut of the predictions parts positives from negatives, so that the slope is infinite"
+        return f"its fit to {len(p)} units does not converge: their predictions hardly differ"

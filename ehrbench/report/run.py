@@ -1,7 +1,7 @@
 """A run folder, read back and checked: all that a report, a card or a comparison is made from.
 
 Reads ``summary.json``, ``predictions.csv``, ``records.csv``, ``trials.csv``, ``config.yaml`` and the bundle's
-manifest, as ``ehrbench.app.outputs`` writes them. Nothing is trusted that can be checked: digests where the
+manifest, as ``app.runs.outputs`` writes them. Nothing is trusted that can be checked: digests where the
 summary has them (``files``), sizes, the cross-references between the files, and the metrics themselves, which
 are computed again from the predictions and must agree with the summary (``check_metrics``).
 """
@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -27,9 +27,13 @@ from ehrbench.core.target import Target
 from ehrbench.core.task import Words
 from ehrbench.core.types import StrArray
 from ehrbench.report.predictions import read_predictions
+from ehrbench.statistics.evaluation import evaluate
 from ehrbench.statistics.fold_data import FoldPredictions
 
 ENSEMBLE = "ensemble"
+#: How far an end of the headline's interval may lie from the one of so many replicates, in widths: five times
+#: what such replicates vary.
+INTERVAL, N_CHECKED = 0.25, 200
 AGAIN = "run the search's command again: finished fits are kept, and it writes the folder anew"
 _SUMMARY_KEYS = ("schema", "study_name", "task", "protocol", "cohort", "metric", "seed", "data", "budget",
                  "models", "selected", "folds", "code")  # fmt: skip
@@ -169,21 +173,74 @@ def read_run(folder: Path | str) -> Run:
 
 
 def check_metrics(run: Run) -> None:
-    """Compute the searched metric again from the predictions; BundleError where the summary differs."""
+    """Compute the figures again from the predictions; BundleError naming model and metric that differ.
+
+    Every metric of every model by fold, its mean and deviation; the headline's interval of the fitted models
+    to a part of its width (``INTERVAL``), as another version's bootstrap need not be this one's.
+    """
     try:
-        metric = run.metric
+        headline = run.metric
     except ConfigError as error:
         raise BundleError(f"{run.folder / SUMMARY}: metric: {error}") from error
     for model in run.models:
-        said = run.summary["models"][model].get(metric.name, {}).get("folds")
-        if said is None:
-            continue
-        found = fold_values(run.folds, model, metric, run.target)
-        if len(said) != len(found) or not np.allclose(found, said, rtol=0, atol=1e-6, equal_nan=True):
-            raise BundleError(
-                f"{run.folder / PREDICTIONS}: {metric.name} of {model} by fold is {_digits(found)}, and "
-                f"{SUMMARY} says {_digits(said)}: one of the two was altered — {AGAIN}"
-            )
+        for metric in run.metrics:
+            result = run.summary["models"][model].get(metric.name, {})
+            if "undefined" in result or not result:
+                continue
+            found = fold_values(run.folds, model, metric, run.target)
+            spread = float(np.std(found, ddof=1)) if len(found) > 1 else None
+            again = {"folds": found, "mean": float(np.mean(found)), "sd": spread}
+            for name, value in again.items():
+                _check_same(run, f"{metric.name} of {model}, {name}", value, result.get(name))
+        if (one := run.summary["selected"].get(model)) and "folds" in (
+            result := run.summary["models"][model].get(headline.name, {})
+        ):
+            outer = np.mean(result["folds"])
+            if headline.ideal is not None:
+                outer = -np.mean([headline.gain(value) for value in result["folds"]])
+            _check_same(run, f"{headline.name} of {model}, selected.outer", float(outer), one.get("outer"))
+    _check_interval(run, headline)
+
+
+def _check_same(run: Run, what: str, found: Any, said: Any) -> None:
+    alike = np.shape(found) == np.shape(said) and (found is None) == (said is None)
+    if alike and found is not None:
+        alike = np.allclose(
+            np.asarray(found, dtype=float),
+            np.asarray(said, dtype=float),
+            rtol=1e-6,
+            atol=1e-6,
+            equal_nan=True,
+        )
+    if not alike:
+        _refuse(run, what, found, said)
+
+
+def _check_interval(run: Run, metric: Metric) -> None:
+    """The headline's interval, and that of the procedure where every record is a group of its own."""
+    said = run.summary["models"][run.leader].get(metric.name, {})
+    one = said.get("interval") or {}
+    if one.get("low") is None:
+        return
+    data = [replace(fold.of(run.leader), n_train=fold.n_train) for fold in run.folds]
+    again = evaluate(data, [metric], run.target, int(run.summary["seed"]), n_replicates=N_CHECKED)[
+        metric.name
+    ]
+    allowed = {"interval": INTERVAL * _width(again["interval"])}
+    if run.records["group"].is_unique and "interval_procedure" in said:
+        allowed["interval_procedure"] = 1e-6  # nothing is drawn for it
+    for name, most in allowed.items():
+        found, here = again[name], said[name]
+        ends = [(found[end], here[end]) for end in ("low", "high") if found[end] is not None]
+        if any(there is None or abs(value - there) > most for value, there in ends):
+            _refuse(run, f"{name} of {metric.name} of {run.leader}", *map(list, zip(*ends, strict=True)))
+
+
+def _refuse(run: Run, what: str, found: Any, said: Any) -> NoReturn:
+    raise BundleError(
+        f"{run.folder / PREDICTIONS}: {what} is {_digits(found)}, and {SUMMARY} says {_digits(said)}: one of "
+        f"the two was altered — {AGAIN}"
+    )
 
 
 def fold_values(folds: Sequence[FoldPredictions], model: str, metric: Metric, target: Target) -> list[float]:
@@ -197,8 +254,14 @@ def fold_values(folds: Sequence[FoldPredictions], model: str, metric: Metric, ta
     return values
 
 
-def _digits(values: Sequence[float]) -> str:
-    return "(" + ", ".join(f"{v:.6f}" for v in values) + ")"
+def _width(interval: Mapping[str, Any]) -> float:
+    return float(interval["high"] - interval["low"]) if interval["low"] is not None else 0.0
+
+
+def _digits(values: Any) -> str:
+    if isinstance(values, (list, tuple)):
+        return "(" + ", ".join(map(_digits, values)) + ")"
+    return f"{values:.6f}" if isinstance(values, (int, float)) else repr(values)
 
 
 def _digest(path: Path) -> str:

@@ -22,6 +22,7 @@ from scipy.special import ndtr, ndtri
 from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
+from ehrbench.core.types import FloatArray
 from ehrbench.statistics.fold_data import FoldData
 from ehrbench.statistics.intervals import ROUNDING, bca, interval_of, resampled_t
 from ehrbench.statistics.placements import mean_placed, placed
@@ -122,8 +123,8 @@ def paired_bootstrap(
 ) -> Difference:
     """Difference of a metric's mean over folds; interval and p-value by one and the same bootstrap.
 
-    The p-value is the level at which the interval would just touch 0, so the two never disagree; it is at
-    least 2/(R + 1). Raises UndefinedMetric where a model has no value.
+    The p-value is the level at which the interval would just leave 0, so the two never disagree, whatever is
+    tied there; it is at least 2/(R + 1). Raises UndefinedMetric where a model has no value.
     """
     _check_paired(a, b)
     first, second = (
@@ -147,11 +148,9 @@ def paired_bootstrap(
     bias, acceleration = bca(resampled) if interval.method == "bca" else (0.0, 0.0)
     if interval.method == "centred_percentile":
         replicates = replicates - (replicates.mean() - resampled.value)
-    below = float((replicates < 0).sum() + 0.5 * (replicates == 0).sum())
-    share = np.clip(below, 0.5, len(replicates) - 0.5) / len(replicates)
-    w = float(ndtri(share)) - bias
-    tail = float(ndtr(w / (1 + acceleration * w) - bias)) if 1 + acceleration * w > 0 else float(w > 0)
-    p_value = max(min(2 * min(tail, 1 - tail), 1.0), 2 / (len(replicates) + 1))
+    low, high = _position_of_zero(np.sort(replicates))
+    tail = min(_level(low, bias, acceleration), 1 - _level(high, bias, acceleration))
+    p_value = max(min(2 * tail, 1.0), 2 / (len(replicates) + 1))
     return Difference(
         resampled.value,
         interval.low,
@@ -162,6 +161,33 @@ def paired_bootstrap(
         f"paired_bootstrap ({interval.method})",
         interval.reason,
     )
+
+
+def _position_of_zero(ordered: FloatArray) -> tuple[float, float]:
+    """Shares beyond which a quantile of replicates (R,), in order, lies above 0, and up to which below.
+
+    Quantiles are interpolated between replicates as ``np.quantile`` does; where several are 0, the shares lie
+    apart, and an interval that ends there holds 0.
+    """
+    last, n = len(ordered) - 1, len(ordered)
+    not_above, below = (int(np.searchsorted(ordered, 0.0, side)) for side in ("right", "left"))
+
+    def crossing(k: int) -> float:
+        """Where the line from the replicate before k to k crosses 0."""
+        before, after = ordered[k - 1], ordered[k]
+        return float((k - 1 - before / (after - before)) / last)
+
+    low = 0.0 if not_above == 0 else 1.0 if not_above == n else crossing(not_above)
+    high = 0.0 if below == 0 else 1.0 if below == n else crossing(below)
+    return low, high
+
+
+def _level(share: float, bias: float, acceleration: float) -> float:
+    """The tail of an interval that ends at this quantile of the replicates: BCa turned round."""
+    if not 0 < share < 1:
+        return share
+    w = float(ndtri(share)) - bias
+    return float(ndtr(w / (1 + acceleration * w) - bias)) if 1 + acceleration * w > 0 else float(w > 0)
 
 
 def resampled_t_difference(

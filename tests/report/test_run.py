@@ -116,6 +116,30 @@ def test_a_summary_that_says_better_is_refused(folder):
         read_run(folder)
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (("models", "ensemble", "auroc", "mean"), "auroc of ensemble, mean"),
+        (("models", "ssm", "auroc", "sd"), "auroc of ssm, sd"),
+        (("models", "ssm", "brier", "mean"), "brier of ssm, mean"),
+        (("models", "ensemble", "auroc", "interval", "low"), "interval of auroc of ensemble"),
+        (("models", "ensemble", "auroc", "interval_procedure", "low"), "interval_procedure of auroc"),
+        (("selected", "ssm", "outer"), r"auroc of ssm, selected\.outer"),
+    ],
+)
+def test_a_forged_figure_of_the_page_is_refused(folder, path, said):
+    summary = json.loads((folder / "summary.json").read_text())
+    *above, last = path
+    part = summary
+    for key in above:
+        part = part[key]
+    part[last] += 0.03
+    (folder / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(BundleError, match=said) as caught:
+        read_run(folder)
+    assert "summary.json" in str(caught.value)
+
+
 def test_digests_in_the_summary_are_checked(folder):
     summary = json.loads((folder / "summary.json").read_text())
     summary["files"] = {"trials.csv": "0" * 64}

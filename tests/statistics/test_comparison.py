@@ -185,6 +185,19 @@ def test_interval_and_p_value_never_disagree(seed):
         assert excludes == (got.p_value < 0.05) or got.p_value == pytest.approx(0.05, abs=0.006)
 
 
+def test_ties_at_zero_do_not_part_interval_and_p_value():
+    """Of a share's differences many are exactly 0, and the interval may end there."""
+    touched = 0
+    for seed in (5, 17, 21, 30, 32, 39):
+        a, b = folds(n=120, k=1, noise=0.4, seed=seed), folds(n=120, k=1, noise=0.8, seed=seed)
+        for name in ("sensitivity", "specificity"):
+            metric = metrics.load(name)
+            got = paired_bootstrap(a, b, metric, BINARY, seed=seed, n_replicates=400)
+            assert (not got.low <= 0 <= got.high) == (got.p_value < 0.05), (name, seed)
+            touched += 0 in (got.low, got.high)
+    assert touched > 3
+
+
 def test_a_difference_turned_round_is_its_mirror_image():
     """Seeds at which resampling moves the ECE itself, so that the interval is a centred one."""
     methods = set()
