@@ -27,32 +27,22 @@ from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy import (
-    Column,
     Connection,
-    DateTime,
     Engine,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
     delete,
     insert,
     or_,
     select,
 )
-from sqlalchemy.dialects import mysql
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
-from sqlalchemy.types import TypeEngine
 
 from ehrbench.core.errors import StorageError
 from ehrbench.core.target import Target
 from ehrbench.core.task import RawInput
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
+from ehrbench.serve.kept_tables import audit, inputs, metadata, outcomes, predictions
 from ehrbench.serve.limits import StoreSettings
 from ehrbench.serve.served import Served
-from ehrbench.tasks.names import LONGEST
 
 T = TypeVar("T")
 log = logging.getLogger("ehrbench.serve")
@@ -68,69 +58,6 @@ SWEEP_S = 3600.0
 
 #: What no other try would mend: rows that do not fit their columns, or stand there already.
 REFUSED = (DataError, IntegrityError, ProgrammingError)
-
-metadata = MetaData()
-
-
-def _name(length: int = LONGEST) -> TypeEngine[str]:
-    """Compared byte by byte: patients a1 and A1 are two."""
-    whole = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin")
-    return String(length).with_variant(whole, "mysql", "mariadb")
-
-
-def _text() -> TypeEngine[str]:
-    return Text().with_variant(mysql.LONGTEXT(charset="utf8mb4"), "mysql", "mariadb")
-
-
-inputs = Table(
-    "served_inputs",
-    metadata,
-    Column("id", _name(), primary_key=True),
-    Column("made_at", DateTime, nullable=False, index=True),  # UTC, as all times here
-    Column("name", _text(), nullable=False),  # of the posted file
-    Column("kind", _name(), nullable=False),  # json, or file
-    Column("body", LargeBinary().with_variant(mysql.LONGBLOB, "mysql", "mariadb"), nullable=False),
-)
-predictions = Table(
-    "served_predictions",
-    metadata,
-    Column("id", _name(), primary_key=True),
-    Column("made_at", DateTime, nullable=False, index=True),
-    Column("request_id", _name(), nullable=False),
-    Column("alias", _name(), nullable=False),
-    Column("version", _name(), nullable=False),
-    Column("task", _name(), nullable=False),
-    Column("target", _text(), nullable=False),  # {"kind": ..., "classes": [...]}
-    Column("record", _name(), nullable=False, index=True),
-    Column("patient", _name(), nullable=False, index=True),
-    Column("units", _text(), nullable=False),  # numbers of the units, in order
-    Column("probabilities", _text(), nullable=False),  # a row a unit, a column a class
-    Column("called", _text(), nullable=False),
-    Column("input", _name(), index=True),
-    Column("place", Integer, nullable=False),  # among the records of that input
-)
-outcomes = Table(
-    "served_outcomes",
-    metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("prediction", _name(), nullable=False, index=True),
-    Column("unit", Integer, nullable=False),
-    Column("told_at", DateTime, nullable=False),
-    Column("labels", _text(), nullable=False),  # 0, 1 or null a class
-    Column("told_by", _name(), nullable=False),  # name of the key
-)
-audit = Table(
-    "served_audit",
-    metadata,
-    Column("number", Integer, primary_key=True, autoincrement=True),
-    Column("done_at", DateTime, nullable=False),
-    Column("what", _name(), nullable=False),  # retention, deletion
-    Column("done_by", _name(), nullable=False),
-    Column("request_id", _name(), nullable=False),
-    Column("n_predictions", Integer, nullable=False),
-    Column("n_inputs", Integer, nullable=False),
-    Column("n_outcomes", Integer, nullable=False),
-)
 
 
 @dataclass(frozen=True, eq=False)

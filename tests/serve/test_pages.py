@@ -16,9 +16,10 @@ from sqlalchemy import select
 
 from ehrbench.infra.database import Database
 from ehrbench.publishers.mtsamples.simulated_notes import _vocabulary
+from ehrbench.serve.kept_tables import outcomes
 from ehrbench.serve.keys import ApiKeys
 from ehrbench.serve.limits import StoreSettings
-from ehrbench.serve.store import PredictionStore, outcomes
+from ehrbench.serve.store import PredictionStore
 from ehrbench.tasks.radiographs.phantom import png
 from tests.infra.servers import absent
 from tests.models.marked import marked

@@ -21,11 +21,12 @@ from ehrbench.core.target import Target
 from ehrbench.core.task import RawInput
 from ehrbench.infra.database import Database
 from ehrbench.serve.feedback import labels_of
+from ehrbench.serve.kept_tables import audit, inputs, outcomes, predictions
 from ehrbench.serve.keys import ApiKeys
 from ehrbench.serve.limits import ServeSettings, StoreSettings
 from ehrbench.serve.problems import Problem
 from ehrbench.serve.service import Service
-from ehrbench.serve.store import PredictionStore, audit, inputs, outcomes, predictions, sweep, utc_now
+from ehrbench.serve.store import PredictionStore, sweep, utc_now
 from tests.infra.servers import MariaDb, wait_until
 from tests.serve.conftest import RECORD, running
 

@@ -93,7 +93,7 @@ def _told(
     from sqlalchemy import select
 
     from ehrbench.publishers.told_labels import ToldRecord, raw_input
-    from ehrbench.serve.store import inputs, outcomes, predictions
+    from ehrbench.serve.kept_tables import inputs, outcomes, predictions
 
     labels = {
         (one.prediction, one.unit): one.labels
