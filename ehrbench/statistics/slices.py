@@ -50,10 +50,6 @@ class Slice:
     p_value: float
     p_holm: float | None = None
 
-    @property
-    def title(self) -> str:
-        return " and ".join(f"{name}: {level}" for name, level in self.conditions)
-
 
 @dataclass(frozen=True)
 class Slices:

@@ -8,12 +8,12 @@ import sys
 import numpy as np
 import pytest
 
-from ehrbench.app import certifying
-from ehrbench.app.certifying import Again, certify_run
-from ehrbench.app.cli import main
-from ehrbench.app.confinement import OutsideLooked
-from ehrbench.app.finished import decided_by_run, wire_run
-from ehrbench.app.searching import search
+from ehrbench.app.command.cli import main
+from ehrbench.app.runs import certifying
+from ehrbench.app.runs.certifying import Again, certify_run
+from ehrbench.app.runs.confinement import OutsideLooked
+from ehrbench.app.runs.finished import decided_by_run, wire_run
+from ehrbench.app.search.searching import search
 from ehrbench.core import plugins
 from ehrbench.core.errors import BundleError, FitError
 from ehrbench.core.progress import SILENT
@@ -31,7 +31,7 @@ FIT_LEAKS = (
     "HeldValidation",
     "CachedFile",
 )
-FEATURE_LEAKS = ("Positions", "WithinBatch", "Growing", "LateFlag")
+FEATURE_LEAKS = ("Positions", "WithinBatch", "LateFlag")
 
 
 @pytest.fixture
@@ -88,6 +88,11 @@ def test_what_outlives_a_fit_is_caught_and_a_clean_model_beside_it_is_not(clinic
 def test_what_is_remembered_of_records_and_not_exported_stops_the_search(clinic):
     with pytest.raises(BundleError, match=r"members/Remembering/0, exported, is up to .* from its model's"):
         searched(clinic, ("Plain", "Remembering"))
+
+
+def test_statistics_that_grow_while_predicting_stop_the_search(clinic):
+    with pytest.raises(FitError, match=r"Growing predicts record .* among others and as .* alone"):
+        searched(clinic, (), ("Growing",))
 
 
 def test_a_fit_that_goes_back_to_the_source_is_told_by_the_file(clinic):

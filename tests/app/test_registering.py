@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ehrbench.app.cli import main
-from ehrbench.app.registering import open_registry
-from ehrbench.app.searching import search
+from ehrbench.app.command.cli import main
+from ehrbench.app.command.registering import open_registry
+from ehrbench.app.search.searching import search
 from ehrbench.runtime.bundle import Bundle
 from ehrbench.serve.deployments import DeploymentPlan
 from tests.spine.composing import tiny_config

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from ehrbench.app import opening
-from ehrbench.app.checking import check
-from ehrbench.app.cli import main
-from ehrbench.app.console import command
-from ehrbench.app.searching import search
+from ehrbench.app.command.cli import main
+from ehrbench.app.composed.checking import check
+from ehrbench.app.composed.console import command
+from ehrbench.app.search import opening
+from ehrbench.app.search.searching import search
 from ehrbench.core.errors import ConfigError
 from tests.infra.servers import free_port
 from tests.spine.composing import composed, tiny_config

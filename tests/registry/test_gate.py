@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from ehrbench.app.conf import CONF
+from ehrbench.app.composed.conf import CONF
 from ehrbench.core.bundle import MANIFEST, Manifest
 from ehrbench.core.target import Target
 from ehrbench.registry.check import judged_metric
@@ -22,7 +23,6 @@ from ehrbench.registry.limits import Limits
 from ehrbench.registry.release import CHALLENGER, CHAMPION
 from ehrbench.runtime.bundle import Bundle
 from ehrbench.statistics.fold_data import FoldPredictions
-from tests.runtime import toy
 from tests.runtime.building import seal
 from tests.runtime.conftest import cohort, toy_bundle
 
@@ -40,6 +40,10 @@ CERTIFICATE = {
 @pytest.fixture(scope="module")
 def champion(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return Bundle.load(with_parity(toy_bundle(tmp_path_factory.mktemp("gate") / "bundle", "binary")))
+
+
+def copied(champion: Bundle, place: Path) -> Path:
+    return Path(shutil.copytree(champion.directory, place))
 
 
 def with_parity(place: Path, most: float = 1e-7, **change: Any) -> Path:
@@ -161,11 +165,11 @@ def test_without_evidence_it_is_refused_whatever_else_holds(champion: Bundle) ->
 
 
 def test_a_bundle_that_is_not_its_models_is_refused(champion: Bundle, tmp_path: Path) -> None:
-    never = Bundle.load(with_parity(toy_bundle(tmp_path / "never", "binary"), parity={}))
+    never = Bundle.load(with_parity(copied(champion, tmp_path / "never"), parity={}))
     assert "never compared with its models" in refused(verdict(never, champion))["parity"]
-    apart = Bundle.load(with_parity(toy_bundle(tmp_path / "apart", "binary"), most=1e-3))
+    apart = Bundle.load(with_parity(copied(champion, tmp_path / "apart"), most=1e-3))
     assert "written 0.001 from its models'" in refused(verdict(apart, champion))["parity"]
-    place = toy_bundle(tmp_path / "here", "binary")
+    place = copied(champion, tmp_path / "here")
     reference = Manifest.from_json((place / MANIFEST).read_text()).reference["probability"]
     here = Bundle.load(with_parity(place, reference={"probability": [[reference[0][0] + 1e-3]]}))
     found = refused(verdict(here, champion))
@@ -201,7 +205,7 @@ def test_a_missing_or_unclean_certificate_is_refused(champion: Bundle, change: A
 
 
 def test_a_simulated_cohort_is_refused_unless_asked_for(champion: Bundle, tmp_path: Path) -> None:
-    new = Bundle.load(with_parity(toy_bundle(tmp_path / "simulated", "binary", "simulated")))
+    new = Bundle.load(with_parity(copied(champion, tmp_path / "simulated"), cohort="simulated"))
     assert refused(verdict(new, champion)) == {"cohort": "fitted on a SIMULATED cohort"}
     assert refused(verdict(new, champion, simulated=True)) == {}
 
@@ -234,4 +238,3 @@ def test_records_that_one_of_them_has_seen_judge_nothing(champion: Bundle) -> No
 def test_a_metric_with_an_ideal_between_is_judged_by_log_loss() -> None:
     assert judged_metric(None, "calibration_slope").name == "log_loss"
     assert judged_metric("auprc", "auroc").name == "auprc"
-    assert toy.COLUMNS  # the toy task of the runtime's tests is what these bundles are of
