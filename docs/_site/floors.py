@@ -28,7 +28,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def floors() -> list[list[str]]:
     """The packages on each floor, the highest first, as pyproject.toml has them."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
-    (layers,) = (contract["layers"] for contract in contracts["contracts"] if contract["type"] == "layers")
+    (layers,) = (
+        contract["layers"]
+        for contract in contracts["contracts"]
+        if contract.get("containers") == ["ehrbench"]
+    )
     return [re.findall(r"\w+", layer) for layer in layers]
 
 

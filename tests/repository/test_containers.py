@@ -102,7 +102,7 @@ def test_served_bundles_need_only_what_the_api_image_installs(lock: dict[str, An
         f"sys.modules.update(dict.fromkeys({hidden!r}))\n"
         "import lightgbm, onnxruntime\n"
         "import importlib, pkgutil\n"
-        "for name in ('app.cli', 'core', 'ensemble', 'features', 'runtime', 'serve', 'tasks'):\n"
+        "for name in ('app.command.cli', 'core', 'ensemble', 'features', 'runtime', 'serve', 'tasks'):\n"
         "    package = importlib.import_module(f'ehrbench.{name}')\n"
         "    for found in pkgutil.iter_modules(getattr(package, '__path__', []), f'{package.__name__}.'):\n"
         "        importlib.import_module(found.name)\n"

@@ -71,7 +71,11 @@ def test_the_picture_of_the_floors_has_every_package(site: Path) -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     heights = {name: float(y) for y, name in re.findall(r'<text x="\S+" y="(\S+)"[^>]*>(\w+)</text>', page)}
     assert set(heights) == {path.parent.name for path in (ROOT / "ehrbench").glob("*/__init__.py")}
-    (layers,) = (contract["layers"] for contract in contracts["contracts"] if contract["type"] == "layers")
+    (layers,) = (
+        contract["layers"]
+        for contract in contracts["contracts"]
+        if contract.get("containers") == ["ehrbench"]
+    )
     drawn = [{heights[name] for name in re.findall(r"\w+", layer)} for layer in layers]
     assert all(len(on_one_floor) == 1 for on_one_floor in drawn)
     assert [min(floor) for floor in drawn] == sorted(min(floor) for floor in drawn)

@@ -7,7 +7,7 @@ study_name, task, words (what the task calls its things), units (of its variable
 threshold_rule: how folds.chosen.thresholds were chosen, on each fold's inner out-of-fold predictions;
 data: {digest, sets, n_records, n_units, positives: {class: share}, flow: {step: count}, skipped: count,
     notes: what was guessed of the data or looks odd in them, dvc: {path: {md5, as_recorded}} where DVC keeps
-    the files (see app.data_versions)};
+    the files (see app.wired.data_versions)};
 budget: {model: trials of each of its studies};
 models: {model or "ensemble": {metric: {mean, sd, folds: [...], interval: {low, high, level, method,
     n_replicates, ...}, interval_procedure: {...} where there are several folds} or {undefined: why}}};
