@@ -27,11 +27,11 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from ehrbench import metrics
-from ehrbench.app.checking import check
-from ehrbench.app.conf import CONF
-from ehrbench.app.entry import guarded, spell_out
-from ehrbench.app.splitting import read_and_split
-from ehrbench.app.wiring import plan, settled
+from ehrbench.app.composed.checking import check
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.composed.entry import guarded, spell_out
+from ehrbench.app.wired.splitting import read_and_split
+from ehrbench.app.wired.wiring import plan, settled
 from ehrbench.core.model import Model
 from ehrbench.core.progress import SILENT
 from ehrbench.core.records import Records

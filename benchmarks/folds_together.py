@@ -29,10 +29,10 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.devices import composed
-from ehrbench.app.checking import check
-from ehrbench.app.entry import guarded
-from ehrbench.app.splitting import read_and_split
-from ehrbench.app.wiring import plan, settled
+from ehrbench.app.composed.checking import check
+from ehrbench.app.composed.entry import guarded
+from ehrbench.app.wired.splitting import read_and_split
+from ehrbench.app.wired.wiring import plan, settled
 from ehrbench.core.model import PlannedFit, silent
 from ehrbench.core.progress import SILENT
 from ehrbench.core.records import Records

@@ -38,7 +38,7 @@ def main() -> None:
         began, used = time.perf_counter(), []
         search = subprocess.Popen([sys.executable, str(ROOT / "experiments" / "search.py"), *overrides])
         while search.poll() is None:
-            said = subprocess.run(QUERY, capture_output=True, text=True, check=False)
+            said = subprocess.run(QUERY, capture_output=True, encoding="utf-8", check=False)
             used += [float(line) for line in said.stdout.split()[:1] if line.isdigit()]
             time.sleep(0.5)
         wall = time.perf_counter() - began

@@ -108,7 +108,7 @@ def main() -> None:
             options.bundle, _, _ = mortality_bundle(Path(folder))
         bundle = Bundle.load(options.bundle)
         example = bundle.task.example().body
-        serve = ("-m", "ehrbench.app.cli", "serve", "--bundle", str(options.bundle), "--port")
+        serve = ("-m", "ehrbench.app.command.cli", "serve", "--bundle", str(options.bundle), "--port")
         one, other = stack.enter_context(served(*serve)), stack.enter_context(served("-c", BARE))
         mine: list[float] = []
         theirs: list[float] = []

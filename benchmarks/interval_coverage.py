@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from ehrbench import metrics
-from ehrbench.app.console import terminal
+from ehrbench.app.composed.console import terminal
 from ehrbench.core.errors import UndefinedMetric
 from ehrbench.statistics.fold_data import FoldData
 from ehrbench.statistics.intervals import Interval, group_bootstraps

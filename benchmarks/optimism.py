@@ -29,12 +29,12 @@ from hydra import compose, initialize_config_dir
 from scipy.special import expit
 
 from ehrbench import metrics
-from ehrbench.app.backend import open_backend
-from ehrbench.app.checking import Settings, check
-from ehrbench.app.conf import CONF
-from ehrbench.app.console import terminal
-from ehrbench.app.entry import resolved
-from ehrbench.app.wiring import check_ensemble
+from ehrbench.app.composed.checking import Settings, check
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.composed.console import terminal
+from ehrbench.app.composed.entry import resolved
+from ehrbench.app.wired.backend import open_backend
+from ehrbench.app.wired.wiring import check_ensemble
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.model import Model

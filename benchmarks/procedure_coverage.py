@@ -20,7 +20,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from ehrbench import metrics
-from ehrbench.app.console import terminal
+from ehrbench.app.composed.console import terminal
 from ehrbench.core.types import FloatArray
 from ehrbench.statistics.evaluation import evaluate
 from ehrbench.statistics.fold_data import FoldData

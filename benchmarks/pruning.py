@@ -19,8 +19,8 @@ import numpy as np
 import optuna
 
 from ehrbench import metrics
-from ehrbench.app.console import terminal
-from ehrbench.app.finished import wire_run
+from ehrbench.app.composed.console import terminal
+from ehrbench.app.runs.finished import wire_run
 from ehrbench.core.run_folder import RunFolder
 from ehrbench.core.types import FloatArray
 from ehrbench.spine.pruning import RacePruner

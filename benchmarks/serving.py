@@ -22,7 +22,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.idle_latency import served
-from ehrbench.app.load_testing import load
+from ehrbench.app.command.load_testing import load
 from ehrbench.runtime import Bundle
 from tests.serve.mortality import mortality_bundle
 
@@ -64,7 +64,7 @@ def main() -> None:
         example, kind = bundle.task.example().body, bundle.task.forms[0].media_types[0]
         assert isinstance(example, bytes)
         kept = ["--store", str(folder / "kept.db"), "--keep-inputs"] if options.store else []
-        serve = ("-m", "ehrbench.app.cli", "serve", "--bundle", str(options.bundle), *kept, "--port")
+        serve = ("-m", "ehrbench.app.command.cli", "serve", "--bundle", str(options.bundle), *kept, "--port")
         connection = stack.enter_context(served(*serve))
         url = f"http://127.0.0.1:{connection.port}"
         kind = kind.replace("*", "plain")

@@ -6,7 +6,7 @@ Scores a bundle on labelled records it has not seen; writes metrics.json and pre
 
 import sys
 
-from ehrbench.app.commands import run
+from ehrbench.app.command.commands import run
 
 if __name__ == "__main__":
     run("evaluate", sys.argv[1:])

@@ -5,7 +5,7 @@ Batch inference on raw files without labels. ``ehrbench predict`` is the same.
 
 import sys
 
-from ehrbench.app.commands import run
+from ehrbench.app.command.commands import run
 
 if __name__ == "__main__":
     run("predict", sys.argv[1:])

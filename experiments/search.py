@@ -7,7 +7,7 @@ machines, and it goes on where it stopped. ``ehrbench search`` is the same.
 
 import sys
 
-from ehrbench.app.commands import run
+from ehrbench.app.command.commands import run
 
 if __name__ == "__main__":
     run("search", sys.argv[1:])

@@ -9,7 +9,7 @@ python experiments/train.py -m hydra/sweeper=optuna hydra.sweeper.n_trials=10 mo
 
 import sys
 
-from ehrbench.app.commands import run
+from ehrbench.app.command.commands import run
 
 if __name__ == "__main__":
     run("train", sys.argv[1:])

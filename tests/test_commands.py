@@ -12,9 +12,9 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from ehrbench.app.cli import build_parser
-from ehrbench.app.conf import CONF
-from ehrbench.app.entry import check_models, spell_out
+from ehrbench.app.command.cli import build_parser
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.composed.entry import check_models, spell_out
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPOSE = ROOT / "docker-compose.yml"

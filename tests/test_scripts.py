@@ -136,10 +136,10 @@ def test_environment_is_made_once_for_what_is_asked(tmp_path: Path) -> None:
 
     assert asked() == "main"
     assert asked() == "nothing"
-    assert asked("--dev") == "main[s3,docs,dvc] and dev"
+    assert asked("--dev") == "main[s3,docs,dvc,wandb] and dev"
     assert [asked("--dev"), asked(), asked(extras="s3")] == ["nothing"] * 3
     assert asked(extras="s3,slurm") == "main[s3,slurm]"
-    assert asked("--dev", extras="slurm") == "main[s3,docs,dvc,slurm] and dev"
+    assert asked("--dev", extras="slurm") == "main[s3,docs,dvc,wandb,slurm] and dev"
     (tmp_path / "poetry.lock").write_text((tmp_path / "poetry.lock").read_text() + "\n")
     assert asked() == "main"
 

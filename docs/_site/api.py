@@ -18,7 +18,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    front = "# Python\n\n::: ehrbench\n    options: {members: false}\n\n::: ehrbench.app.api\n"
+    front = "# Python\n\n::: ehrbench\n    options: {members: false}\n\n::: ehrbench.app.python.api\n"
     files.append(File.generated(config, "api/index.md", content=front))
     for name in packages():
         modules = [f"ehrbench.{name}", *modules_of(name)]

@@ -7,11 +7,14 @@ the artifacts of new runs to the old place, so it is told where it is before a s
 from __future__ import annotations
 
 import fcntl
+import logging
+import os
 import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from ehrbench.core.errors import ConfigError
@@ -70,6 +73,53 @@ def _names_a_server(address: str) -> bool:
         return False
 
 
+#: What of MLflow's tables names a place: table, its key, column.
+_PLACED = (("runs", "run_uuid", "artifact_uri"), ("logged_models", "model_id", "artifact_location"))
+
+_QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # who calls repeats, or says so
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+def connected(uri: str) -> Any:
+    """An ``MlflowClient`` of the store at ``uri``; raises whatever MLflow does where it cannot be had.
+
+    A store of one file is made where there is none, and told where it lies; a server is not asked yet.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    _find_home()
+    from mlflow import MlflowClient  # sets its loggers' levels when imported: ours come after
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # a full disk is told in our one line
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of each attempt
+    store = sqlite_path(uri)
+    if store is None:
+        return MlflowClient(tracking_uri=uri)
+    with store_lock(store):  # a fresh one is made by one process
+        if not store.exists():
+            make_store(store)
+        client = MlflowClient(tracking_uri=uri)
+        client.search_experiments(max_results=1)
+        tell_place(store)
+    return client
+
+
+def _find_home() -> None:
+    """MLflow asks for the user's home while it is imported, which a container's numeric user may lack."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = "/nonexistent"  # as Debian gives to users without one
+
+
 @contextmanager
 def store_lock(path: Path) -> Iterator[None]:
     """One process of this machine at a time looks after the store in ``path``."""
@@ -113,11 +163,12 @@ def tell_place(path: Path) -> None:
             store.execute(
                 "UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?", (now, was)
             )
-            for run, uri in store.execute("SELECT run_uuid, artifact_uri FROM runs").fetchall():
-                if str(uri).startswith(f"{was}/"):
-                    moved = now + uri.removeprefix(was)
-                    if _is_there(moved) or not _is_there(uri):
-                        store.execute("UPDATE runs SET artifact_uri = ? WHERE run_uuid = ?", (moved, run))
+            for table, key, column in _PLACED:
+                for one, uri in store.execute(f"SELECT {key}, {column} FROM {table}").fetchall():
+                    if str(uri).startswith(f"{was}/"):
+                        moved = now + uri.removeprefix(was)
+                        if _is_there(moved) or not _is_there(uri):
+                            store.execute(f"UPDATE {table} SET {column} = ? WHERE {key} = ?", (moved, one))
 
 
 def _is_there(uri: str) -> bool:

@@ -11,23 +11,21 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.files import CHECKSUMS
 from ehrbench.core.run_folder import TRACKED, RunFolder
-from ehrbench.infra.mlflow_store import artifacts_of, make_store, sqlite_path, store_lock, tell_place
+from ehrbench.infra.mlflow_store import artifacts_of, connected, sqlite_path
 from ehrbench.infra.tracked_search import Point, TrackedRun, TrackedSearch
 
 logger = logging.getLogger(__name__)
 
 SEARCH_TAG, KEY_TAG, SHOWN_TAG = "ehrbench.search", "ehrbench.key", "ehrbench.shown"
-PARENT_TAG = "mlflow.parentRunId"
+PARENT_TAG, CHOSEN_TAG = "mlflow.parentRunId", "chosen"
 _PERMANENT = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "MALFORMED_REQUEST", "ENDPOINT_NOT_FOUND"}
 _LONGEST_PARAM = 6000
 _LONGEST_DIGEST = 36  # of a dataset
@@ -57,7 +55,7 @@ class MlflowTracker:
 
     def catch_up(self, search: TrackedSearch) -> None:
         if self._client is None:
-            self._client = self._connect()
+            self._client = connected(self._uri)
         if not self._experiment_id:
             self._experiment_id = self._open_experiment()
             self._look(search)
@@ -69,26 +67,6 @@ class MlflowTracker:
         self._bring(search, whole)
 
     # --- connection --------------------------------------------------------------------------------------
-
-    def _connect(self) -> Any:
-        for name, value in _QUIET.items():
-            os.environ.setdefault(name, value)
-        _find_home()
-        from mlflow import MlflowClient  # sets its loggers' levels when imported: ours come after
-
-        logging.getLogger("mlflow").setLevel(logging.ERROR)
-        logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # a full disk is told in our one line
-        logging.getLogger("alembic").setLevel(logging.WARNING)
-        logging.getLogger("urllib3").setLevel(logging.ERROR)  # warns of each attempt
-        if self._store is None:
-            return MlflowClient(tracking_uri=self._uri)
-        with store_lock(self._store):  # a fresh one is made by one process
-            if not self._store.exists():
-                make_store(self._store)
-            client = MlflowClient(tracking_uri=self._uri)
-            client.search_experiments(max_results=1)
-            tell_place(self._store)
-        return client
 
     def _open_experiment(self) -> str:
         found = self._client.get_experiment_by_name(self._experiment)
@@ -144,8 +122,16 @@ class MlflowTracker:
         if self._shown.get(run.key) == run.digest:
             return
         run_id = self._ids.get(run.key)
-        points = list(run.points) if run_id is None else self._missing(run_id, run.points)
-        run_id = run_id or self._create(search, run)
+        points = run.points
+        if run_id is None:
+            run_id = self._create(search, run)
+        else:
+            held = self._client.get_run(run_id).data
+            points = self._missing(run_id, held.metrics, points)
+            if (
+                CHOSEN_TAG in held.tags and CHOSEN_TAG not in run.tags
+            ):  # a longer search has found a better one
+                self._client.delete_tag(run_id, CHOSEN_TAG)
         log = self._client.log_batch
         for some in _parts([_metric(point) for point in points], _MOST_METRICS):
             self._take(run, log, run_id, metrics=some)
@@ -165,9 +151,8 @@ class MlflowTracker:
         self._take(run, log, run_id, tags=_tags(tags))
         self._shown[run.key] = run.digest
 
-    def _missing(self, run_id: str, points: Sequence[Point]) -> list[Point]:
+    def _missing(self, run_id: str, last: Mapping[str, float], points: Sequence[Point]) -> tuple[Point, ...]:
         """Those that a run does not hold yet. Only what has a course is asked for point by point."""
-        last = self._client.get_run(run_id).data.metrics
         several = {point.name for point in points if point.step > 0}
         held = {
             (name, metric.step)
@@ -175,7 +160,7 @@ class MlflowTracker:
             if _name(name) in last
             for metric in self._client.get_metric_history(run_id, _name(name))
         }
-        return [
+        return tuple(
             point
             for point in points
             if (
@@ -183,7 +168,7 @@ class MlflowTracker:
                 if point.name in several
                 else not _same(last.get(_name(point.name)), point.value)
             )
-        ]
+        )
 
     def _log_files(self, run_id: str, folder: RunFolder) -> None:
         for name in TRACKED:
@@ -215,24 +200,6 @@ class MlflowTracker:
             if getattr(error, "error_code", None) not in _PERMANENT:
                 raise
             logger.warning("MLflow refuses a part of run %s: %s", run.key, str(error).splitlines()[0])
-
-
-_QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the thread is what repeats
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
-
-
-def _find_home() -> None:
-    """MLflow asks for the user's home while it is imported, which a container's numeric user may lack."""
-    try:
-        Path.home()
-    except RuntimeError:
-        os.environ["HOME"] = "/nonexistent"  # as Debian gives to users without one
 
 
 def _parts(rows: Sequence[T], size: int) -> list[Sequence[T]]:

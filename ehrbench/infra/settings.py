@@ -73,6 +73,7 @@ class Environment:
     aws_endpoint_url: str = ""
     mlflow_tracking_uri: str = ""
     ehrbench_data: str = ""
+    registry_webhook: Secret = Secret("")  # noqa: RUF009 — its address is often all that guards it
 
     @staticmethod
     def read(env_file: Path | None = Path(".env"), environ: Mapping[str, str] | None = None) -> Environment:

@@ -118,18 +118,17 @@ class TrackedSearch:
         return min((row.started for row in firsts if row.started is not None), default=None)
 
     def trials(self, held: Collection[str]) -> Iterator[TrackedRun]:
-        """Spent trials without those whose keys are held; of a finished search, all chosen ones."""
+        """Spent trials, at least those whose keys are not held; of a finished search all, some now chosen."""
         for study in self.ledger.studies(self.name):
-            chosen = self._chosen.get((study.model, _fold(study)))
-            n_held = sum(key.startswith(f"{study}/") for key in held)
-            if self.ledger.spent(study) > n_held:
+            first = 0
+            if self.folder is None:
+                if self.ledger.spent(study) == sum(key.startswith(f"{study}/") for key in held):
+                    continue
                 first = next(number for number in count() if _key(study, number) not in held)
-                for row in self.ledger.tickets(study, first):
-                    if row.state in SPENT and row.number != chosen and _key(study, row.number) not in held:
-                        yield self._trial(row)
-            if chosen is not None:
-                (row,) = self.ledger.tickets(study, chosen, chosen)
-                yield self._trial(row, chosen=True)
+            chosen = self._chosen.get((study.model, _fold(study)))
+            for row in self.ledger.tickets(study, first):
+                if row.state in SPENT:
+                    yield self._trial(row, chosen=row.number == chosen)
 
     @cached_property
     def _chosen(self) -> dict[tuple[str, str], int]:
@@ -144,7 +143,7 @@ class TrackedSearch:
     def _tags(self) -> dict[str, str]:
         return {name: str(self.about[name]) for name in ("cohort", "protocol", "task")}
 
-    def _trial(self, row: TicketRow, *, chosen: bool = False) -> TrackedRun:
+    def _trial(self, row: TicketRow, *, chosen: bool) -> TrackedRun:
         """Parameters, scores by fold and times; of a chosen trial the courses of its fits, by epoch."""
         study = row.study
         if study not in self._facts:

@@ -73,8 +73,8 @@ def compare_runs(
             bar.note(str(folder))
             runs.append(read_run(folder))
             bar.advance()
-        _check(runs)
-        runs = _scored_alike(runs)
+        check_comparable(runs)
+        runs = scored_alike(runs)
         names = _names(runs)
         chosen = metrics.load(metric) if metric else runs[0].metric
         shared = share(runs, names)
@@ -151,7 +151,8 @@ def _paired(runs: Sequence[Run]) -> list[tuple[FoldPredictions, ...]] | None:
     return [alike[fold.name] for fold in runs[0].folds]
 
 
-def _check(runs: Sequence[Run]) -> None:
+def check_comparable(runs: Sequence[Run]) -> None:
+    """Raise BundleError unless they are of one task, target, cohort and order of records."""
     first = runs[0]
     for run in runs[1:]:
         for what, one, other in (
@@ -168,7 +169,7 @@ def _check(runs: Sequence[Run]) -> None:
             raise BundleError(f"{run.folder}/records.csv: not the records of {first.folder}, in their order")
 
 
-def _scored_alike(runs: Sequence[Run]) -> list[Run]:
+def scored_alike(runs: Sequence[Run]) -> list[Run]:
     """The runs, their targets without the classes that one of them could not score."""
     n = runs[0].target.n_classes
     scored = set.intersection(*(set(run.target.scored) for run in runs))
@@ -208,7 +209,9 @@ def _merge(folds: Sequence[FoldPredictions], names: Sequence[str], runs: Sequenc
             raise BundleError(f"{run.folder}/predictions.csv: other labels than in {runs[0].folder}")
     p = {f"{n} · {m}": v for n, fold in zip(names, folds, strict=True) for m, v in fold.p.items()}
     cuts = {f"{n} · {m}": t for n, fold in zip(names, folds, strict=True) for m, t in fold.threshold.items()}
-    return replace(first, p=p, threshold=cuts, n_train=min(fold.n_train for fold in folds))
+    levels = {f"{n} · {m}": v for n, fold in zip(names, folds, strict=True) for m, v in fold.levels.items()}
+    n_train = min(fold.n_train for fold in folds)
+    return replace(first, p=p, threshold=cuts, levels=levels, n_train=n_train)
 
 
 def _pool(run: Run) -> FoldPredictions:

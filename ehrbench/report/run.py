@@ -1,7 +1,7 @@
 """A run folder, read back and checked: all that a report, a card or a comparison is made from.
 
 Reads ``summary.json``, ``predictions.csv``, ``records.csv``, ``trials.csv``, ``config.yaml`` and the bundle's
-manifest, as ``ehrbench.app.outputs`` writes them. Nothing is trusted that can be checked: digests where the
+manifest, as ``app.runs.outputs`` writes them. Nothing is trusted that can be checked: digests where the
 summary has them (``files``), sizes, the cross-references between the files, and the metrics themselves, which
 are computed again from the predictions and must agree with the summary (``check_metrics``).
 """

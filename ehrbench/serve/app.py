@@ -36,7 +36,7 @@ from ehrbench.serve.probes import add_probes
 from ehrbench.serve.problems import Problem, install_problem_handlers
 from ehrbench.serve.requests import RequestMiddleware
 from ehrbench.serve.service import Service
-from ehrbench.serve.streaming import add_streaming
+from ehrbench.serve.streaming import add_streaming, rows_are_records
 
 if TYPE_CHECKING:
     from ehrbench.serve.store import PredictionStore
@@ -152,5 +152,5 @@ def _openapi(app: FastAPI, service: Service) -> dict[str, Any]:
         description["info"]["description"] = bundle.task.name
         description["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         description["info"]["version"] = bundle.digest[:12]
-        app.openapi_schema = describe_predict(description, bundle.task)
+        app.openapi_schema = describe_predict(description, bundle.task, rows=rows_are_records(bundle.task))
     return app.openapi_schema

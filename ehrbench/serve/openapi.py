@@ -22,8 +22,11 @@ def example_json(task: Task) -> Any:
     return schema["example"] if "example" in schema else schema["examples"][0]
 
 
-def describe_predict(description: dict[str, Any], task: Task) -> dict[str, Any]:
-    """``description`` (of the app) with the task's request body added to ``POST /predict``; changes it."""
+def describe_predict(description: dict[str, Any], task: Task, *, rows: bool) -> dict[str, Any]:
+    """``description`` (of the app) with the task's request bodies added; changes it.
+
+    rows: whether a row of a CSV is a record, so that batches of it are read.
+    """
     components = description.setdefault("components", {}).setdefault("schemas", {})
     components[RAW_RECORD] = _moved(task.raw_schema(), f"#/components/schemas/{RAW_RECORD}")
     record = {"$ref": f"#/components/schemas/{RAW_RECORD}"}
@@ -51,7 +54,18 @@ def describe_predict(description: dict[str, Any], task: Task) -> dict[str, Any]:
             },
         },
     }
+    batch = description["paths"]["/predict/batch"]["post"]["requestBody"]["content"]
+    line = json.dumps(one, ensure_ascii=False, separators=(",", ":"))
+    _show(batch["application/x-ndjson"], "Two records, a line each", f"{line}\n{line}\n")
+    if rows:
+        _show(batch["text/csv"], "A table", example_body(task).decode())
+    else:
+        del batch["text/csv"]
     return description
+
+
+def _show(content: dict[str, Any], summary: str, value: str) -> None:
+    content["examples"] = {"example": {"summary": summary, "value": value}}
 
 
 def _forms(task: Task) -> dict[str, Any]:

@@ -87,7 +87,7 @@ inputs = Table(
     metadata,
     Column("id", _name(), primary_key=True),
     Column("made_at", DateTime, nullable=False, index=True),  # UTC, as all times here
-    Column("name", Text, nullable=False),  # of the posted file
+    Column("name", _text(), nullable=False),  # of the posted file
     Column("kind", _name(), nullable=False),  # json, or file
     Column("body", LargeBinary().with_variant(mysql.LONGBLOB, "mysql", "mariadb"), nullable=False),
 )
@@ -255,8 +255,8 @@ class PredictionStore:
             with self._changed:
                 if not (self._rows or self._jobs or self._closing):
                     self._changed.wait(SWEEP_S)
-                if self._rows and not (self._jobs or self._closing):
-                    self._changed.wait(GATHERED_S)
+                if self._rows:  # every request wakes this thread
+                    self._changed.wait_for(self._gathered, GATHERED_S)
                 requests, jobs = self._taken(), list(self._jobs)
                 self._jobs.clear()
                 closing = self._closing
@@ -289,6 +289,9 @@ class PredictionStore:
                 self._sweep()
             if closing and not self._rows:
                 return
+
+    def _gathered(self) -> bool:
+        return self._n_rows >= BATCH or bool(self._jobs) or self._closing
 
     def _taken(self) -> list[KeptRequest]:
         """The first requests that wait, about a batch of records; they stay until they are written."""

@@ -70,7 +70,7 @@ def add_streaming(app: FastAPI) -> None:
         """
         deployment = service.chosen(model, request.state.request_id)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind not in (NDJSON, CSV) or (kind == CSV and not _rows_are_records(deployment.bundle.task)):
+        if kind not in (NDJSON, CSV) or (kind == CSV and not rows_are_records(deployment.bundle.task)):
             remedy = f"post {NDJSON}" + (f", or {CSV}" if kind != CSV else ": no row of CSV is a record here")
             raise Problem(415, f"content type {kind or 'missing'} is not read here", remedy=remedy)
         refuse_packed(request)
@@ -302,7 +302,7 @@ def _faults(bundle: Bundle, inputs: dict[int, RawInput]) -> dict[int, Problem]:
     return faults
 
 
-def _rows_are_records(task: Task) -> bool:
+def rows_are_records(task: Task) -> bool:
     """Whether one more row of a CSV is one more record, asked of the task's example."""
     example = task.example()
     if not any(form.many and "text/*" in form.media_types for form in task.forms):

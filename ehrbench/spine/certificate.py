@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -47,6 +47,14 @@ class RunsAgain(Protocol):
     """Runs the outer fold again, from nothing and by a process of its own; see ``fold_again``."""
 
     def __call__(self, *, other_test: bool) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True)
+class Excuse:
+    """Why a recorded fold need not repeat itself. same_bits: yet a fit of the same parameters must."""
+
+    why: str
+    same_bits: bool
 
 
 class NotClean(EhrbenchError):
@@ -128,15 +136,16 @@ def _ids(dataset: Dataset, index: IntArray) -> str:
 
 
 def counterfactual(
-    search: Search, fold: OuterFold, decided: Decided, again: RunsAgain, *, excused: str = ""
+    search: Search, fold: OuterFold, decided: Decided, again: RunsAgain, excuse: Excuse | None = None
 ) -> dict[str, Any]:
     """Run an outer fold again on other test records and compare everything that was fitted or chosen.
 
     search, decided: the finished search and what it decided for ``fold``.
-    excused: why the recorded fold need not repeat itself, where there is a reason (several workers: their
-    samplers saw another order). It is then compared with the fold run once more on its own test records, and
-    ``repeated`` says so. Without a reason, a fold that does not repeat itself is not clean: what was fitted
-    was no function of its records and its seed.
+    excuse: where there is one (several workers: their samplers saw another order), the recorded fold is
+    compared with the fold run once more on its own test records, by the trials whose parameters are the same
+    in both (the first, which tries a model's own settings, among them), and the choices by that one alone;
+    ``repeated`` says so. Without it, a fold that does not repeat itself is not clean: what was fitted was no
+    function of its records and its seed.
     Raises NotClean naming what changed.
     """
     before: Mapping[str, str] = fingerprint(search, decided)
@@ -150,8 +159,10 @@ def counterfactual(
                 "the outer test has leaked into the procedure, there or before",
                 changed,
             )
-        changed = _differing(before, own)
-        if changed and not excused:
+        changed = _differing(before, own) if excuse is None else []
+        if excuse is not None and excuse.same_bits:
+            changed = _differing_fits(before, own)
+        if changed:
             raise NotClean(
                 f"outer fold {fold.name}: run again in a process of its own, the same code gives another "
                 f"{_first(changed)} — something outlives a fit (in a module, a class, a file): find it, "
@@ -177,6 +188,19 @@ def fold_again(search: Search, fold: OuterFold, progress: Progress, *, other_tes
 def _first(changed: Sequence[str]) -> str:
     rest = len(changed) - _NAMED
     return ", ".join(changed[:_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _differing_fits(before: Mapping[str, str], own: Mapping[str, str]) -> list[str]:
+    """Marks that differ of the fits of trials whose parameters are the same."""
+    parameters = "parameters of "
+    same = [mark for mark in before if mark.startswith(parameters) and before[mark] == own.get(mark)]
+    prefixes = tuple(
+        f"{what} of {mark.removeprefix(parameters)} fold "
+        for mark in same
+        for what in ("fitted state", "early stopping", "predictions")
+    )
+    both = [name for name in before if name.startswith(prefixes) and name in own] if prefixes else []
+    return [name for name in both if before[name] != own[name]]
 
 
 def _differing(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

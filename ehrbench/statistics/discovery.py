@@ -58,8 +58,8 @@ class Condition(NamedTuple):
             return f"{self.column} {self.relation}"
         if self.column in levels:
             return f"{self.column} {self.relation} {levels[self.column][int(self.value)]}"
-        amount = f"{self.column} {self.relation} {self.value:.3g}".replace("-", "−")
-        return f"{amount} {unit_of(self.column)}".rstrip()
+        amount = f"{self.value:.3g}".replace("-", "−")
+        return f"{self.column} {self.relation} {amount} {unit_of(self.column)}".rstrip()
 
 
 @dataclass(frozen=True)

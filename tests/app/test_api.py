@@ -15,9 +15,9 @@ from sklearn.metrics import RocCurveDisplay, roc_auc_score
 from sklearn.pipeline import Pipeline
 
 import ehrbench as eb
-from ehrbench.app import api
-from ehrbench.app.asking import asked
-from ehrbench.app.search_run import SearchRun
+from ehrbench.app.python import api
+from ehrbench.app.python.asking import asked
+from ehrbench.app.python.search_run import SearchRun
 from ehrbench.core.errors import BundleError, ConfigError, DataError
 from tests.app.processes import ROOT
 

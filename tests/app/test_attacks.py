@@ -8,27 +8,30 @@ import sys
 import numpy as np
 import pytest
 
-from ehrbench.app.certifying import Again, certify_run
-from ehrbench.app.cli import main
-from ehrbench.app.confinement import OutsideLooked
-from ehrbench.app.searching import search
+from ehrbench.app.command.cli import main
+from ehrbench.app.runs import certifying
+from ehrbench.app.runs.certifying import Again, certify_run
+from ehrbench.app.runs.confinement import OutsideLooked
+from ehrbench.app.runs.finished import decided_by_run, wire_run
+from ehrbench.app.search.searching import search
 from ehrbench.core import plugins
-from ehrbench.core.errors import FitError
+from ehrbench.core.errors import BundleError, FitError
 from ehrbench.core.progress import SILENT
+from ehrbench.core.run_folder import RunFolder
+from ehrbench.infra.ledger import SqlLedger
 from ehrbench.spine import procedure
 from ehrbench.spine.certificate import NotClean
 from tests.app import leaky
 from tests.spine.composing import composed
 
 FIT_LEAKS = (
-    "Remembering",
     "WarmStart",
     "RunningStatistics",
     "SelectedOnce",
     "HeldValidation",
     "CachedFile",
 )
-FEATURE_LEAKS = ("Positions", "WithinBatch", "Growing", "LateFlag")
+FEATURE_LEAKS = ("Positions", "WithinBatch", "LateFlag")
 
 
 @pytest.fixture
@@ -78,12 +81,18 @@ def test_what_outlives_a_fit_is_caught_and_a_clean_model_beside_it_is_not(clinic
     with pytest.raises(NotClean, match=r"the same code gives another .* something outlives a fit") as caught:
         certify_run(run, Again(counterfactual=True, folds=[1]), SILENT)
     changed = " ".join(caught.value.changed)
-    left = [name for name in FIT_LEAKS if name not in changed]
-    assert left == ["Remembering"]  # what it knows of this fold's training records, this fold has taught it
+    assert [name for name in FIT_LEAKS if name not in changed] == []
     assert "Plain" not in changed
-    with pytest.raises(NotClean, match=r"Remembering was judged by 1\.0000") as caught:
-        certify_run(run, Again(predictions=True, folds=[1]), SILENT)
-    assert caught.value.changed == ("Remembering", "ensemble")
+
+
+def test_what_is_remembered_of_records_and_not_exported_stops_the_search(clinic):
+    with pytest.raises(BundleError, match=r"members/Remembering/0, exported, is up to .* from its model's"):
+        searched(clinic, ("Plain", "Remembering"))
+
+
+def test_statistics_that_grow_while_predicting_stop_the_search(clinic):
+    with pytest.raises(FitError, match=r"Growing predicts record .* among others and as .* alone"):
+        searched(clinic, (), ("Growing",))
 
 
 def test_a_fit_that_goes_back_to_the_source_is_told_by_the_file(clinic):
@@ -95,7 +104,9 @@ def test_a_fit_that_goes_back_to_the_source_is_told_by_the_file(clinic):
 
 def test_what_a_prediction_rests_on_beside_the_record_is_caught(clinic, monkeypatch):
     leaks = (clinic, ("Plain", "ReadsOutcomes"), FEATURE_LEAKS, "leaky.publishers.Flagged")
-    with pytest.raises(FitError, match=r"fold 0: Positions predicts record .* among others and as .* alone"):
+    with pytest.raises(
+        FitError, match=r"fold 0: ReadsOutcomes predicts record .* among others and as .* alone"
+    ):
         searched(*leaks)
     monkeypatch.setattr(procedure, "ALONE", 0)
     run = searched(*leaks)
@@ -117,7 +128,7 @@ def test_content_that_rests_on_outcomes_is_caught_where_it_is_read(clinic):
     assert len(caught.value.changed) > 60
 
 
-def test_a_clean_run_passes_all_of_it(clinic, capsys):
+def test_a_clean_run_passes_all_of_it(clinic, capsys, monkeypatch):
     run = searched(clinic, ("Plain",))
     assert main(["certify", str(run), "--counterfactual", "--folds", "1"]) == 0
     said = capsys.readouterr().out
@@ -127,3 +138,24 @@ def test_a_clean_run_passes_all_of_it(clinic, capsys):
     assert "bundle  : 120 of its own records predicted again" in said
     certificate = json.loads((run / "certificate.json").read_text())
     assert {name: len(d) for name, d in certificate["judged"]["1"].items()} == {"Plain": 64, "ensemble": 64}
+    assert_excused_by_a_reason_alone(RunFolder.open(run), monkeypatch)
+
+
+def assert_excused_by_a_reason_alone(run, monkeypatch):
+    wired = wire_run(run, SILENT)
+    decided = decided_by_run(run, wired.search, wired.search.split.outer[1])
+
+    def excuse():
+        return certifying._excuse(run, wired, decided)
+
+    assert excuse() is None
+    tickets = SqlLedger.tickets
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlLedger, "tickets", lambda *of: 2 * tickets(*of))
+        assert excuse().why.startswith("several workers ran study")
+        assert excuse().same_bits
+    with monkeypatch.context() as patch:
+        patch.setattr(certifying, "versions", lambda: {"numpy": "another"})
+        assert not excuse().same_bits
+    monkeypatch.setattr("socket.gethostname", lambda: "elsewhere")
+    assert excuse().why.startswith("it ran on another machine")

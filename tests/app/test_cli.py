@@ -2,8 +2,8 @@
 
 import pytest
 
-from ehrbench.app.cli import main
-from ehrbench.app.conf import task_names
+from ehrbench.app.command.cli import main
+from ehrbench.app.composed.conf import task_names
 from tests.tasks.own_data import OWN
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ehrbench.app.commands import COMMANDS
-from ehrbench.app.usage import KEYS, PURPOSE, WIDTH, default_of, usage
+from ehrbench.app.command.commands import COMMANDS
+from ehrbench.app.command.usage import KEYS, PURPOSE, WIDTH, default_of, usage
 from tests.app.processes import ROOT
 
 EHRBENCH = str(Path(sys.executable).with_name("ehrbench"))
@@ -61,7 +61,7 @@ def test_a_first_line_comes_before_what_takes_seconds_to_import(tmp_path: Path) 
 
 def test_a_stop_while_data_are_read_says_a_word(tmp_path: Path) -> None:
     code = (
-        "from ehrbench.publishers import own_table_files as o; from ehrbench.app.cli import main\n"
+        "from ehrbench.publishers import own_table_files as o; from ehrbench.app.command.cli import main\n"
         "def stop(*where): raise KeyboardInterrupt\n"
         "o.OwnTableFiles.settle = stop; main()"
     )

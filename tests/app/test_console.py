@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 
 from ehrbench import metrics
-from ehrbench.app import console as terminals
-from ehrbench.app.console import Bars, Lines, command, comparing, leaderboard
+from ehrbench.app.composed import console as terminals
+from ehrbench.app.composed.console import Bars, Lines, command, comparing, leaderboard
 
 
 def test_the_leaderboard_says_where_lower_is_better(capsys):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ehrbench.app.checking import Data
-from ehrbench.app.data_versions import recorded_versions
+from ehrbench.app.composed.checking import Data
+from ehrbench.app.wired.data_versions import recorded_versions
 from ehrbench.core.errors import DataError
 
 

@@ -16,11 +16,12 @@ from dotenv import dotenv_values
 from hydra import compose, initialize_config_dir
 from hydra.errors import CompactHydraException
 
-from ehrbench.app import conf, entry, searching
-from ehrbench.app.conf import CONF
-from ehrbench.app.entry import begin, check_models, guarded, not_composed, spell_out
-from ehrbench.app.overrides import as_texts
-from ehrbench.app.sweeping import check_sweep
+from ehrbench.app.composed import conf, entry
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.composed.entry import begin, check_models, guarded, not_composed, spell_out
+from ehrbench.app.composed.overrides import as_texts
+from ehrbench.app.composed.sweeping import check_sweep
+from ehrbench.app.search import searching
 from ehrbench.core.errors import ConfigError
 from tests.app.processes import ROOT, SMALL, run
 

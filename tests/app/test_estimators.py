@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from ehrbench.app.cli import main
+from ehrbench.app.command.cli import main
 from ehrbench.report import failures
 from tests.app.processes import run
 from tests.serve.conftest import running

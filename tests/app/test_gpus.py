@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ehrbench.app.checking import check
-from ehrbench.app.gpus import visible_gpus
-from ehrbench.app.wiring import plan
-from ehrbench.app.workers import LocalWorkers
+from ehrbench.app.composed.checking import check
+from ehrbench.app.search.workers import LocalWorkers
+from ehrbench.app.wired.gpus import visible_gpus
+from ehrbench.app.wired.wiring import plan
 from tests.spine.composing import tiny_config
 
 TWO = """\
@@ -64,7 +64,7 @@ def test_a_gpu_in_parts_is_its_parts(listed):
 def test_a_tool_that_hangs_or_cannot_run_costs_a_line(tool, problem, listed, tmp_path, monkeypatch, capsys):
     listed(TWO)
     (tmp_path / "nvidia-smi").write_text(tool)
-    monkeypatch.setattr("ehrbench.app.gpus.ANSWERS_S", 0.3)
+    monkeypatch.setattr("ehrbench.app.wired.gpus.ANSWERS_S", 0.3)
     assert visible_gpus("auto") == []
     said = capsys.readouterr().err
     assert said.startswith(f"nvidia-smi {problem}")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ehrbench.app.cli import main
-from ehrbench.app.searching import search
+from ehrbench.app.command.cli import main
+from ehrbench.app.search.searching import search
 from ehrbench.core.bundle import write_checksums
 from ehrbench.core.model import load_arrays, save_arrays
 from tests.spine.composing import tiny_config

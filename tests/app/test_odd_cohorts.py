@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ehrbench.app import searching
-from ehrbench.app.cli import main
+from ehrbench.app.command.cli import main
+from ehrbench.app.search import searching
 from ehrbench.core.records import Records
 from ehrbench.core.task import Cohort
 from ehrbench.core.views import View

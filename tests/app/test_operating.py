@@ -6,8 +6,8 @@ import csv
 
 import pytest
 
-from ehrbench.app.cli import main
-from ehrbench.app.searching import search
+from ehrbench.app.command.cli import main
+from ehrbench.app.search.searching import search
 from tests.spine.composing import tiny_config
 
 

@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
-from ehrbench.app.checking import check
-from ehrbench.app.conf import CONF
-from ehrbench.app.wiring import wire
+from ehrbench.app.composed.checking import check
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.wired.wiring import wire
 from ehrbench.core.progress import SILENT
 from tests.app.processes import SMALL, run
 from tests.infra.servers import PASSWORD

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from ehrbench import metrics
-from ehrbench.app.asking import asked
-from ehrbench.app.building import build
-from ehrbench.app.checking import check
-from ehrbench.app.conf import CONF
-from ehrbench.app.entry import check_models, with_plugins
+from ehrbench.app.composed.checking import check
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.composed.entry import check_models, with_plugins
+from ehrbench.app.python.asking import asked
+from ehrbench.app.wired.building import build
 from ehrbench.core import plugins
 from ehrbench.core.errors import BundleError, ConfigError
 from ehrbench.runtime.bundle import Bundle
@@ -179,7 +179,7 @@ def test_one_that_nobody_named_is_not_imported(place, monkeypatch):
 
 
 def test_a_finished_run_does_not_choose_what_is_imported(named, monkeypatch, capsys):
-    from ehrbench.app.cli import main
+    from ehrbench.app.command.cli import main
 
     assert main(["explain", str(named)]) == 2
     assert (

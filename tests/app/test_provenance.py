@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
-from ehrbench.app import sources
-from ehrbench.app.provenance import uncommitted
-from ehrbench.app.searching import search
+from ehrbench.app.search.searching import search
+from ehrbench.app.wired import sources
+from ehrbench.app.wired.provenance import uncommitted
 from ehrbench.core import plugins
 from tests.spine.composing import tiny_config
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from ehrbench.app import searching
-from ehrbench.app.conf import CONF
-from ehrbench.app.entry import guarded
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.composed.entry import guarded
+from ehrbench.app.search import searching
 from ehrbench.infra import schema
 from ehrbench.publishers.brfss2015 import BRFSS2015
 from ehrbench.publishers.physionet2012 import PhysioNet2012
@@ -64,7 +64,7 @@ def point_at(patch: pytest.MonkeyPatch, mariadb: MariaDb, database: str, data: P
 
 
 def composed(data: Path, runs: Path, *arguments: str) -> dict:
-    from ehrbench.app.entry import resolved
+    from ehrbench.app.composed.entry import resolved
 
     with initialize_config_dir(str(CONF)):
         return resolved(compose("config", [*SMALL, *everywhere(data, runs), *arguments]))

@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from ehrbench.app.cli import main
+from ehrbench.app.command.cli import main
 from ehrbench.features.tabular import Tabular
 from ehrbench.infra.database import Database
 from ehrbench.publishers.own_table_files import OwnTableFiles

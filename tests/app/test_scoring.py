@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ehrbench.app import scoring
+from ehrbench.app.runs import scoring
 from ehrbench.core.errors import ConfigError, DataError, StorageError
 from tests.serve.mortality import mortality_bundle
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ehrbench.app.cli import main
-from ehrbench.app.serving_options import PASSWORD, store_database
+from ehrbench.app.command.cli import main
+from ehrbench.app.command.serving_options import PASSWORD, store_database
 from ehrbench.core.errors import ConfigError
 from tests.runtime.conftest import toy_bundle
 from tests.serve.conftest import running

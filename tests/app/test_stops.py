@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from ehrbench.app.entry import INTERRUPTED, guarded
+from ehrbench.app.composed.entry import INTERRUPTED, guarded
 from tests.app.processes import SMALL, run, start
 
 SWALLOWED = """
 import os, signal, sys, time
 from omegaconf import OmegaConf
-from ehrbench.app.entry import begin, guarded
+from ehrbench.app.composed.entry import begin, guarded
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start without it
 class Last:
     def __del__(self):
@@ -55,7 +55,7 @@ def test_a_stop_that_python_swallows_in_a_destructor_is_heeded(asked, before):
 HOOKED = """
 import atexit, os, signal, time
 from omegaconf import OmegaConf
-from ehrbench.app.entry import begin, guarded
+from ehrbench.app.composed.entry import begin, guarded
 signal.signal(signal.SIGINT, signal.default_int_handler)
 def hook():
     time.sleep(0.5)

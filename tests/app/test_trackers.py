@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from ehrbench.app import opening
-from ehrbench.app.checking import check
-from ehrbench.app.cli import main
-from ehrbench.app.console import command
-from ehrbench.app.searching import search
+from ehrbench.app.command.cli import main
+from ehrbench.app.composed.checking import check
+from ehrbench.app.composed.console import command
+from ehrbench.app.search import opening
+from ehrbench.app.search.searching import search
 from ehrbench.core.errors import ConfigError
 from tests.infra.servers import free_port
 from tests.spine.composing import composed, tiny_config
@@ -109,7 +109,7 @@ def test_several_trackers_show_one_search(tmp_path: Path) -> None:
     pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
     small = ("models=[logistic]", "n_trials=1", "report.explained=0", "study_name=s")
     config = tiny_config("beats", tmp_path, *small, "tracker=[mlflow,wandb]")
-    search(config, [])
+    search(config)
     client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("ehrbench-mortality")
     assert experiment is not None
@@ -124,5 +124,5 @@ def test_wandb_that_is_not_installed_is_told_before_data_are_read(tmp_path: Path
     monkeypatch.setattr(opening, "find_spec", lambda name: None)
     config = tiny_config("beats", tmp_path, "tracker=wandb")
     with pytest.raises(ConfigError, match=r"^tracker: wandb needs a package of that name — pip install"):
-        search(config, [])
+        search(config)
     assert list(tmp_path.iterdir()) == []

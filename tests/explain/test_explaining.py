@@ -5,8 +5,8 @@ import json
 
 import pytest
 
-from ehrbench.app import searching
-from ehrbench.app.cli import main
+from ehrbench.app.command.cli import main
+from ehrbench.app.search import searching
 from ehrbench.core.errors import ConfigError
 from ehrbench.publishers.brfss2015 import BRFSS2015
 from ehrbench.publishers.physionet2012 import PhysioNet2012

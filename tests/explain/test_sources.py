@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ehrbench.app.building import build
-from ehrbench.app.conf import CONF
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.wired.building import build
 from ehrbench.core.views import Sequence, Signal, Table, Tokens
 from ehrbench.explain.payloads import parameters
 from ehrbench.explain.sources import Source, source, sources

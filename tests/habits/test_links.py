@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ehrbench.app.cli import main
+from ehrbench.app.command.cli import main
 from ehrbench.core.errors import StorageError
 from ehrbench.core.files import replacing
 from tests.habits.conftest import SMALL, start

@@ -19,7 +19,7 @@ from ehrbench.tasks.mortality import Mortality
 from tests.app.processes import ROOT, SMALL
 
 SEARCH = [str(ROOT / "experiments" / "search.py"), *SMALL, "data.sets=[a]", "trainer.accelerator=cpu"]
-EHRBENCH = ["-m", "ehrbench.app.cli"]
+EHRBENCH = ["-m", "ehrbench.app.command.cli"]
 
 
 @pytest.fixture(scope="module")

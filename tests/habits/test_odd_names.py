@@ -11,12 +11,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from ehrbench.app import console as terminals
-from ehrbench.app import searching
-from ehrbench.app.cli import main
-from ehrbench.app.conf import CONF
-from ehrbench.app.entry import guarded, spell_out
-from ehrbench.app.overrides import as_texts
+from ehrbench.app.command.cli import main
+from ehrbench.app.composed import console as terminals
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.composed.entry import guarded, spell_out
+from ehrbench.app.composed.overrides import as_texts
+from ehrbench.app.search import searching
 from ehrbench.infra.mlflow_store import sqlite_address
 from tests.habits.conftest import SMALL, everything, start
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ehrbench.app.cli import main
-from ehrbench.app.finished import configuration
-from ehrbench.app.scoring import evaluate_bundle
+from ehrbench.app.command.cli import main
+from ehrbench.app.runs.finished import configuration
+from ehrbench.app.runs.scoring import evaluate_bundle
 from ehrbench.core.run_folder import CONFIG, RunFolder
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database

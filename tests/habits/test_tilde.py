@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from ehrbench.app.checking import Settings, check
-from ehrbench.app.cli import main
-from ehrbench.app.conf import CONF
-from ehrbench.app.entry import resolved, spell_out
-from ehrbench.app.overrides import as_texts
+from ehrbench.app.command.cli import main
+from ehrbench.app.composed.checking import Settings, check
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.composed.entry import resolved, spell_out
+from ehrbench.app.composed.overrides import as_texts
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.places import home, place
 from ehrbench.infra.settings import Environment

@@ -131,8 +131,8 @@ def test_a_whole_search_keeps_its_artifacts_there(s3: S3Server, tmp_path: Path) 
     assert all(key.startswith("artifacts/") for key in artifacts)
     assert all(key.startswith("checkpoints/") for key in models)
     assert not (tmp_path / "runs" / "artifacts").exists()
-    assert "nothing is wrong" in run("-m", "ehrbench.app.cli", "study", "doctor")
+    assert "nothing is wrong" in run("-m", "ehrbench.app.command.cli", "study", "doctor")
     artifacts.clear()
     assert f"findings left: {n_fits} of {n_fits}" in run(
-        "-m", "ehrbench.app.cli", "study", "doctor", exit_code=1
+        "-m", "ehrbench.app.command.cli", "study", "doctor", exit_code=1
     )

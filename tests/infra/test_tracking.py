@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -59,8 +59,13 @@ def all_runs(client: Any, experiment: str = "e") -> list[Any]:
     return list(client.search_runs([found.experiment_id]))
 
 
-def check_search(uri: str, experiment: str = "e", *, finished: bool = True) -> None:
-    """Every trial and metric is there, once, as they should be."""
+def check_search(
+    uri: str, experiment: str = "e", *, finished: bool = True, passed_over: Sequence[int] = ()
+) -> None:
+    """Every trial and metric is there, once, as they should be.
+
+    passed_over: trials that were chosen before others were better.
+    """
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
@@ -78,7 +83,9 @@ def check_search(uri: str, experiment: str = "e", *, finished: bool = True) -> N
             run = by_key[f"{key}/trial{number}"]
             starts.append(run.info.start_time)
             ends.append(run.info.end_time)
-            check_trial(client, run, number, chosen=finished and number == CHOSEN)
+            chosen = finished and number == CHOSEN
+            assert run.data.tags.get("chosen") == ("yes" if chosen else None)
+            check_trial(client, run, number, curved=chosen or number in passed_over)
             assert run.data.tags["mlflow.parentRunId"] == whole.info.run_id
     assert starts == sorted(starts)
     assert all(end >= start for start, end in zip(starts, ends, strict=True))
@@ -89,12 +96,11 @@ def check_search(uri: str, experiment: str = "e", *, finished: bool = True) -> N
         assert (model.source_run_id, model.status) == (whole.info.run_id, "READY")
 
 
-def check_trial(client: Any, run: Any, number: int, *, chosen: bool) -> None:
+def check_trial(client: Any, run: Any, number: int, *, curved: bool) -> None:
     assert run.data.params == {"model": "mlp", "lr": str(0.1 * number), "norm": "layer"}
     assert run.data.tags["state"] == ("failed" if number == 1 else "complete")
     assert run.info.status == ("FAILED" if number == 1 else "FINISHED")
-    assert run.data.tags.get("chosen") == ("yes" if chosen else None)
-    courses = {f"valid_loss.fold{fold}": N_EPOCHS for fold in range(N_FOLDS if chosen else 0)}
+    courses = {f"valid_loss.fold{fold}": N_EPOCHS for fold in range(N_FOLDS if curved else 0)}
     of_folds = [f"{name}.fold{fold}" for name in ("inner_auroc", "best_step") for fold in range(N_FOLDS)]
     plain = ["seconds", *([] if number == 1 else [*of_folds, "inner_auroc"])]
     assert set(run.data.metrics) == {*plain, *courses}
@@ -243,14 +249,25 @@ def test_workers_of_one_search_write_it_once(tmp_path: Path, sqlite_uri: str, mo
 
 
 def test_a_search_that_is_judged_again_shows_the_new_figures(tmp_path: Path, sqlite_uri: str) -> None:
+    """And the trial that is chosen now, as one of a greater budget may be."""
     search = open_search(tmp_path)
-    spend(search)
+    spend(search, CHOSEN)
     tracker = MlflowTracker(sqlite_uri, "e")
-    tracker.catch_up(search.finished(leave(tmp_path, auroc=0.5)))
+    tracker.catch_up(search.finished(leave(tmp_path, auroc=0.5, ticket=0)))
+    spend(search, N_TRIALS - CHOSEN)
     tracker.catch_up(search)
     assert [run.info.status for run in all_runs(tracker._client) if run.info.run_name == NAME] == ["RUNNING"]
     tracker.catch_up(search.finished(leave(tmp_path)))
-    check_search(sqlite_uri)
+    check_search(sqlite_uri, passed_over=[0])
+
+
+def test_a_look_that_finds_nothing_new_reads_no_trial(tmp_path: Path) -> None:
+    search = open_search(tmp_path)
+    spend(search)
+    held = {run.key for run in search.trials(())}
+    assert len(held) == len(KEYS) * N_TRIALS
+    assert list(search.trials(held)) == []
+    assert [run.key for run in search.trials(held - {f"{KEYS[0]}/trial3"})] == [f"{KEYS[0]}/trial3"]
 
 
 class Busy(BaseHTTPRequestHandler):

@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ehrbench.app.conf import CONF
+from ehrbench.app.composed.conf import CONF
 from ehrbench.core.model import Model
 from ehrbench.core.target import Kind
 from tests.features.tiny_bert import tiny_bert

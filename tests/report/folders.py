@@ -1,4 +1,4 @@
-"""Run folders from simulated predictions, in the format of ``ehrbench.app.outputs``; no model is trained.
+"""Run folders from simulated predictions, in the format of ``app.runs.outputs``; no model is trained.
 
 Labels follow a latent risk; each model sees it with its own noise, so that their order is known: the first of
 ``models`` is the sharpest, and the ensemble is their mean.

@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 
-from ehrbench.app import explaining, searching, slicing
-from ehrbench.app.cli import main
+from ehrbench.app.command.cli import main
+from ehrbench.app.runs import explaining, slicing
+from ehrbench.app.search import searching
 from ehrbench.core.errors import StorageError
 from ehrbench.report import Attempts, card, failures, page, write_report
 from ehrbench.report.figures import explanations, risk_curves

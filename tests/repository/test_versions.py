@@ -29,7 +29,9 @@ def checkout(tmp_path: Path) -> Path:
     ask(tmp_path, f"{PUBLISHERS['mortality']['search']} {SMALL}")
     program = tmp_path / "bin" / "ehrbench"
     program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m ehrbench.app.cli "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\nPYTHONPATH={ROOT} exec "{sys.executable}" \\\n  -m ehrbench.app.command.cli "$@"\n'
+    )
     program.chmod(0o755)
     return tmp_path
 

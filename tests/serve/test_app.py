@@ -148,6 +148,17 @@ def test_the_documented_examples_work(client: httpx.Client) -> None:
     assert reference == "#/components/schemas/RawRecord/$defs/row"
 
 
+def test_the_documented_batch_works_and_nothing_unread_is_documented(
+    client: httpx.Client,
+) -> None:
+    batch = client.get("/openapi.json").json()["paths"]["/predict/batch"]["post"]["requestBody"]["content"]
+    assert list(batch) == ["application/x-ndjson"]
+    (example,) = batch["application/x-ndjson"]["examples"].values()
+    headers = {"Content-Type": "application/x-ndjson"}
+    answer = client.post("/predict/batch", content=example["value"], headers=headers)
+    assert ["predictions" in json.loads(line) for line in answer.text.splitlines()] == [True, True]
+
+
 def test_every_reference_of_the_description_resolves(client: httpx.Client) -> None:
     description = client.get("/openapi.json").json()
 

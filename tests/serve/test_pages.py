@@ -163,6 +163,14 @@ def test_the_documented_example_works_when_sent(page: Any) -> None:
     card.locator("button").click()
     playwright.expect(card.locator("pre[data-answer]")).to_contain_text("death")
     picture(page, "docs")
+    assert "undefined" not in page.inner_text("body")
+    batch = page.locator("section", has=page.locator("h2 code", has_text="/predict/batch"))
+    batch.locator("button").click()
+    playwright.expect(batch.locator("pre[data-answer]")).to_contain_text('"line":2')
+    erase = page.locator("section", has=page.locator(".method", has_text="DELETE"))
+    assert erase.locator("button").count() == 0
+    assert "curl -X DELETE" in erase.inner_text()
+    assert "Authorization: Bearer KEY" in erase.inner_text()
 
 
 @pytest.mark.parametrize("width", [390, 1180])

@@ -165,6 +165,9 @@ def test_rows_of_a_table(table: httpx.Client) -> None:
     assert answer.headers["content-type"].startswith("text/csv")
     found = list(csv.DictReader(io.StringIO(answer.text)))
     assert [one["line"] for one in found] == ["2", "3", "5", "6"]
+    batch = table.get("/openapi.json").json()["paths"]["/predict/batch"]["post"]["requestBody"]["content"]
+    (example,) = batch["text/csv"]["examples"].values()
+    assert table.post("/predict/batch", content=example["value"], headers=CSV).text.count("\n") == 2
     alone = table.post("/predict", content=f"{header}\n{row}\n", headers=CSV).json()["predictions"][0]
     (name,) = alone["probability"]
     assert float(found[0][name]) == float(found[2][name]) == pytest.approx(alone["probability"][name])

@@ -7,10 +7,10 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 
-from ehrbench.app.checking import check
-from ehrbench.app.conf import CONF
-from ehrbench.app.entry import of_task, resolved, spell_out
-from ehrbench.app.wiring import Wired, wire
+from ehrbench.app.composed.checking import check
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.composed.entry import of_task, resolved, spell_out
+from ehrbench.app.wired.wiring import Wired, wire
 from ehrbench.core.progress import SILENT
 from tests.spine import tiny
 

@@ -10,12 +10,12 @@ from contextlib import closing
 
 import pytest
 
-from ehrbench.app.certifying import Again, certify_run
-from ehrbench.app.cli import main
-from ehrbench.app.finished import ledger_of
-from ehrbench.app.sealing import seal
-from ehrbench.app.searching import search as run_search
-from ehrbench.app.sources import sources
+from ehrbench.app.command.cli import main
+from ehrbench.app.runs.certifying import Again, certify_run
+from ehrbench.app.runs.finished import ledger_of
+from ehrbench.app.runs.sealing import seal
+from ehrbench.app.search.searching import search as run_search
+from ehrbench.app.wired.sources import sources
 from ehrbench.core.errors import BundleError, StorageError, StudyMismatch
 from ehrbench.core.progress import SILENT
 from ehrbench.core.run_folder import RunFolder
@@ -135,7 +135,7 @@ def test_a_ledger_that_was_put_back_or_edited_is_named(statement, said, searched
 
 def test_a_page_written_where_the_ledger_is_not_is_not_sealed(finished, tmp_path, monkeypatch, capsys):
     before = (finished / "checksums.json").read_text()
-    monkeypatch.setattr("ehrbench.app.finished.open_ledger", unreachable)
+    monkeypatch.setattr("ehrbench.app.runs.finished.open_ledger", unreachable)
     assert main(["report", str(finished)]) == 0
     assert "not sealed: the run's ledger is not here" in capsys.readouterr().out
     assert (finished / "checksums.json").read_text() == before
@@ -148,14 +148,14 @@ def unreachable(settings):
 def test_a_run_of_other_code_is_not_explained_nor_run_again(finished, monkeypatch, capsys):
     """Its access log is still certified: that takes no model."""
     changed = {"ehrbench.models.logistic": "other"}
-    monkeypatch.setattr("ehrbench.app.building.sources", lambda *modules: sources(*modules) | changed)
+    monkeypatch.setattr("ehrbench.app.wired.building.sources", lambda *modules: sources(*modules) | changed)
     recheck(finished)
     assert main(["explain", str(finished)]) != 0
     said = capsys.readouterr().err
     assert "made by other code or settings than these, at commit" in said
     assert "undo what has changed since" in said
     assert "exists with other code of ehrbench.models.logistic (see git log)" in said
-    monkeypatch.setattr("ehrbench.app.finished.git_commit", lambda: "another")
+    monkeypatch.setattr("ehrbench.app.runs.finished.git_commit", lambda: "another")
     with pytest.raises(StudyMismatch, match="check that commit out"):
         certify_run(finished, Again(counterfactual=True, folds=[0]), SILENT)
 

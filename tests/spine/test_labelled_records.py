@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ehrbench.app import scoring, searching
+from ehrbench.app.runs import scoring
+from ehrbench.app.search import searching
 from ehrbench.core.errors import DataError
 from ehrbench.core.target import Target
 from ehrbench.core.task import Cohort

@@ -23,7 +23,7 @@ from ehrbench.core.records import Records
 from ehrbench.ensemble._base import Calibrator, Combiner
 from ehrbench.models.lightgbm import LightGBM
 from ehrbench.spine import procedure
-from ehrbench.spine.certificate import NotClean, counterfactual, fold_again
+from ehrbench.spine.certificate import Excuse, NotClean, counterfactual, fold_again
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.pruning import RacePruner
 from ehrbench.spine.space import Space
@@ -51,7 +51,7 @@ def with_labels(monkeypatch) -> dict[str, Records]:
     return reached
 
 
-def run_counterfactual(folder, *overrides: str, excused: str = "") -> dict:
+def run_counterfactual(folder, *overrides: str, excuse: Excuse | None = None) -> dict:
     """Search the first outer fold, then run it again on other test records."""
     real = wired(folder / "real", *overrides).search
     fold = real.split.outer[0]
@@ -63,7 +63,7 @@ def run_counterfactual(folder, *overrides: str, excused: str = "") -> dict:
         twin = wired(folder / f"scratch{next(numbers)}", *overrides).search
         return fold_again(replace(real, backend=twin.backend), fold, SILENT, other_test=other_test)
 
-    return counterfactual(real, fold, real.decide(fold), again, excused=excused)
+    return counterfactual(real, fold, real.decide(fold), again, excuse)
 
 
 def test_a_clean_search_stays_the_same_on_other_test_records(tmp_path):
@@ -87,20 +87,34 @@ def test_a_search_by_several_workers_that_does_not_repeat_itself_is_no_leak(tmp_
         return params
 
     monkeypatch.setattr(Space, "suggest", other_at_first)
-    found = run_counterfactual(tmp_path, "models=[logistic]", "pruner=none", excused="two workers")
+    found = run_counterfactual(
+        tmp_path, "models=[logistic]", "pruner=none", excuse=Excuse("two workers", same_bits=True)
+    )
     assert found["repeated"]
 
 
-def test_one_that_does_not_repeat_itself_without_a_reason_is_not_clean(tmp_path, monkeypatch):
-    """The first fits learn from more than the later ones: a warm start, say."""
+def first_fits_are_others(monkeypatch) -> None:
+    """As where something is left for later fits: a warm start, say."""
     fit, fitted = LightGBM.fit, itertools.count()
 
     def other_at_first(self, train, valid, *, seed, **rest):
         return fit(self, train, valid, seed=seed + (next(fitted) < 2), **rest)
 
     monkeypatch.setattr(LightGBM, "fit", other_at_first)
+
+
+@pytest.mark.parametrize("excuse", [None, Excuse("two workers", same_bits=True)])
+def test_another_fit_of_the_same_parameters_is_not_clean(tmp_path, monkeypatch, excuse):
+    """The order that workers' samplers saw does not excuse it."""
+    first_fits_are_others(monkeypatch)
     with pytest.raises(NotClean, match="the same code gives another fitted state of lightgbm trial 0"):
-        run_counterfactual(tmp_path, "models=[lightgbm]", "pruner=none")
+        run_counterfactual(tmp_path, "models=[lightgbm]", "pruner=none", excuse=excuse)
+
+
+def test_another_machine_need_not_give_the_same_bits(tmp_path, monkeypatch):
+    first_fits_are_others(monkeypatch)
+    excuse = Excuse("another machine", same_bits=False)
+    assert run_counterfactual(tmp_path, "models=[lightgbm]", "n_trials=1", excuse=excuse)["repeated"]
 
 
 def leak_completing(*names: str) -> Callable:

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from ehrbench import metrics
-from ehrbench.app import scoring, searching
-from ehrbench.app.checking import check
-from ehrbench.app.outputs import positives
-from ehrbench.app.wiring import wire
+from ehrbench.app.composed.checking import check
+from ehrbench.app.runs import scoring
+from ehrbench.app.runs.outputs import positives
+from ehrbench.app.search import searching
+from ehrbench.app.wired.wiring import wire
 from ehrbench.core.errors import DataError, UndefinedMetric
 from ehrbench.core.progress import SILENT
 from ehrbench.core.target import Target

@@ -7,9 +7,9 @@ from dataclasses import replace
 import optuna
 import pytest
 
-from ehrbench.app.backend import open_ledger
-from ehrbench.app.checking import check
-from ehrbench.app.wiring import Wired, wire
+from ehrbench.app.composed.checking import check
+from ehrbench.app.wired.backend import open_ledger
+from ehrbench.app.wired.wiring import Wired, wire
 from ehrbench.core.errors import FitError
 from ehrbench.core.progress import SILENT
 from ehrbench.infra.database import Database

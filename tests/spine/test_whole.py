@@ -13,8 +13,9 @@ import optuna
 import pytest
 
 from ehrbench import metrics
-from ehrbench.app import scoring, searching
-from ehrbench.app.building import build_publisher, build_task
+from ehrbench.app.runs import scoring
+from ehrbench.app.search import searching
+from ehrbench.app.wired.building import build_publisher, build_task
 from ehrbench.core.errors import BundleError, ConfigError, DataError, StudyMismatch
 from ehrbench.core.model import load_arrays, save_arrays
 from ehrbench.core.task import Parsed, RawInput, Skipped

@@ -88,6 +88,7 @@ def test_amounts_are_said_with_their_unit_and_categories_by_name():
     for condition, said in [
         (Condition("lactate.max", "≥", 4.0), "lactate.max ≥ 4 mmol/L"),
         (Condition("lactate.max", "missing", None), "lactate.max missing"),
+        (Condition("HR.slope@24-48", "≤", -2.0), "HR.slope@24-48 ≤ −2"),
         (Condition("count", "=", 1.0), "count = 1"),
         (Condition("ward", "=", 2.0), "ward = surgical ward"),
     ]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ehrbench.app.building import build_publisher, build_task
-from ehrbench.app.conf import CONF
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.wired.building import build_publisher, build_task
 from ehrbench.core.task import Publisher
 from tests.features.tiny_bert import tiny_bert
 from tests.tasks.own_data import OWN

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ehrbench import metrics
-from ehrbench.app.building import build, build_publisher, build_task
-from ehrbench.app.conf import task_names
+from ehrbench.app.composed.conf import task_names
+from ehrbench.app.wired.building import build, build_publisher, build_task
 from ehrbench.core.errors import DataError
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.task import Cohort, Publisher, RawInput, Task

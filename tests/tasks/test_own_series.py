@@ -13,9 +13,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from ehrbench.app.conf import CONF
-from ehrbench.app.entry import of_task, spell_out
-from ehrbench.app.overrides import as_texts
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.composed.entry import of_task, spell_out
+from ehrbench.app.composed.overrides import as_texts
 from ehrbench.core.errors import DataError
 from ehrbench.core.task import RawInput
 from ehrbench.features.events import Events

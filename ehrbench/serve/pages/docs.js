@@ -21,9 +21,11 @@ function examples(operation) {
   return found;
 }
 
-function curl(path, method, type) {
-  const origin = location.origin;
-  return method === "get" ? `curl ${origin}${path}` : `curl ${origin}${path} -H 'Content-Type: ${type}' --data-binary @FILE`;
+function curl(path, method, operation, type = Object.keys(operation.requestBody?.content || {})[0]) {
+  const verb = ["get", "post"].includes(method) ? "" : ` -X ${method.toUpperCase()}`;
+  const key = operation.security ? " -H 'Authorization: Bearer KEY'" : "";
+  const body = type ? ` -H 'Content-Type: ${type}' --data-binary @FILE` : "";
+  return `curl${verb} ${location.origin}${path}${key}${body}`;
 }
 
 function trying(path, method, operation) {
@@ -36,20 +38,24 @@ function trying(path, method, operation) {
     field = element("textarea", { spellcheck: "false", "aria-label": "Body" });
     const pick = () => {
       field.value = given[Number(choice.value)].text;
-      command.textContent = curl(path, method, given[Number(choice.value)].type);
+      command.textContent = curl(path, method, operation, given[Number(choice.value)].type);
     };
     choice.addEventListener("change", pick);
     pick();
     box.append(element("div", { class: "row" }, choice), element("div", { class: "row" }, field));
   } else {
-    command.textContent = curl(path, method);
+    command.textContent = curl(path, method, operation);
+  }
+  if (!given.length && (method !== "get" || path.includes("{"))) {  // it takes what only a caller knows
+    box.append(command);
+    return box;
   }
   send.addEventListener("click", async () => {
     send.disabled = true;
     const options = field ? { method: "POST", body: field.value, headers: { "Content-Type": given[Number(choice.value)].type } } : {};
     try {
       const response = await fetch(path, options), text = await response.text();
-      const json = (response.headers.get("content-type") || "").includes("json");
+      const json = (response.headers.get("content-type") || "").startsWith("application/json");
       output.textContent = `${response.status} ${response.statusText}\n\n` + (json ? JSON.stringify(JSON.parse(text), null, 2) : text);
     } catch {
       output.textContent = "The server did not answer.";

@@ -1,0 +1,1 @@
+"""The command ``ehrbench``: what is typed, and what it answers."""

@@ -1,0 +1,105 @@
+"""The four commands that Hydra composes: ``ehrbench search | train | evaluate | predict``.
+
+``experiments/*.py`` are the same under the names they always had. What takes seconds to import (optimisers,
+models, the page) is imported once the configuration is known to be one, and after a first line.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig
+
+from ehrbench.app.command.usage import usage
+from ehrbench.app.composed.conf import CONF
+from ehrbench.app.composed.entry import guarded, start
+from ehrbench.app.search.workers import is_worker
+
+
+@dataclass(frozen=True)
+class _Command:
+    """config: the name of its YAML under ``ehrbench/conf``; act: on what is composed of it."""
+
+    config: str
+    act: Callable[[Mapping[str, Any]], float | None]
+
+
+def run(name: str, arguments: Sequence[str]) -> None:
+    """Compose the configuration from the arguments and do what it says; SystemExit where it cannot be.
+
+    Hydra reads ``sys.argv``, and hands it on to the processes that its launchers start.
+    """
+    import hydra
+
+    command = COMMANDS[name]
+    sys.argv = [f"ehrbench {name}", *arguments]
+    if not {"-h", "--help"}.isdisjoint(arguments):
+        print(usage(name, command.config))
+
+    @hydra.main(config_path=str(CONF), config_name=command.config)
+    def composed(config: DictConfig) -> float | None:
+        return guarded(command.act, config)
+
+    start(name, composed)
+
+
+def _search(config: Mapping[str, Any]) -> float | None:
+    joins = is_worker() or config["worker"] is not None
+    _begin_search("worker" if joins else "search", config)
+    from ehrbench.app.search import searching
+
+    if joins:
+        searching.work(config)
+        return None
+    return searching.search(config)
+
+
+def _train(config: Mapping[str, Any]) -> float:
+    _begin_search("train", config)
+    from ehrbench.app.search import searching
+
+    return searching.train(config)
+
+
+def _begin_search(name: str, config: Mapping[str, Any]) -> None:
+    """The first line, once the keys are known to be some."""
+    from ehrbench.app.composed.checking import check
+
+    settings = check(config)
+    trials = "" if name == "train" else f", {settings.n_trials} trials a study"
+    _say(name, f"task {settings.task.name}, {settings.protocol.name}{trials}, into {settings.runs_dir}")
+
+
+def _evaluate(config: Mapping[str, Any]) -> float:
+    from ehrbench.app.composed.checking import Evaluation, checked
+
+    settings = checked(Evaluation, config)
+    _say("evaluate", f"{settings.bundle} on {', '.join(settings.data.sets)}")
+    from ehrbench.app.runs import scoring
+
+    return scoring.evaluate_bundle(config)
+
+
+def _predict(config: Mapping[str, Any]) -> None:
+    from ehrbench.app.composed.checking import BatchPrediction, checked
+
+    settings = checked(BatchPrediction, config)
+    _say("predict", f"{settings.input} by {settings.bundle}")
+    from ehrbench.app.runs import scoring
+
+    scoring.predict_files(config)
+
+
+def _say(name: str, what: str) -> None:
+    print(f"{name}: {what}", file=sys.stderr, flush=True)
+
+
+COMMANDS = {
+    "search": _Command("config", _search),
+    "train": _Command("config", _train),
+    "evaluate": _Command("evaluate", _evaluate),
+    "predict": _Command("predict", _predict),
+}

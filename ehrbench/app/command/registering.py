@@ -1,0 +1,288 @@
+"""Registering: ``ehrbench registry register | gate | promote | rollback | deploy | list``.
+
+What trains or judges is imported where it is used. Every event goes to the webhook of the environment, after
+it has happened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ehrbench.app.composed.console import line, shown, terminal
+from ehrbench.core.bundle import CONFIG, bundle_folder
+from ehrbench.core.errors import BundleError, StorageError
+from ehrbench.core.places import argument
+from ehrbench.core.run_folder import CERTIFICATE, RunFolder
+from ehrbench.infra.settings import Environment
+from ehrbench.registry import webhook
+from ehrbench.registry.promotion import deployable, promote, rollback
+from ehrbench.registry.release import (
+    BUNDLE_FOLDER,
+    CERTIFICATE_FILE,
+    CHALLENGER,
+    CHAMPION,
+    DIGEST,
+    GATE,
+    PROMOTED,
+    RUN,
+    NotApproved,
+    Registry,
+    Release,
+    ReleaseName,
+)
+
+if TYPE_CHECKING:
+    from ehrbench.runtime.bundle import Bundle
+
+WEBHOOK = "REGISTRY_WEBHOOK"
+#: Where deployed bundles lie in their folder: a server takes every name without a dot in front for an alias.
+RELEASES = ".releases"
+
+
+def add_commands(commands: Any) -> None:
+    """The parser of ``ehrbench registry``."""
+    registry = commands.add_parser("registry", help="versions of bundles: register, gate, promote, roll back")
+    verbs = registry.add_subparsers(required=True, metavar="VERB")
+    register = verbs.add_parser("register", help="keep a run's bundle as the next version, the challenger")
+    register.add_argument("run", type=argument, metavar="RUN", help="its folder, such as runs/quickstart")
+    register.add_argument("--problem", help="default: the task's name")
+    register.add_argument("--kind", help="default: the model's name, ensemble where there are several")
+    register.add_argument("--features", default="all", help="name of the feature set (default: all)")
+    register.set_defaults(run_command=_register)
+    gate = verbs.add_parser("gate", help="compare it with the champion: approved, or refused and why")
+    gate.add_argument("--limits", type=argument, metavar="FILE", help="YAML; see ehrbench/conf/registry.yaml")
+    gate.add_argument("--gate-sets", nargs="+", metavar="SET", help="records that neither has seen")
+    for key, what in (
+        ("root", "publisher's files"),
+        ("file", "a file of labelled records"),
+        ("labels", "its outcomes, of series"),
+        ("descriptors", "its descriptors, of series"),
+    ):
+        gate.add_argument(f"--{key}", metavar="PLACE", help=f"of these: {what}")
+    gate.set_defaults(run_command=_gate)
+    promote = verbs.add_parser("promote", help="make an approved version the champion")
+    promote.set_defaults(run_command=_promote)
+    back = verbs.add_parser("rollback", help="make the champion before this one the champion again")
+    back.set_defaults(run_command=_rollback)
+    deploy = verbs.add_parser("deploy", help="put an approved version into a folder to serve from")
+    deploy.set_defaults(run_command=_deploy)
+    listed = verbs.add_parser("list", help="what is registered, and what happened to it")
+    listed.add_argument("--json", action="store_true", help="for programs, with every check")
+    listed.set_defaults(run_command=_list)
+    for verb in (gate, promote, back, deploy):
+        verb.add_argument("name", metavar="NAME", help="problem/kind/features, with /VERSION for one of them")
+    deploy.add_argument(
+        "folder", type=argument, metavar="FOLDER", help="for ehrbench serve --deployments FOLDER"
+    )
+    deploy.add_argument("--alias", type=_alias, default=CHAMPION, help="name of the link (default: champion)")
+    listed.add_argument("name", nargs="?", metavar="NAME", help="all when left out")
+    for verb in (register, gate, promote, back, deploy, listed):
+        verb.add_argument(
+            "--uri", help="MLflow's address (default: MLFLOW_TRACKING_URI, or a file in --runs-dir)"
+        )
+        verb.add_argument("--runs-dir", type=argument, default=Path("runs"), help="of the searches (runs)")
+
+
+def _alias(text: str) -> str:
+    if not re.fullmatch(r"\w[\w-]*", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of letters, digits, _ and -")
+    return text
+
+
+def open_registry(uri: str | None, runs_dir: Path) -> Registry:
+    """The registry in MLflow at ``uri``, at the environment's address, or in the file of ``runs_dir``."""
+    from mlflow.exceptions import MlflowException
+
+    from ehrbench.infra.mlflow_store import artifacts_of, connected, sqlite_path, tracking_address
+    from ehrbench.registry.mlflow_registry import MlflowRegistry
+
+    given = uri or Environment.read().mlflow_tracking_uri or None
+    address = tracking_address(given, runs_dir.absolute(), "--uri")
+    store = sqlite_path(address)
+    if store is not None:
+        store.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        client = connected(address)
+        client.search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        said = str(error).splitlines()[0][:200]
+        raise StorageError(
+            f"registry {address}: {said} — start its server, or name another by --uri"
+        ) from error
+    return MlflowRegistry(client, address, None if store is None else artifacts_of(store))
+
+
+def _open(options: argparse.Namespace) -> Registry:
+    if address := Environment.read().registry_webhook:
+        webhook.check_address(WEBHOOK, address.reveal())  # before anything has happened
+    return open_registry(options.uri, options.runs_dir)
+
+
+def _register(options: argparse.Namespace) -> None:
+    from ehrbench.app.runs.sealing import check_seal
+    from ehrbench.runtime.bundle import Bundle
+
+    place = bundle_folder(options.run.resolve())
+    is_run = place != options.run.resolve()
+    if is_run:
+        check_seal(RunFolder.open(options.run))
+    bundle = Bundle.load(place)
+    bundle.self_test()
+    registry, name = _open(options), _named(bundle, options)
+    with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
+        shutil.copytree(place, Path(folder) / BUNDLE_FOLDER)
+        if is_run:
+            shutil.copy(options.run / CERTIFICATE, Path(folder) / CERTIFICATE_FILE)
+        release = registry.register(
+            name, Path(folder), _tags(bundle, options.run.resolve() if is_run else None)
+        )
+    registry.point(name, CHALLENGER, release.version)
+    print(line("registered", release))
+    _tell("registered", release)
+
+
+def _named(bundle: Bundle, options: argparse.Namespace) -> ReleaseName:
+    """The name asked for; what is not said of it is the bundle's own, as far as a name may hold it."""
+
+    def own(text: str) -> str:
+        return re.sub(r"[^\w+-]", "-", text, flags=re.ASCII)
+
+    models = list(bundle.manifest.models)
+    kind = options.kind or own(models[0] if len(models) == 1 else "ensemble")
+    problem = options.problem or own(_task_name(bundle))
+    return ReleaseName.read(f"{problem}/{kind}/{options.features}")[0]
+
+
+def _task_name(bundle: Bundle) -> str:
+    import yaml
+
+    path = bundle.directory / CONFIG
+    try:
+        return str(yaml.safe_load(path.read_text(encoding="utf-8"))["task"]["name"])
+    except (KeyError, TypeError, yaml.YAMLError) as error:
+        raise BundleError(f"{path}: names no task — say --problem NAME") from error
+
+
+def _tags(bundle: Bundle, run: Path | None) -> dict[str, str]:
+    manifest = bundle.manifest
+    tags = {DIGEST: bundle.digest, "study": manifest.study_name, "task": manifest.task}
+    tags |= {"cohort": manifest.cohort, "created": manifest.created, "git_commit": manifest.git_commit}
+    return tags | ({RUN: str(run)} if run else {})
+
+
+def _gate(options: argparse.Namespace) -> None:
+    from ehrbench.app.runs.gating import gating, judge_release
+
+    _, progress = terminal()
+    name, version = ReleaseName.read(options.name)
+    data = {key: getattr(options, key) for key in ("gate_sets", "root", "file", "labels", "descriptors")}
+    settings = gating(options.limits, data)
+    release, verdict = judge_release(_open(options), name, version, settings, progress)
+    for check in verdict.checks:
+        print(line(f"{'✓' if check.passed else '✗'} {check.name}", check.told))
+    _tell("approved" if verdict.approved else "refused", release, reasons=verdict.reasons)
+    if not verdict.approved:
+        number = len(verdict.reasons)
+        raise NotApproved(
+            f"{release}: refused by {number} check{'s' * (number > 1)} — mend what the lines above say"
+        )
+    print(line("approved", f"{release}, against {verdict.against}: ehrbench registry promote {release}"))
+
+
+def _promote(options: argparse.Namespace) -> None:
+    name, version = ReleaseName.read(options.name)
+    release = promote(_open(options), name, version or CHALLENGER)
+    print(line(CHAMPION, release))
+    _tell("promoted", release)
+
+
+def _rollback(options: argparse.Namespace) -> None:
+    name, _ = ReleaseName.read(options.name)
+    release = rollback(_open(options), name)
+    print(line(CHAMPION, release))
+    _tell("rolled back", release)
+
+
+def _deploy(options: argparse.Namespace) -> None:
+    from ehrbench.app.runs.gating import opened
+
+    name, version = ReleaseName.read(options.name)
+    registry = _open(options)
+    release = deployable(registry, name, version)
+    folder: Path = options.folder.resolve()
+    place = folder / RELEASES / f"{name.registered}.{release.version}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if not place.exists():
+        with tempfile.TemporaryDirectory(prefix=".", dir=place.parent) as work:
+            opened(registry, release, Path(work) / "content").bundle.directory.replace(place)
+    link = folder / f".{options.alias}-{os.getpid()}"
+    link.symlink_to(place.relative_to(folder))
+    link.replace(folder / options.alias)  # one step: who opens it finds the old bundle or the new one
+    print(line("deployed", f"{release} as {shown(folder / options.alias)}"))
+    _tell("deployed", release)
+
+
+def _list(options: argparse.Namespace) -> None:
+    registry = _open(options)
+    names = [ReleaseName.read(options.name)[0]] if options.name else registry.names()
+    releases = [release for name in names for release in registry.releases(name)]
+    if options.json:
+        print(json.dumps([_told(release) for release in releases], indent=2))
+        return
+    print("\n".join(_lines(releases)) if releases else "nothing is registered")
+
+
+def _lines(releases: Sequence[Release]) -> list[str]:
+    found = []
+    for release in releases:
+        state = ", ".join([release.tags.get(GATE, "not judged yet"), *release.aliases])
+        promoted = release.tags.get(PROMOTED, "")[:10]
+        found.append(line(str(release), state + f", promoted {promoted}" * bool(promoted), 36))
+        found += [line(f"  {name}", told) for name, told in _refused(release).items()]
+    return found
+
+
+def _checks(release: Release) -> dict[str, Any]:
+    found = {}
+    for key, text in release.tags.items():
+        if key.startswith(f"{GATE}."):
+            try:
+                found[key.removeprefix(f"{GATE}.")] = json.loads(text)
+            except ValueError:  # a day, or a tag that its length was cut from
+                continue
+    return {name: check for name, check in found.items() if isinstance(check, dict)}
+
+
+def _refused(release: Release) -> dict[str, str]:
+    return {name: check["told"] for name, check in _checks(release).items() if not check["passed"]}
+
+
+def _told(release: Release) -> dict[str, Any]:
+    return {**asdict(release), "name": str(release.name), "checks": _checks(release)}
+
+
+def _tell(what: str, release: Release, **more: Any) -> None:
+    """Post an event to the webhook, where there is one; what cannot be told is said, and changes nothing."""
+    address = Environment.read().registry_webhook
+    if not address:
+        return
+    event: Mapping[str, Any] = {
+        "event": what,
+        "release": str(release),
+        "bundle": release.tags.get(DIGEST, ""),
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        **more,
+    }
+    if why := webhook.post(address.reveal(), event):
+        print(f"the webhook was not told: it {why}", file=sys.stderr)

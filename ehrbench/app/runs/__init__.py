@@ -1,0 +1,1 @@
+"""What is made of a finished search, when it ends or later."""

@@ -1,0 +1,88 @@
+"""A fold run again, in a process of its own that has fitted nothing before: ``python -m ehrbench.app.runs.rerun``.
+
+It reads the data as the search did, keeps itself in an empty storage, and is refused every other file once
+the data are read: a fit that goes back to the source, or to what another fold has left, is told by name.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ehrbench.app.runs.confinement import answer, asked, confine, run_apart
+from ehrbench.core.errors import EhrbenchError
+from ehrbench.core.files import write_json
+
+_MARKS = "marks.json"
+
+
+def run_again(config: Mapping[str, Any], study_name: str, fold: str, *, other_test: bool) -> dict[str, str]:
+    """Name -> digest of all that the outer fold fits and chooses, by a process of its own.
+
+    config: of a finished run. other_test: on other outer-test records (``spine.certificate.without_test``).
+    Raises OutsideLooked where a fit looks at what it was not handed.
+    """
+    with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
+        place = Path(folder)
+        request = {
+            "config": _elsewhere(config, place),
+            "study_name": study_name,
+            "fold": fold,
+            "other_test": other_test,
+        }
+        left = run_apart(__name__, request, place)
+        marks: dict[str, str] = json.loads((left / _MARKS).read_text(encoding="utf-8"))
+        return marks
+
+
+def _elsewhere(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
+    """The configuration with an empty storage of its own."""
+    storage = {
+        **config["storage"],
+        "kind": "sqlite",
+        "path": f"{place}/ehrbench.db",
+        "artifacts": f"{place}/artifacts",
+        "checkpoints": None,
+    }
+    return {**config, "storage": storage}
+
+
+def _named_files(block: Any) -> Iterator[str]:
+    """Texts in a block of the configuration that are places: weights, vocabularies."""
+    if isinstance(block, Mapping):
+        for value in block.values():
+            yield from _named_files(value)
+    elif isinstance(block, list):
+        for value in block:
+            yield from _named_files(value)
+    elif isinstance(block, str) and Path(block).is_absolute():
+        yield block
+
+
+def _work(place: Path) -> None:
+    from ehrbench.app.composed.checking import check
+    from ehrbench.app.composed.console import terminal
+    from ehrbench.app.wired.wiring import wire
+    from ehrbench.spine.certificate import fold_again
+
+    request = asked(place)
+    config, (_, progress) = request["config"], terminal()
+    wired = wire(config, check(config), request["study_name"], progress)
+    (fold,) = (fold for fold in wired.search.split.outer if fold.name == request["fold"])
+    looked = confine(place, _named_files([config["model"], config["task"]["views"]]))
+    try:
+        marks = fold_again(wired.search, fold, progress, other_test=request["other_test"])
+        write_json(place / "answer" / _MARKS, marks)
+    finally:  # also where a model has swallowed the refusal
+        answer(place, looked, f"outer fold {fold.name}: a fit")
+
+
+if __name__ == "__main__":
+    try:
+        _work(Path(sys.argv[1]))
+    except EhrbenchError as error:
+        sys.exit(str(error))

@@ -1,0 +1,1 @@
+"""A search from its configuration to its folder; read ``searching`` first."""
