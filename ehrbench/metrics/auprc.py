@@ -27,6 +27,7 @@ class AUPRC(ColumnMetric):
         "1 is best"
     )
     depends_on_mix: ClassVar[bool] = True
+    fewest_events: ClassVar[int] = 40
 
     def bounds(self, target: Target) -> tuple[float, float]:
         return 0.0, 1.0

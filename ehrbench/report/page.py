@@ -148,6 +148,10 @@ def report_context(
         "by_class": by_class,
         "bundled": bundled(run),
         "given": given_thresholds(run),
+        "scarcest": subgroups.scarcest(run.folds, run.target.scored),
+        "scarcest_by_class": {
+            name: subgroups.scarcest(run.folds, [c]) for c, name in enumerate(run.target.classes)
+        },
         "groups": groups,
         "gaps": gaps,
         "slices": worst,

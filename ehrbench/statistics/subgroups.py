@@ -166,17 +166,24 @@ def _welch(
     return float(stats.f.sf(f, k - 1, (k * k - 1) / (3 * unsure))), None, ""
 
 
+def scarcest(folds: Sequence[FoldPredictions], classes: Sequence[int]) -> int:
+    """How many groups have the scarcer label of the class that has the fewest."""
+    y, group = (np.concatenate([getattr(f, name) for f in folds]) for name in ("y", "group"))
+    return min(len(np.unique(group[y[:, c] == kind])) for c in classes for kind in (0, 1))
+
+
 def _describe(family: str, level: str, folds: Sequence[FoldPredictions], target: Target) -> Subgroup:
     record, unit = (np.concatenate([getattr(f, name) for f in folds]) for name in ("record", "unit"))
     n_records = len(np.unique(record))
     once = np.unique(record * (unit.max(initial=0) + 1) + unit, return_index=True)[1]
-    y, group = (np.concatenate([getattr(f, name) for f in folds])[once] for name in ("y", "group"))
+    y = np.concatenate([f.y for f in folds])[once]
     each = np.stack([(y == 0).sum(axis=0), (y == 1).sum(axis=0)])
-    scarcest = min(len(np.unique(group[y[:, c] == kind])) for c in target.scored for kind in (0, 1))
     scored, small = each[:, target.scored], None
     if n_records < MINIMUM:
         small = f"{n_records} record{'s' * (n_records != 1)}, fewer than {MINIMUM}: too few to say anything"
     elif scored.min() < MINIMUM_EACH:
         kind = "with" if scored[1].min() <= scored[0].min() else "without"
         small = f"{scored.min()} {kind} the outcome, fewer than {MINIMUM_EACH}: too few to say anything"
-    return Subgroup(family, level, n_records, len(y), int(each[1].sum()), scarcest, small)
+    return Subgroup(
+        family, level, n_records, len(y), int(each[1].sum()), scarcest(folds, target.scored), small
+    )

@@ -116,6 +116,12 @@ def test_calibration_slope_is_infinite_where_a_cut_parts_the_outcomes():
         value("calibration_slope", [0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4])
 
 
+def test_an_undefined_calibration_slope_says_why():
+    """Risks that differ only beyond 1e-7 are one risk, and part no outcomes."""
+    with pytest.raises(UndefinedMetric, match="all 4 units have the same prediction, as near as 1e-7"):
+        value("calibration_slope", [0, 1, 0, 1], [1e-9, 1e-8, 2e-9, 1e-10])
+
+
 def test_calibration_slope_agrees_with_an_unpenalised_logistic_regression():
     linear = pytest.importorskip("sklearn.linear_model")
     rng = np.random.default_rng(0)

@@ -115,6 +115,18 @@ def test_no_table_is_wider_than_paper_and_the_searched_metric_s_kind_comes_first
 IMAGES = Words("image", "images", "finding", "findings")
 
 
+def test_what_was_chosen_before_the_search_stands_beside_the_headline(tmp_path):
+    text = words(written(tmp_path))
+    headline = text[text.index("Every figure is of outer-test") : text.index("Leaderboard")]
+    assert "What was chosen before this search" in headline
+    assert "outer tests among them" in headline
+
+
+def test_nested_runs_answer_how_predictions_are_calculated_in_part(tmp_path):
+    text = words(written(tmp_path))
+    assert "kept in the ledger; the bundle has others" in text
+
+
 def test_nothing_is_called_a_record_where_the_task_has_a_word(tmp_path):
     for options in ({}, {"n_folds": 1}, {"kind": "multiclass", "units": 2}):
         text = words(written(tmp_path / str(len(options)), words=IMAGES, **options))

@@ -133,7 +133,7 @@ def test_a_forged_figure_of_the_page_is_refused(folder, path, said):
     part = summary
     for key in above:
         part = part[key]
-    part[last] += 0.03
+    part[last] += 0.12 if last == "low" else 0.03  # few replicates leave the width of an interval
     (folder / "summary.json").write_text(json.dumps(summary))
     with pytest.raises(BundleError, match=said) as caught:
         read_run(folder)
