@@ -55,7 +55,7 @@ class MlflowTracker:
 
     def catch_up(self, search: TrackedSearch) -> None:
         if self._client is None:
-            self._client = connected(self._uri)
+            self._client = self._connect()
         if not self._experiment_id:
             self._experiment_id = self._open_experiment()
             self._look(search)
@@ -67,6 +67,9 @@ class MlflowTracker:
         self._bring(search, whole)
 
     # --- connection --------------------------------------------------------------------------------------
+
+    def _connect(self) -> Any:
+        return connected(self._uri)
 
     def _open_experiment(self) -> str:
         found = self._client.get_experiment_by_name(self._experiment)

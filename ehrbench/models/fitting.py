@@ -92,10 +92,11 @@ def _trained(members: list[Trainee], model: NetworkModel) -> Iterator[Trainee]:
 
 
 def _finished(model: NetworkModel, several: list[Trainee]) -> FitResult | FitError:
-    try:
-        return model.finish(several)
-    except FitError as error:
-        return error
+    with session(model, several[0].seed):  # networks are drawn, to be filled
+        try:
+            return model.finish(several)
+        except FitError as error:
+            return error
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def test_patients_without_measurements(data, changed, tmp_path):
 
     changed(unmeasured)
     page = searched(data, tmp_path, "models=[logistic,lstm]", "data.limit=140", *FAST)
-    assert "The records of this task have no times." in page
+    assert "The patients of this task have no times." in page
     assert 'id="hours-lstm"' not in page
 
 

@@ -94,12 +94,14 @@ def test_a_product_of_value_and_mask_is_credited_to_the_value():
     np.testing.assert_allclose(gap, 0, atol=1e-5)
 
 
+PLAIN = {"block": "plain", "embedding": "none", "n_layers": 2, "dropout": 0.4, "input_dropout": 0.1}
+PLAIN |= {"learning_rate": 1e-3, "weight_decay": 0.01, "batch_size": 64}
 NETWORKS = {
     "lstm": (LSTM, Grid(), {}),
     "lstm-delta": (LSTM, Grid(statistics=("mean", "count"), delta=True), {"pooling": "attention"}),
     "ssm": (SSM, Grid(), {"n_pairs": 4}),
     "ssm-irregular": (SSM, Irregular(steps=24), {"n_pairs": 4, "irregular": True}),
-    "mlp": (MLP, Statistics(scaling="quantile"), {}),
+    "mlp": (MLP, Statistics(scaling="quantile"), PLAIN),
 }
 
 

@@ -98,7 +98,7 @@ def test_a_task_without_times_has_no_course(tmp_path):
     assert len(content["permutation"]["drops"]["ensemble"]) == 21
     assert content["examples"][0]["course"] == []
     page = (run / "report.html").read_text()
-    assert "The records of this task have no times." in page
+    assert "The people of this task have no times." in page
     assert 'id="example-course-0"' not in page
     assert 'id="example-parts-0"' in page
 

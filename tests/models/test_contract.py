@@ -185,6 +185,9 @@ def new_modules() -> Iterator[None]:
         for name in [name for name in sys.modules if name.startswith(parts)]:
             del sys.modules[name]
         sys.modules.update(ours)
+        for name, module in ours.items():  # a package knows its modules by attributes, too
+            package, _, last = name.rpartition(".")
+            setattr(sys.modules[package], last, module)
 
 
 @pytest.mark.parametrize("leak", ["WarmStart", "RunningStatistics", "SelectedOnce"])
