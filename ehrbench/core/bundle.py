@@ -120,18 +120,24 @@ def write_checksums(directory: Path) -> None:
     (directory / CHECKSUMS).write_text(json.dumps(sums, indent=2), encoding="utf-8")
 
 
+def check_listed(directory: Path, sums: Mapping[str, str], missing: str, altered: str) -> None:
+    """Raise BundleError naming the first file that is not there, or not of its SHA-256, and saying which."""
+    for name, expected in sums.items():
+        path = directory / name
+        if not path.is_file():
+            raise BundleError(f"{path}: {missing}")
+        if file_digest(path) != expected:
+            raise BundleError(f"{path}: {altered}")
+
+
 def check_checksums(directory: Path) -> None:
     """Raise BundleError naming the first missing, altered or unlisted file. No remedy destroys a file."""
     try:
         sums: Mapping[str, str] = json.loads((directory / CHECKSUMS).read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise BundleError(f"{directory / CHECKSUMS}: cannot be read — is {directory} a bundle?") from error
-    for name, expected in sums.items():
-        path = directory / name
-        if not path.is_file():
-            raise BundleError(f"{path}: missing — copy the bundle again, whole")
-        if file_digest(path) != expected:
-            raise BundleError(f"{path}: altered since export — copy the bundle again, or export it again")
+    missing = "missing — copy the bundle again, whole"
+    check_listed(directory, sums, missing, "altered since export — copy the bundle again, or export it again")
     present = {p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file()} - {CHECKSUMS}
     if extra := sorted(present - set(sums)):
         raise BundleError(f"{directory / extra[0]}: not part of the bundle — move it elsewhere")

@@ -91,7 +91,7 @@ def add_keeping(app: FastAPI) -> None:
     ) -> ForgottenAnswer:
         """Delete all that is kept of a record or patient: predictions, outcomes, posted bodies."""
         _kept_at_all(service)
-        from ehrbench.serve.store import forget
+        from ehrbench.serve.forgetting import forget
 
         n = await _asked(service, lambda c: forget(c, record, by, request.state.request_id))
         return ForgottenAnswer(predictions=n)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from sqlalchemy import Column, DateTime, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
@@ -70,3 +72,8 @@ audit = Table(
     Column("n_inputs", Integer, nullable=False),
     Column("n_outcomes", Integer, nullable=False),
 )
+
+
+def utc_now() -> datetime:
+    """Without a zone, as columns hold it."""
+    return datetime.now(UTC).replace(tzinfo=None)

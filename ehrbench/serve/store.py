@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -29,10 +29,7 @@ import numpy as np
 from sqlalchemy import (
     Connection,
     Engine,
-    delete,
     insert,
-    or_,
-    select,
 )
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 
@@ -40,7 +37,8 @@ from ehrbench.core.errors import StorageError
 from ehrbench.core.target import Target
 from ehrbench.core.task import RawInput
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
-from ehrbench.serve.kept_tables import audit, inputs, metadata, outcomes, predictions
+from ehrbench.serve.forgetting import sweep
+from ehrbench.serve.kept_tables import inputs, metadata, predictions, utc_now
 from ehrbench.serve.limits import StoreSettings
 from ehrbench.serve.served import Served
 
@@ -323,41 +321,6 @@ def kept_request(served: Served, inputs: Sequence[RawInput], request_id: str) ->
     )
 
 
-def sweep(connection: Connection, before: datetime) -> int:
-    """Delete all that was predicted before a time, with its outcomes; how many predictions that were."""
-    old = select(predictions.c.id).where(predictions.c.made_at < before)
-    bodies = inputs.c.made_at < before
-    return _delete(connection, list(connection.scalars(old)), bodies, "retention", "the server", "")
-
-
-def forget(connection: Connection, name: str, by: str, request_id: str) -> int:
-    """Delete all that is kept of a record or patient ``name``; how many predictions that were.
-
-    A body that holds other patients, too, goes whole: it could not be kept without this one.
-    """
-    theirs = or_(predictions.c.record == name, predictions.c.patient == name)
-    found = connection.execute(select(predictions.c.id, predictions.c.input).where(theirs)).all()
-    bodies = inputs.c.id.in_({row.input for row in found if row.input})
-    return _delete(connection, [row.id for row in found], bodies, "deletion", by, request_id)
-
-
-def _delete(
-    connection: Connection, ids: Sequence[str], bodies: Any, what: str, by: str, request_id: str
-) -> int:
-    n_outcomes = n_predictions = 0
-    for start in range(0, len(ids), BATCH):
-        some = ids[start : start + BATCH]
-        n_outcomes += connection.execute(delete(outcomes).where(outcomes.c.prediction.in_(some))).rowcount
-        n_predictions += connection.execute(delete(predictions).where(predictions.c.id.in_(some))).rowcount
-    n_inputs = connection.execute(delete(inputs).where(bodies)).rowcount
-    if n_predictions or n_inputs or what == "deletion":
-        counts = {"n_predictions": n_predictions, "n_inputs": n_inputs, "n_outcomes": n_outcomes}
-        who = {"what": what, "done_at": utc_now(), "done_by": by, "request_id": request_id}
-        connection.execute(insert(audit), {**who, **counts})
-        log.info("deleted", extra={"fields": {"what": what, "by": by, **counts}})
-    return n_predictions
-
-
 def _input_rows(request: KeptRequest) -> list[dict[str, Any]]:
     named = zip(request.inputs, request.bodies, strict=True)
     return [
@@ -395,8 +358,3 @@ def _prediction_rows(request: KeptRequest) -> list[dict[str, Any]]:
         }
         for one in request.predictions
     ]
-
-
-def utc_now() -> datetime:
-    """Without a zone, as columns hold it."""
-    return datetime.now(UTC).replace(tzinfo=None)

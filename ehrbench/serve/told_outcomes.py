@@ -9,9 +9,8 @@ from sqlalchemy import Connection, func, insert, or_, select
 
 from ehrbench.core.target import Target
 from ehrbench.serve.feedback import FeedbackAnswer, KeptAnswer, KeptRecordAnswer, ToldAnswer, labels_of
-from ehrbench.serve.kept_tables import outcomes, predictions
+from ehrbench.serve.kept_tables import outcomes, predictions, utc_now
 from ehrbench.serve.problems import Problem
-from ehrbench.serve.store import utc_now
 
 
 def keep_outcome(connection: Connection, told_of: str, outcome: Any, by: str) -> FeedbackAnswer:

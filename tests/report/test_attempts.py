@@ -13,8 +13,8 @@ from ehrbench.app.search import searching
 from ehrbench.core.errors import StorageError
 from ehrbench.report import Attempts, card, failures, page, write_report
 from ehrbench.report.figures import explanations, risk_curves
+from tests.report.reading import words
 from tests.report.test_explained import CONTENT, shown  # noqa: F401 - a fixture
-from tests.report.test_page import words
 from tests.spine.composing import tiny_config
 
 REASON = "It could not be made (ZeroDivisionError: float division by zero); see failures/report-{}.txt."

@@ -15,7 +15,8 @@ from ehrbench.report.run import read_run
 from ehrbench.statistics.comparison import delong
 from ehrbench.statistics.fold_data import FoldData
 from tests.report.folders import Sketch, write_run
-from tests.report.test_page import Page, words
+from tests.report.reading import words
+from tests.report.test_page import Page
 
 
 @pytest.fixture(scope="module")

@@ -21,12 +21,13 @@ from ehrbench.core.target import Target
 from ehrbench.core.task import RawInput
 from ehrbench.infra.database import Database
 from ehrbench.serve.feedback import labels_of
-from ehrbench.serve.kept_tables import audit, inputs, outcomes, predictions
+from ehrbench.serve.forgetting import sweep
+from ehrbench.serve.kept_tables import audit, inputs, outcomes, predictions, utc_now
 from ehrbench.serve.keys import ApiKeys
 from ehrbench.serve.limits import ServeSettings, StoreSettings
 from ehrbench.serve.problems import Problem
 from ehrbench.serve.service import Service
-from ehrbench.serve.store import PredictionStore, sweep, utc_now
+from ehrbench.serve.store import PredictionStore
 from tests.infra.servers import MariaDb, wait_until
 from tests.serve.conftest import RECORD, running
 

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from ehrbench.core.bundle import check_checksums, file_digest
+from ehrbench.core.bundle import check_checksums, check_listed, file_digest
 from ehrbench.core.digest import digest
 from ehrbench.core.errors import BundleError
 from ehrbench.core.files import CHECKSUMS, write_json
@@ -125,12 +125,7 @@ def _chain(run: RunFolder) -> dict[str, Any]:
 def check_seal(run: RunFolder) -> int:
     """How many files are as they were written; BundleError naming the first that is missing or altered."""
     sums = _read(run)
-    for name, expected in sums.items():
-        path = run / name
-        if not path.is_file():
-            raise BundleError(f"{path}: missing — the run is not whole")
-        if file_digest(path) != expected:
-            raise BundleError(f"{path}: altered since the run wrote it")
+    check_listed(run.path, sums, "missing — the run is not whole", "altered since the run wrote it")
     check_checksums(run.bundle)
     return len(sums)
 
