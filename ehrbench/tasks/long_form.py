@@ -27,7 +27,6 @@ NUMBER, CLOCK = "number", "HH:MM"
 UNITS = {"seconds": 1 / 60, "minutes": 1.0, "hours": 60.0, "days": 1440.0}
 _LAST_MINUTE = np.iinfo(np.int32).max
 _CLOCK = re.compile(r"(\d{1,6}):([0-5]\d)(?::([0-5]\d))?")
-_ROLES = ("time", "variable", "value")
 
 
 @dataclass(frozen=True)
