@@ -141,8 +141,7 @@ def load_publisher(name: str) -> Publisher:
     config = OmegaConf.create({"data": OmegaConf.load(CONF / "config.yaml").data, "task": task})
     content = OmegaConf.to_container(config.task, resolve=True)
     assert isinstance(content, dict)
-    block = {str(k): v for k, v in content.items()}
-    return build_publisher(block, build_task(block))
+    return build_publisher(content["publisher"], build_task(content["build"]))
 
 
 def _get(options: argparse.Namespace) -> None:

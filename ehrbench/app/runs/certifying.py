@@ -16,7 +16,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ehrbench.app.composed.checking import recorded
 from ehrbench.app.runs.finished import decided_by_run, ledger_of, wire_run
 from ehrbench.app.wired.gpus import visible_gpus
 from ehrbench.app.runs.outputs import write_search_bundle
@@ -140,7 +139,7 @@ def _ask_bundle_again(run: RunFolder, wired: Wired) -> None:
 def _fold_again(run: RunFolder, wired: Wired, decided: Decided) -> None:
     search, fold = wired.search, decided.fold
     excuse = _excuse(run, wired, decided)
-    again = partial(run_again, recorded(wired.config, wired.settings), search.study_name, fold.name)
+    again = partial(run_again, wired.settings, search.study_name, fold.name)
     found = counterfactual(search, fold, decided, again, excuse)
     compared = f"{found['compared']} fitted states and choices"
     line = f"  fold {fold.name:>3}: {compared} unchanged by other test records, in a process of its own"

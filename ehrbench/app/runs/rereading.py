@@ -16,7 +16,7 @@ def read_relabelled(wired: Wired, progress: Progress) -> int | None:
 
     Raises NotClean naming the first record whose content rests on outcomes, its own or others'.
     """
-    publisher = settled(wired.config, wired.settings, progress)[1]
+    publisher = settled(wired.settings, progress)[1]
     root, seed = Path(wired.settings.data.root), derive_seed(wired.search.seed, "relabelled")
     with tempfile.TemporaryDirectory(prefix="ehrbench-") as place:
         twin = publisher.relabelled(root, Path(place), seed)

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ehrbench.app.composed.blocks import Settings
+from ehrbench.app.composed.checking import check, recorded
 from ehrbench.app.runs.confinement import answer, asked, confine, run_apart
 from ehrbench.core.errors import EhrbenchError
 from ehrbench.core.files import write_json
@@ -20,16 +22,16 @@ from ehrbench.core.files import write_json
 _MARKS = "marks.json"
 
 
-def run_again(config: Mapping[str, Any], study_name: str, fold: str, *, other_test: bool) -> dict[str, str]:
+def run_again(settings: Settings, study_name: str, fold: str, *, other_test: bool) -> dict[str, str]:
     """Name -> digest of all that the outer fold fits and chooses, by a process of its own.
 
-    config: of a finished run. other_test: on other outer-test records (``spine.certificate.without_test``).
+    settings: of a finished run. other_test: on other outer-test records (``spine.certificate.without_test``).
     Raises OutsideLooked where a fit looks at what it was not handed.
     """
     with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
         place = Path(folder)
         request = {
-            "config": _elsewhere(config, place),
+            "config": recorded(_elsewhere(settings, place)),
             "study_name": study_name,
             "fold": fold,
             "other_test": other_test,
@@ -39,16 +41,11 @@ def run_again(config: Mapping[str, Any], study_name: str, fold: str, *, other_te
         return marks
 
 
-def _elsewhere(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
+def _elsewhere(settings: Settings, place: Path) -> Settings:
     """The configuration with an empty storage of its own."""
-    storage = {
-        **config["storage"],
-        "kind": "sqlite",
-        "path": f"{place}/ehrbench.db",
-        "artifacts": f"{place}/artifacts",
-        "checkpoints": None,
-    }
-    return {**config, "storage": storage}
+    own = {"path": f"{place}/ehrbench.db", "artifacts": f"{place}/artifacts", "checkpoints": None}
+    storage = settings.storage.model_copy(update={"kind": "sqlite", **own})
+    return settings.model_copy(update={"storage": storage})
 
 
 def _named_files(block: Any) -> Iterator[str]:
@@ -64,16 +61,15 @@ def _named_files(block: Any) -> Iterator[str]:
 
 
 def _work(place: Path) -> None:
-    from ehrbench.app.composed.checking import check
     from ehrbench.app.composed.console import terminal
     from ehrbench.app.wired.wiring import wire
     from ehrbench.spine.certificate import fold_again
 
     request = asked(place)
-    config, (_, progress) = request["config"], terminal()
-    wired = wire(config, check(config), request["study_name"], progress)
+    settings, (_, progress) = check(request["config"]), terminal()
+    wired = wire(settings, request["study_name"], progress)
     (fold,) = (fold for fold in wired.search.split.outer if fold.name == request["fold"])
-    looked = confine(place, _named_files([config["model"], config["task"]["views"]]))
+    looked = confine(place, _named_files([request["config"]["model"], settings.task.views]))
     try:
         marks = fold_again(wired.search, fold, progress, other_test=request["other_test"])
         write_json(place / "answer" / _MARKS, marks)
