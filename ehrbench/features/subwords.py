@@ -21,9 +21,6 @@ from ehrbench.features.tokenizing import as_array, as_bytes, library, of_array, 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-#: Token ids of what training never saw, and of a text without a token: 0 is padding.
-_UNKNOWN = 1
-
 
 class Subwords(Featurizer):
     """``Texts`` to ``Tokens``.
