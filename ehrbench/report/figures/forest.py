@@ -12,6 +12,7 @@ from ehrbench.report.figures.leaderboard import bounds
 from ehrbench.report.rendering import metric_digits
 from ehrbench.report.run import Run
 from ehrbench.report.svg import NARROW, Plot, around, number
+from ehrbench.statistics.defined import Value
 from ehrbench.statistics.subgroups import MINIMUM, MINIMUM_EACH, Subgroup
 
 #: Pixels of a line of words.
@@ -60,10 +61,7 @@ def _drawn(
                 continue
             used = value.folds_used
             more = "" if used == len(run.folds) else f" · {used}/{len(run.folds)} folds"
-            found = value.interval
-            known = found is not None and found.low is not None and found.high is not None
-            at = (found.low, found.high) if known else (float("nan"), float("nan"))
-            rows.judged(group.level, size, value.mean, at, more)
+            rows.judged(group.level, size, value.mean, _interval(value), more)
     return plot
 
 
@@ -71,10 +69,15 @@ def _ends(group: Subgroup, metric: str) -> list[float]:
     value = group.values.get(metric)
     if value is None or value.mean is None:
         return []
-    interval = value.interval
-    if interval is None or interval.low is None or interval.high is None:
-        return [value.mean]
-    return [value.mean, interval.low, interval.high]
+    return [v for v in (value.mean, *_interval(value)) if np.isfinite(v)]
+
+
+def _interval(value: Value) -> tuple[float, float]:
+    """Its ends; NaN where there is none."""
+    found = value.interval
+    if found is None or found.low is None or found.high is None:
+        return float("nan"), float("nan")
+    return found.low, found.high
 
 
 @dataclass
