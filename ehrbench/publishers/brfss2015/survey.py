@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,12 +15,13 @@ import numpy as np
 
 from ehrbench.core.errors import DataError
 from ehrbench.core.progress import SILENT, Progress
-from ehrbench.core.task import Cohort, Parsed
+from ehrbench.core.task import Cohort, Parsed, Publisher
 from ehrbench.publishers.brfss2015.simulated_answers import simulated_answers
 from ehrbench.publishers.downloading import Remote, download_files
 from ehrbench.publishers.published_folder import PublishedFolder, cohort_label
 from ehrbench.tasks.brfss2015 import LABEL, read_csv, text_of
 from ehrbench.tasks.diabetes import Diabetes, people
+from ehrbench.tasks.numbers import cells_of
 from ehrbench.tasks.raw_files import read_raw_files
 
 FOLDER = "diabetes"
@@ -59,6 +60,19 @@ class BRFSS2015(PublishedFolder):
             "distinct answers": len(np.unique(records.groups)),
         }
         return Cohort(records, sets, cohort_label(folder), answers.skipped, flow)
+
+    def with_contents(
+        self, root: Path, place: Path, donors: Mapping[str, str]
+    ) -> tuple[Publisher, Path] | None:
+        _, body = _table(self.folder(Path(root)))
+        lines = body.decode("utf-8-sig").splitlines()
+        at = cells_of(lines[0]).index(LABEL.name)
+        rows = [cells_of(line) for line in lines]
+        for record, donor in donors.items():
+            own, answers = rows[int(record)], cells_of(lines[int(donor)])
+            rows[int(record)] = [*answers[:at], own[at], *answers[at + 1 :]]
+        (place / TABLE).write_text("\n".join(map(",".join, rows)) + "\n", encoding="utf-8")
+        return self, place
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
         """The publisher wants an account: without ``source`` the error says what to do by hand."""

@@ -5,18 +5,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 from ehrbench.core.errors import DataError
 from ehrbench.core.progress import SILENT, Progress
-from ehrbench.core.task import Cohort
+from ehrbench.core.task import Cohort, Publisher
 from ehrbench.publishers.cardiospike.simulated_recordings import simulated_recordings
 from ehrbench.publishers.downloading import Remote, download_files
 from ehrbench.publishers.published_folder import PublishedFolder, cohort_label
 from ehrbench.tasks.cardiospike import read_csv, text_of
+from ehrbench.tasks.numbers import cells_of
 from ehrbench.tasks.rr_rhythm import parsed_recordings
 
 FOLDER = "cardiospike"
@@ -55,6 +56,25 @@ class CardioSpike(PublishedFolder):
             "beats in an anomaly": int(table.labels.sum()),
         }
         return Cohort(records, sets, cohort_label(path.parent), table.skipped, flow)
+
+    def with_contents(
+        self, root: Path, place: Path, donors: Mapping[str, str]
+    ) -> tuple[Publisher, Path] | None:
+        """A recording's labels go on under the donor's beats, from the first again where those are more."""
+        path = self.folder(Path(root)) / TABLE
+        header, *rows = [cells_of(line) for line in _content(path).decode("utf-8-sig").splitlines() if line]
+        name, label = header.index("id"), header.index("y")
+        rows_of: dict[str, list[list[str]]] = {}
+        for row in rows:
+            rows_of.setdefault(row[name], []).append(row)
+        lines = [header]
+        for record, own in rows_of.items():
+            for i, beat in enumerate(rows_of[donors.get(record, record)]):
+                moved = list(beat)
+                moved[name], moved[label] = record, own[i % len(own)][label]
+                lines.append(moved)
+        (place / TABLE).write_text("\n".join(map(",".join, lines)) + "\n", encoding="utf-8")
+        return self, place
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
         """The organisers hand it out: without ``source`` the error says what to do by hand."""

@@ -24,7 +24,7 @@ import numpy as np
 from ehrbench.core.errors import DataError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
-from ehrbench.core.task import Cohort, Parsed, Skipped
+from ehrbench.core.task import Cohort, Parsed, Publisher, Skipped
 from ehrbench.core.types import IntArray
 from ehrbench.features.texts import Texts
 from ehrbench.publishers.downloading import Remote, download_files
@@ -33,6 +33,7 @@ from ehrbench.publishers.mtsamples.simulated_notes import simulated_rows
 from ehrbench.publishers.published_folder import PublishedFolder, cohort_label
 from ehrbench.tasks.note_text import checked
 from ehrbench.tasks.numbers import shown
+from ehrbench.tasks.tabular_files import csv_of
 from ehrbench.tasks.transcriptions import SPECIALTIES, Transcriptions, notes
 
 FOLDER, TABLE = "transcriptions", "mtsamples.csv"
@@ -82,6 +83,27 @@ class MTSamples(PublishedFolder):
             "records": len(records),
         }
         return Cohort(records, sets, cohort_label(folder), skipped, flow)
+
+    def with_contents(
+        self, root: Path, place: Path, donors: Mapping[str, str]
+    ) -> tuple[Publisher, Path] | None:
+        """All rows of a text get the donor's, so that it keeps its specialties."""
+        assert isinstance(self.task, Transcriptions)
+        path = _table(self.folder(Path(root)))
+        body = _content(path)
+        first: dict[str, int] = {}
+        owner = {}
+        for row in _rows(path, body)[0]:
+            known = first.setdefault(row.text, row.number)
+            owner[row.number] = known if self.task.reading == "set" else row.number
+        table = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""))
+        header, *rows = [row for row in table if row]
+        at = header.index(TEXT)
+        texts = [row[at] for row in rows]
+        for number, of in owner.items():
+            rows[number][at] = texts[int(donors.get(str(of), of))]
+        (place / TABLE).write_bytes(csv_of([header, *rows]))
+        return self, place
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
         """The publisher wants an account: without ``source`` the error says what to do by hand."""

@@ -10,7 +10,7 @@ and likewise b and c.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -30,10 +30,11 @@ from ehrbench.features.stored import RowStore, read_folder, source_digest, write
 from ehrbench.publishers.caching import cache_folder
 from ehrbench.publishers.downloading import download_files
 from ehrbench.publishers.physionet2012 import challenge_files, simulated_stays
-from ehrbench.publishers.physionet2012.outcomes import Outcome, exchanged_outcomes, read_outcomes
+from ehrbench.publishers.physionet2012.outcomes import Outcome, read_outcomes
 from ehrbench.publishers.published_folder import PublishedFolder, cohort_label
 from ehrbench.tasks.mortality import Mortality, parsed_patients
 from ehrbench.tasks.physionet2012.patients import LOST, Patients, parse_patients
+from ehrbench.tasks.physionet2012.record_text import id_in, with_id
 from ehrbench.tasks.raw_files import read_raw_files
 
 GET = "get the data with: ehrbench data get mortality"
@@ -133,14 +134,22 @@ class PhysioNet2012(PublishedFolder):
         code = source_digest(Path(__file__).parent, of_task, package / "features" / "events.py", *shared)
         return digest(files, code, self.hours)
 
-    def relabelled(self, root: Path, place: Path, seed: int) -> tuple[Publisher, Path] | None:
-        """Records by links, the cache among them; each file of outcomes with its rows' ids exchanged."""
-        for path in self.folder(Path(root)).resolve().iterdir():
-            if path.name.startswith("Outcomes-"):
-                (place / path.name).write_text(exchanged_outcomes(path, seed), encoding="utf-8")
-            else:
-                (place / path.name).symlink_to(path)
-        return self, place
+    def with_contents(
+        self, root: Path, place: Path, donors: Mapping[str, str]
+    ) -> tuple[Publisher, Path] | None:
+        """Outcomes by links; a folder for each set, its files those of donors with the receivers' ids."""
+        folder = self.folder(Path(root)).resolve()
+        for path in folder.glob("Outcomes-*.txt"):
+            name = path.stem.removeprefix("Outcomes-")
+            (place / path.name).symlink_to(path)
+            (place / f"set-{name}").mkdir()
+            records = challenge_files.records_path(folder, name, GET)
+            bodies = [bytes(raw.body) for raw in read_raw_files(records, self.task.forms, GET).inputs]  # type: ignore[arg-type]
+            texts = {id_in(body): body for body in bodies}
+            for record in texts:
+                text = with_id(texts[donors.get(record, record)], record)
+                (place / f"set-{name}" / f"{record}.txt").write_bytes(text)
+        return PhysioNet2012(self.task, self.drop_unmeasured, cache=False), place
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
         """All sets; a mirror may lack set c."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from ehrbench.core.errors import DataError
 from ehrbench.core.progress import SILENT, Progress
-from ehrbench.core.task import Cohort, Parsed, Skipped, Task
+from ehrbench.core.task import Cohort, Parsed, Publisher, Skipped, Task
 from ehrbench.core.types import FloatArray
 from ehrbench.features.pictures import Pictures
 from ehrbench.publishers.downloading import Remote, download_files
@@ -55,6 +56,7 @@ class RadiographPublisher(PublishedFolder):
         super().__init__(task)
         assert isinstance(task, XRay)
         self.size, self.cache = task.size, bool(cache)
+        self._donors: Mapping[str, str] = {}  # of ``with_contents``
 
     @abstractmethod
     def examinations(
@@ -72,6 +74,8 @@ class RadiographPublisher(PublishedFolder):
         found = self.examinations(folder, sets, images)
         if not found:
             raise DataError("holds no examination of these sets", file=folder, remedy=self.get)
+        images_of = {one.id: one.images for one in found}
+        found = [replace(one, images=images_of[self._donors.get(one.id, one.id)]) for one in found]
         names = [name for one in found for name in one.images]
         decoded = decode_images(
             [(name, images[name]) for name in names], self.size, folder, progress, cache=self.cache
@@ -80,6 +84,14 @@ class RadiographPublisher(PublishedFolder):
         parsed = Parsed(cohort.records, cohort.skipped, len(names), len(found) - len(cohort.records))
         self.task.check_skipped(parsed, f"mend the files under {folder}, or {self.get}")
         return cohort
+
+    def with_contents(
+        self, root: Path, place: Path, donors: Mapping[str, str]
+    ) -> tuple[Publisher, Path] | None:
+        """Images under other examinations; which of its images an examination has, is not looked at."""
+        twin = copy(self)
+        twin.cache, twin._donors = False, donors
+        return twin, root
 
     def _cohort(
         self, found: list[Examination], decoded: DecodedImages, sets: tuple[str, ...], folder: Path
