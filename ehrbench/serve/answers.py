@@ -11,6 +11,8 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from ehrbench.core.records import Divisible, Serial
+from ehrbench.ensemble.label_sets import LabelSets
+from ehrbench.ensemble.venn_abers import VennAbers
 from ehrbench.runtime import Bundle
 from ehrbench.runtime.occlusion import Occlusion
 from ehrbench.serve.challenge import LiveAnswer
@@ -38,6 +40,16 @@ class UnitAnswer(BaseModel):
     decision: dict[str, bool] = Field(
         description="Class to whether it is called: its probability reaches the threshold, after gaps and"
         " single calls along a record are mended where the bundle does so"
+    )
+    interval: dict[str, tuple[float, float]] | None = Field(
+        None,
+        description="Class to the ends of its probability's Venn-Abers interval: what came of training"
+        " records of about this probability, were this one a negative, and were it a positive",
+    )
+    label_set: list[str] | None = Field(
+        None,
+        description="Of a target of several classes: those that cannot be ruled out. It holds the true one"
+        " for nine of ten units of each class",
     )
     flags: list[str] = Field(description="What a reader should know of the record, such as no_measurements")
     members: dict[str, dict[str, float]] | None = Field(
@@ -172,6 +184,7 @@ def unit_answers(served: Served, *, members: bool = False) -> list[UnitAnswer]:
     """One row a unit; ``members`` adds each model's own probability."""
     records, prediction, called = served.records, served.prediction, served.called
     classes = served.bundle.manifest.target.classes
+    doubt = _doubts(served)
     flags = [[name for name, marked in records.flags.items() if marked[n]] for n in range(len(records))]
     return [
         UnitAnswer(
@@ -181,6 +194,7 @@ def unit_answers(served: Served, *, members: bool = False) -> list[UnitAnswer]:
             probability=dict(zip(classes, prediction.probabilities[u].tolist(), strict=True)),
             decision=dict(zip(classes, called[u].tolist(), strict=True)),
             flags=flags[n],
+            **doubt[u],
             members={
                 name: dict(zip(classes, p[u].tolist(), strict=True))
                 for name, p in prediction.by_model.items()
@@ -191,6 +205,19 @@ def unit_answers(served: Served, *, members: bool = False) -> list[UnitAnswer]:
         )
         for u, (n, unit) in enumerate(zip(records.unit_record, records.unit_number, strict=True))
     ]
+
+
+def _doubts(served: Served) -> list[dict[str, Any]]:
+    """(U,) each unit's interval or label set; nothing where the bundle has none."""
+    bundle, p = served.bundle, served.prediction.probabilities
+    classes = bundle.manifest.target.classes
+    if isinstance(bundle.uncertainty, VennAbers):
+        ends = bundle.uncertainty.intervals(p).tolist()
+        return [{"interval": dict(zip(classes, row, strict=True))} for row in ends]
+    if isinstance(bundle.uncertainty, LabelSets):
+        held = bundle.uncertainty.sets(p).tolist()
+        return [{"label_set": [c for c, is_in in zip(classes, row, strict=True) if is_in]} for row in held]
+    return [{}] * len(p)
 
 
 def predict_answer(served: Served, request_id: str, *, members: bool) -> PredictAnswer:

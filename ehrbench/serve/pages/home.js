@@ -38,6 +38,8 @@ function outcome(name, unit) {
     bar(p, high, threshold));
   if (threshold !== undefined)
     node.append(element("div", { class: "small faint" }, `${side} the decision threshold of ${percent(threshold)}`));
+  if (unit.interval)
+    node.append(element("div", { class: "small faint" }, `${unit.interval[name].map(percent).join(" to ")} by what became of others at about this risk`));
   const models = Object.entries(unit.members || {});
   if (models.length > 1) {
     const grid = element("div", { class: "models small" });
@@ -123,6 +125,8 @@ function show(answer) {
   if (units.length === 1) {
     const [unit] = units;
     result.replaceChildren(...outcomes(unit));
+    if (unit.label_set)
+      result.append(element("p", {}, element("b", {}, "Cannot be ruled out: "), unit.label_set.map(words).join(", ")));
     for (const flag of unit.flags) result.append(element("span", { class: "chip" }, words(flag)));
     result.append(element("p", { class: "small faint" }, `record ${unit.record}`));
     result.append(element("div", { id: "evidence" }), ...feedbackForm(unit));
