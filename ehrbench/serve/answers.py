@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from ehrbench.core.records import Divisible, Serial
+from ehrbench.core.types import FloatArray
 from ehrbench.ensemble.label_sets import LabelSets
 from ehrbench.ensemble.venn_abers import VennAbers
 from ehrbench.runtime import Bundle
@@ -53,17 +54,25 @@ class UnitAnswer(BaseModel):
     )
     flags: list[str] = Field(description="What a reader should know of the record, such as no_measurements")
     members: dict[str, dict[str, float]] | None = Field(
-        None, description="Model to class to its own uncalibrated probability; with ?explain=members"
+        None, description="Model to class to its own uncalibrated probability; with ?explain=members, or true"
     )
     evidence: EvidenceAnswer | None = Field(
-        None, description="What of a single record it rests on; with ?explain=pieces"
+        None, description="What of a single record it rests on; with ?explain=pieces, or true"
+    )
+    contributions: dict[str, dict[str, dict[str, float]]] | None = Field(
+        None,
+        description="Model of boosted trees to variable to class to what it adds to the model's score"
+        " (log-odds, TreeSHAP); beside the evidence",
     )
 
 
 class PieceAnswer(BaseModel):
     """One piece of a record, and what it is worth."""
 
-    at: list[int] = Field(description="Where it lies; of a text: first character, and the one after its last")
+    at: list[int] = Field(
+        description="Where it lies; of a text: first character, and the one after its last; of named values:"
+        " likewise among the names, then the minutes of a part of the course"
+    )
     fine: bool = Field(description="Whether it is part of another piece (a word of a sentence)")
     effect: dict[str, float] = Field(
         description="Class to the score (log-odds, not calibrated) with the piece less that without it"
@@ -73,7 +82,9 @@ class PieceAnswer(BaseModel):
 class EvidenceAnswer(BaseModel):
     """What of the record the prediction rests on: pieces left out one at a time, and predicted again."""
 
-    on: Any = Field(description="What the pieces lie on: of a text, the text as it was read")
+    on: Any = Field(
+        description="What the pieces lie on: of a text, the text as it was read; of named values, these"
+    )
     pieces: list[PieceAnswer]
 
 
@@ -225,11 +236,20 @@ def predict_answer(served: Served, request_id: str, *, members: bool) -> Predict
     rows, payload = unit_answers(served, members=members), served.records.payload
     if served.evidence is not None:
         rows[0].evidence = evidence_answer(served.evidence)
+        rows[0].contributions = {
+            model: {p: _rounded(served, x[0]) for p, x in parts.items()}
+            for model, parts in served.contributions.items()
+        } or None
     series = None
     if members and isinstance(payload, Serial):
         series = Series(title=payload.series_title, values=payload.series().tolist())
     name = ModelName(**model_name(served.deployment))
     return PredictAnswer(predictions=rows, series=series, model=name, request_id=request_id)
+
+
+def _rounded(served: Served, effects: FloatArray) -> dict[str, float]:
+    """Class to what something is worth (C,), to four decimals."""
+    return dict(zip(served.bundle.manifest.target.classes, np.round(effects, 4).tolist(), strict=True))
 
 
 def evidence_answer(found: Occlusion) -> EvidenceAnswer:

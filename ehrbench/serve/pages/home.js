@@ -90,8 +90,10 @@ function marked(evidence, name) {
 const SENTENCES = "Each sentence was left out in turn, and the words of the strongest ones: green spoke for the class, orange against it. What is said twice looks weaker than it is.";
 const PLACES = "Each place was covered in turn, and the strongest ones piece by piece: green spoke for the class, orange against it. Press an image to see it alone.";
 
+const VARIABLES = "Each was taken for not measured in turn, and the strongest ones for a part of their time: + spoke for the class, − against it, in log-odds. What others tell as well looks weaker than it is.";
+
 function drawEvidence(evidence) {
-  const [draw, note] = typeof evidence.on === "string" ? [marked, SENTENCES] : evidence.on?.images ? [drawnPixels, PLACES] : [];
+  const [draw, note] = typeof evidence.on === "string" ? [marked, SENTENCES] : evidence.on?.images ? [drawnPixels, PLACES] : evidence.on?.names ? [drawnVariables, VARIABLES] : [];
   if (!draw || !evidence.pieces.length) return;
   const names = Object.keys(evidence.pieces[0].effect), choice = element("div", { class: "row" }), text = element("div");
   const choose = (name) => {
