@@ -42,6 +42,13 @@ class Contender:
     space_settings: Mapping[str, Any]
     n_trials: int
 
+    def outside(self) -> dict[str, Any]:
+        """The model's own settings that its space cannot suggest: a first trial draws others instead."""
+        own = self.builder.defaults()
+        asked = [p.name for p in self.space.parameters if p.name in own and p.applies(own)]
+        held = self.space.within(own)
+        return {name: own[name] for name in asked if name not in held}
+
 
 @dataclass(frozen=True)
 class Backend:
