@@ -143,6 +143,20 @@ class Study:
             )
         return min(complete, key=lambda row: (-self.setting.metric.gain(row.value or 0.0), row.number))
 
+    def next_asked(self) -> tuple[dict[str, Value], list[bool]]:
+        """What the sampler would try next, and after which folds the pruner would stop each trial, by all
+        that the ledger has. Writes nothing there."""
+        ledger = self.setting.ledger
+        catch_up(StudyMirror(self.memory), ledger, self.key, self.space)
+        trial, params = self._suggested(Ticket(self.key, self.n_trials, 1, self.worker, 1), 0)
+        self._forget(trial)
+        stopped = []
+        if self.setting.race is not None:
+            for row in ledger.tickets(self.key):
+                lost = self._race(Ticket(self.key, row.number, 1, self.worker, 1))
+                stopped += [lost(row.counted[:folds]) for folds in range(1, len(row.counted))]
+        return params, stopped
+
     def _spend(self, ticket: Ticket, bar: Step) -> None:
         """Run one ticket to its end; every way out leaves the ledger right."""
         ledger = self.setting.ledger
