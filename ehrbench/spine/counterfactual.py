@@ -172,9 +172,9 @@ def fingerprint(search: Search, decided: Decided, trials: Trials = None) -> dict
     """
     ledger, marks = search.backend.ledger, {}
     for chosen in decided.chosen:
-        left_out = {one.number for one in trials[chosen.name] if not one.kept} if trials else set()
+        kept = None if trials is None else {one.number for one in trials[chosen.name] if one.kept}
         for row in ledger.tickets(chosen.study.key):
-            if row.number in left_out:
+            if kept is not None and row.number not in kept:
                 continue
             name, fits = f"{chosen.name} trial {row.number}", row.fits if trials is None else row.counted
             marks[f"parameters of {name}"] = digest(dict(row.params or {}))
@@ -185,8 +185,8 @@ def fingerprint(search: Search, decided: Decided, trials: Trials = None) -> dict
                 seen = (fit.score, sorted(fit.steps.items()))
                 marks[f"predictions of {name} fold {fit.fold}"] = digest(fit.predictions, *seen)
             marks[f"value of {name}"] = digest(row.value)
-        if trials is not None:
-            asked, stopped = chosen.study.next_asked()
+        if kept is not None:
+            asked, stopped = chosen.study.next_asked(kept)
             marks[f"parameters of {chosen.name} that are asked next"] = digest(asked)
             marks[f"pruning of {chosen.name} by all that is known"] = digest(stopped)
         marks[f"choice of {chosen.name}"] = digest(chosen.row.number)
