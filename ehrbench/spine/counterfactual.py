@@ -66,8 +66,8 @@ def counterfactual(
     """Run an outer fold again on other test records and compare everything that was fitted or chosen.
 
     search, decided: the finished search and what it decided for ``fold``. excuse: see the module's text.
-    ``trials`` of the answer: how many were retrained, of how many; ``repeated``: two runs again were compared,
-    not one with the recorded fold.
+    ``trials`` of the answer: how many were retrained, of how many; ``repeated``: two runs again were
+    compared, not one with the recorded fold.
     Raises NotClean naming what changed.
     """
     every = {chosen.name: recorded(chosen.study) for chosen in decided.chosen}
