@@ -16,6 +16,7 @@ from ehrbench.core.bundle import (
     CONFIG,
     ENSEMBLE,
     MANIFEST,
+    PROFILE,
     TRAINING_GROUPS,
     Manifest,
     group_hashes,
@@ -23,6 +24,7 @@ from ehrbench.core.bundle import (
 )
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.model import Member, save_arrays
+from ehrbench.core.profile import profile
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.task import Task
@@ -156,6 +158,9 @@ def build_bundle(
     fold = np.arange(len(y)) % 5
     ensemble = Ensemble().fit(noisy, y, target=task.target, fold=fold, seed=11)
     (directory / ENSEMBLE).write_text(ensemble.to_json())
+    groups, risks = records.groups.astype(str), 0.1 + 0.8 * rng.random(y.shape)
+    described = profile(task.describe(records), groups, risks, groups[records.unit_record], task.target)
+    (directory / PROFILE).write_text(described.to_json())
     return seal(directory, manifest, reference=lambda: Bundle.load(directory))
 
 
