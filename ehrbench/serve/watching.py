@@ -33,8 +33,10 @@ if TYPE_CHECKING:
     from ehrbench.monitor.observed import Observed
 
 log = logging.getLogger("ehrbench.serve")
-#: How old what is shown may be: reading 50,000 records takes a second.
-FRESH_S = 10.0
+#: For so many times as long as a look took, what it found is shown again: watching is never much of the work.
+FRESH = 10
+#: Until the first look, where ``monitor_s`` is longer.
+FIRST_S = 10.0
 Latest = Annotated[
     int, Query(ge=100, le=50_000, description="How many of the latest records are compared with training")
 ]
@@ -56,7 +58,7 @@ class Watch:
     async def run(self) -> None:
         """Look at all that is deployed as long as the server runs; nothing that goes wrong stops it."""
         while True:
-            await asyncio.sleep(min(self.service.settings.monitor_s, FRESH_S if not self.found else 1e9))
+            await asyncio.sleep(min(self.service.settings.monitor_s, FIRST_S if not self.found else 1e9))
             for deployment in list(self.service.deployments.current.values()):
                 try:
                     await self.look(deployment)
@@ -72,13 +74,14 @@ class Watch:
         n = n or LATEST
         key = deployment.bundle.digest, n
         async with self._turn:
-            now = time.monotonic()
-            self._fresh = {of: one for of, one in self._fresh.items() if now - one[0] < FRESH_S}
+            began = time.monotonic()
+            self._fresh = {of: one for of, one in self._fresh.items() if began < one[0]}
             if key in self._fresh:
                 return self._fresh[key][1]
             observed = await self.observed(deployment)
             answer = await anyio.to_thread.run_sync(monitoring, watched(deployment), observed, n)
-            self._fresh[key] = now, answer
+            now = time.monotonic()
+            self._fresh[key] = now + FRESH * (now - began), answer
             self.found[deployment.bundle.digest] = answer
             return answer
 
