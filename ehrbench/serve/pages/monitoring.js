@@ -28,7 +28,7 @@ const card = (title, ...children) => element("section", { class: "card stacked" 
 const row = (kind, ...cells) => element("tr", {}, ...cells.map((cell, i) => element(i && kind === "td" ? "td" : "th", i ? { class: "number" } : { scope: kind === "th" ? "col" : "row" }, cell)));
 
 function table(head, rows) {
-  return element("div", { class: "scroll" }, element("table", { class: "small" }, element("thead", {}, row("th", ...head)), element("tbody", {}, ...rows)));
+  return element("div", { class: "scroll" }, element("table", { class: "small figures" }, element("thead", {}, row("th", ...head)), element("tbody", {}, ...rows)));
 }
 
 function said(figure, share) {
@@ -54,9 +54,9 @@ function summary(found) {
 function course(windows, promised) {
   const judged = windows.filter((w) => w.auroc && w.auroc.low !== null);
   if (!judged.length) return element("p", { class: "small faint" }, "Too few outcomes yet to draw a course.");
-  const width = 640, tall = 170, foot = 34, left = 34;
+  const width = Math.min(640, document.documentElement.clientWidth - 80), tall = 170, foot = 34, left = 34;
   const low = Math.max(0, Math.floor(10 * Math.min(...judged.map((w) => w.auroc.low), promised?.low ?? 1)) / 10), y = (v) => 8 + (tall - 8) * (1 - (v - low) / (1 - low));
-  const step = (width - left) / windows.length, x = (i) => left + step * (i + 0.5);
+  const step = (width - left) / windows.length, every = Math.ceil(38 / step), x = (i) => left + step * (i + 0.5);
   const label = "AUROC by time: " + judged.map((w) => `${day(w.since)}: ${said(w.auroc, false)}`).join("; ");
   const all = drawn("svg", { class: "series", viewBox: `0 0 ${width} ${tall + foot}`, width, role: "img", "aria-label": label });
   if (promised && promised.low !== null)
@@ -67,7 +67,7 @@ function course(windows, promised) {
     if (w.auroc && w.auroc.low !== null)
       all.append(drawn("line", { x1: x(i), x2: x(i), y1: y(w.auroc.low), y2: y(w.auroc.high), class: "whisker" }),
         drawn("circle", { cx: x(i), cy: y(w.auroc.value), r: 4, class: w.complete ? "point" : "point open" }));
-    all.append(drawn("text", { x: x(i), y: tall + 16, "text-anchor": "middle" }, day(w.since).slice(5, 10)), drawn("text", { x: x(i), y: tall + 30, "text-anchor": "middle" }, percent(w.told)));
+    if (i % every === 0) all.append(drawn("text", { x: x(i), y: tall + 16, "text-anchor": "middle" }, day(w.since).slice(5, 10)), drawn("text", { x: x(i), y: tall + 30, "text-anchor": "middle" }, percent(w.told)));
   });
   return element("div", { class: "scroll" }, all);
 }
