@@ -18,6 +18,7 @@ from ehrbench.core.bundle import (
     MANIFEST,
     PROFILE,
     TRAINING_GROUPS,
+    UNCERTAINTY,
     Manifest,
     group_hashes,
     write_checksums,
@@ -30,6 +31,7 @@ from ehrbench.core.target import Target
 from ehrbench.core.task import Task
 from ehrbench.core.types import FloatArray
 from ehrbench.ensemble import Ensemble
+from ehrbench.ensemble.uncertainty import fit_uncertainty, write_uncertainty
 
 SALT = "salt-of-the-tests"
 
@@ -158,8 +160,11 @@ def build_bundle(
     fold = np.arange(len(y)) % 5
     ensemble = Ensemble().fit(noisy, y, target=task.target, fold=fold, seed=11)
     (directory / ENSEMBLE).write_text(ensemble.to_json())
-    groups, risks = records.groups.astype(str), 0.1 + 0.8 * rng.random(y.shape)
-    described = profile(task.describe(records), groups, risks, groups[records.unit_record], task.target)
+    owner = records.groups[records.unit_record].astype(str)
+    doubt = fit_uncertainty(task.target, ensemble.out_of_fold, y, owner)
+    (directory / UNCERTAINTY).write_text(write_uncertainty(doubt))
+    risks = 0.1 + 0.8 * rng.random(y.shape)
+    described = profile(task.describe(records), records.groups.astype(str), risks, owner, task.target)
     (directory / PROFILE).write_text(described.to_json())
     return seal(directory, manifest, reference=lambda: Bundle.load(directory))
 
