@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from ehrbench.app.command import inspecting, load_testing, operating, registering, serving_options
+from ehrbench.app.command import (
+    inspecting,
+    load_testing,
+    operating,
+    registering,
+    serving_options,
+    simulating_traffic,
+    watching_store,
+)
 from ehrbench.app.command.retraining import add_from_feedback
 from ehrbench.app.command.usage import PURPOSE
 from ehrbench.app.composed.conf import CONF, task_file, task_names
@@ -128,6 +136,8 @@ def build_parser() -> argparse.ArgumentParser:
     registering.add_commands(commands)
     serving_options.add_serve(commands)
     load_testing.add_load_test(commands)
+    simulating_traffic.add_simulate_traffic(commands)
+    watching_store.add_monitor(commands)
     return parser
 
 
