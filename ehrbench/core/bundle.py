@@ -56,6 +56,8 @@ class Manifest:
         bundle: {"probability": [[...]], "uncalibrated": [[...]], "members": {folder: [[...]]}}.
     parity: the largest difference between training code and bundle, seen at the export on training records:
         {"n_records", "limit", "ensemble": before its calibrator, "members": {folder: ...}}; {}: never seen.
+    quantised: of a bundle whose networks are in int8, what that costs (``ehrbench bundle export --int8``):
+        {"metric", "plain", "int8", "loss", "most_loss", "models", "milliseconds": [plain, int8], ...}.
     """
 
     study_name: str
@@ -77,6 +79,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     reference: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
+    quantised: dict[str, Any] = field(default_factory=dict)
     calling: Calling = field(default_factory=Calling)
     format: int = FORMAT
 
