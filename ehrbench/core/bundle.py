@@ -9,6 +9,7 @@
         profile.json             what the training records looked like, as counts (``core.profile``)
         uncertainty.json         between what a probability lies, or which classes cannot be ruled out
         MODEL_CARD.md            the same for people, as ``ehrbench.report`` writes it
+        model_card.json, .xml    the same for programs: HTI-1's source attributes, CHAI's applied model card
         members/<model>/<k>/     member.json, featurizer.npz, and model.onnx, model.txt or model.npz
 
 A model's probability is the mean over its members k; the ensemble combines the models, then calibrates.

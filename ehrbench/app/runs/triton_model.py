@@ -7,18 +7,20 @@ error. Networks are models of the same repository, named in this one's parameter
 
 from __future__ import annotations
 
+import importlib
 import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import triton_python_backend_utils as pb_utils
-
 from ehrbench.core.errors import EhrbenchError
 from ehrbench.core.task import RawInput
 from ehrbench.runtime import Bundle
 from ehrbench.runtime.runners import OnnxRunner
+
+#: Triton's own, which it puts beside the model and no index has.
+pb_utils = importlib.import_module("triton_python_backend_utils")
 
 
 class ThroughTriton(OnnxRunner):
