@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
-from ehrbench.report.known import Known
+from ehrbench.report.card_facts import CardFacts
 
 NAMESPACE = "https://mc.chai.org/v0.2/schema.xsd"
 
 
-def applied_card(known: Known) -> tuple[str, list[str]]:
+def applied_card(known: CardFacts) -> tuple[str, list[str]]:
     """The XML, and the elements that are empty in it, as ``BasicInfo.ModelDeveloper``."""
     root, empty = ElementTree.Element("AppliedModelCard", xmlns=NAMESPACE), []
 
@@ -40,7 +40,7 @@ def applied_card(known: Known) -> tuple[str, list[str]]:
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n", empty
 
 
-def _content(known: Known) -> dict[str, Any]:
+def _content(known: CardFacts) -> dict[str, Any]:
     """Element -> text, or its own elements; "" where a run knows nothing."""
     warned = "SIMULATED COHORT: no figure says anything about patients. " * known.simulated
     return {
@@ -91,7 +91,7 @@ def _content(known: Known) -> dict[str, Any]:
     }
 
 
-def _metric(known: Known, goal: str, figures: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
+def _metric(known: CardFacts, goal: str, figures: Mapping[str, Mapping[str, float | None]]) -> dict[str, Any]:
     told = bool(figures)
     results = [{"Label": name, "ValueJson": _value(one)} for name, one in figures.items()]
     return {

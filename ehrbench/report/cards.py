@@ -12,7 +12,7 @@ from ehrbench.core.run_folder import BUNDLE
 from ehrbench.report.applied_card import applied_card
 from ehrbench.report.attempts import Attempts
 from ehrbench.report.card import model_card
-from ehrbench.report.known import known
+from ehrbench.report.card_facts import card_facts
 from ehrbench.report.rendering import write_page
 from ehrbench.report.run import read_run
 from ehrbench.report.source_attributes import source_attributes
@@ -40,7 +40,7 @@ def write_model_card(
         groups = by_subgroup(*of_all, seed=seed, n_bootstrap=n_bootstrap)
         path = bundle / PROFILE
         profile = Profile.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
-        facts = known(run.summary, run.manifest, groups, profile)
+        facts = card_facts(run.summary, run.manifest, groups, profile)
         applied, empty = applied_card(facts)
         attributes = json.dumps(source_attributes(facts, empty), indent=1, ensure_ascii=False) + "\n"
         return {CARD: model_card(run.summary, run.manifest, groups), ATTRIBUTES: attributes, APPLIED: applied}

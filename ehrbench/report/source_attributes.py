@@ -13,14 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ehrbench.report.known import Known
+from ehrbench.report.card_facts import CardFacts
 
 RULE = "45 CFR 170.315(b)(11)(iv)(B)"
 _DEVELOPER, _DEPLOYER = "the developer's to state", "for whoever deploys it to state"
 _NO_SUBGROUPS = "the task names no subgroups"
 _EXTERNAL = "this run judged no records of another source: see ehrbench evaluate, and state who did it"
 
-#: Paragraph, name, and the fact of ``Known`` that fills it, or why a run cannot.
+#: Paragraph, name, and the fact of ``CardFacts`` that fills it, or why a run cannot.
 ATTRIBUTES: tuple[tuple[str, str, str | None, str], ...] = (
     ("(1)(i)", "Developer: name and contact", None, _DEVELOPER),
     ("(1)(ii)", "Source of funding of the development", None, _DEVELOPER),
@@ -56,7 +56,7 @@ ATTRIBUTES: tuple[tuple[str, str, str | None, str], ...] = (
 )  # fmt: skip
 
 
-def source_attributes(known: Known, chai_empty: Sequence[str]) -> Mapping[str, Any]:
+def source_attributes(known: CardFacts, chai_empty: Sequence[str]) -> Mapping[str, Any]:
     """The content of ``model_card.json``; chai_empty: elements that ``model_card.xml`` leaves empty."""
     found = []
     for paragraph, name, fact, why in ATTRIBUTES:

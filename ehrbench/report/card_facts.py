@@ -1,4 +1,4 @@
-"""Known: what a run knows of its bundle, in sentences, for the cards that programs read.
+"""Facts of a card: what a run knows of its bundle, in sentences, for the cards that programs read.
 
 The same facts as MODEL_CARD.md, without tables. None where the run does not know.
 """
@@ -18,7 +18,7 @@ from ehrbench.statistics.subgroups import Subgroup
 
 
 @dataclass(frozen=True)
-class Known:
+class CardFacts:
     """Sentences by subject. figures: metric's title -> {"value", "low", "high"}, of the ensemble."""
 
     name: str
@@ -46,9 +46,9 @@ class Known:
     simulated: bool
 
 
-def known(
+def card_facts(
     summary: Mapping[str, Any], manifest: Manifest, subgroups: Sequence[Subgroup], profile: Profile | None
-) -> Known:
+) -> CardFacts:
     """Of a finished run. subgroups: of the bundle's model, with the searched metric."""
     data, title = summary["data"], metrics.load(summary["metric"]).title
     classes, simulated = ", ".join(manifest.target.classes), summary["cohort"] != "publisher"
@@ -61,7 +61,7 @@ def known(
     }
     variables = ", ".join(profile.variables) if profile else "variables that this bundle does not name"
     flow = "; ".join(f"{step}: {count:,}" for step, count in data.get("flow", {}).items())
-    return Known(
+    return CardFacts(
         name=summary["study_name"],
         created=manifest.created,
         version=manifest.git_commit,
