@@ -7,6 +7,7 @@
         training_groups.npy      (T,) uint64, sorted: ``group_hashes`` of every group the procedure has seen
         ensemble.json            the combiner and the calibrator, as ``ehrbench.ensemble`` writes them
         profile.json             what the training records looked like, as counts (``core.profile``)
+        uncertainty.json         between what a probability lies, or which classes cannot be ruled out
         MODEL_CARD.md            the same for people, as ``ehrbench.report`` writes it
         members/<model>/<k>/     member.json, featurizer.npz, and model.onnx, model.txt or model.npz
 
@@ -35,7 +36,7 @@ from ehrbench.core.types import IntArray
 FORMAT = 1
 MANIFEST, CONFIG = "manifest.json", "config.yaml"
 TRAINING_GROUPS, ENSEMBLE, MEMBERS = "training_groups.npy", "ensemble.json", "members"
-PROFILE = "profile.json"
+PROFILE, UNCERTAINTY = "profile.json", "uncertainty.json"
 #: How far a member's probability, or the ensemble's before its calibrator, may lie from the training code's.
 PARITY = 1e-5
 

@@ -117,15 +117,18 @@ def profile(
     )
 
 
-def bins(values: FloatArray, groups: StrArray, levels: Sequence[str] = ()) -> Bins:
-    """Bins of ``values`` (N,), NaN where unknown, in which no one of ``groups`` (N,) stands out."""
+def bins(values: FloatArray, groups: StrArray, levels: Sequence[str] = (), *, most: int = MOST_BINS) -> Bins:
+    """Bins of ``values`` (N,), NaN where unknown, in which no one of ``groups`` (N,) stands out.
+
+    most: bins of a number.
+    """
     known = ~np.isnan(values)
     owner = np.unique(groups, return_inverse=True)[1].ravel()
     n_missing = int((~known).sum())
     if len(np.unique(owner[known])) < FEWEST:  # too few to be told apart from those who have none
         return Bins((), (), (0,), len(values))
     found, whose = values[known], owner[known]
-    made = _categories(found, whose, levels) if levels else _numbers(found, whose)
+    made = _categories(found, whose, levels) if levels else _numbers(found, whose, most)
     if n_missing and len(np.unique(owner[~known])) < FEWEST:
         counts = np.array(made.counts)
         counts[counts.argmax()] += n_missing
@@ -133,9 +136,9 @@ def bins(values: FloatArray, groups: StrArray, levels: Sequence[str] = ()) -> Bi
     return Bins(made.edges, made.levels, made.counts, n_missing)
 
 
-def _numbers(values: FloatArray, owner: IntArray) -> Bins:
+def _numbers(values: FloatArray, owner: IntArray, most: int) -> Bins:
     distinct = np.unique(values)
-    cuts = np.quantile(values, np.arange(1, MOST_BINS) / MOST_BINS, method="lower")
+    cuts = np.quantile(values, np.arange(1, most) / most, method="lower")
     at = np.unique(np.searchsorted(distinct, cuts))
     below, above = distinct[at[at < len(distinct) - 1]], distinct[at[at < len(distinct) - 1] + 1]
     edges = [_between(a, b) for a, b in zip(below, above, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -67,7 +68,7 @@ class OwnFiles(Publisher, Generic[OwnTask]):
         self.task: OwnTask = task
         self.file, self.test_file = file, test_file
         self._tables: dict[str, RawTable] = {}
-        self._exchange: int | None = None  # seed of ``relabelled``
+        self._donors: Mapping[str, str] = {}  # of ``with_contents``
 
     def default_sets(self) -> tuple[str, ...]:
         """The file, and the test file where there is one."""
@@ -94,24 +95,42 @@ class OwnFiles(Publisher, Generic[OwnTask]):
         if key not in self._tables:
             found = read_raw_files(Path(file).expanduser(), self.task.forms, remedy).inputs
             table = stacked([read_table(raw.name, bytes(raw.body)) for raw in found])  # type: ignore[arg-type]
-            self._tables[key] = table if self._exchange is None else self._exchanged(table, self._exchange)
+            self._tables[key] = self._exchanged(table) if self._donors else table
         return self._tables[key]
 
-    def relabelled(self, root: Path, place: Path, seed: int) -> tuple[Publisher, Path] | None:
+    def with_contents(
+        self, root: Path, place: Path, donors: Mapping[str, str]
+    ) -> tuple[Publisher, Path] | None:
         twin = copy(self)
-        twin._tables, twin._exchange = {}, seed
+        twin._tables, twin._donors = {}, donors
         return twin, root
 
-    def _exchanged(self, table: RawTable, seed: int) -> RawTable:
-        """The table with each outcome's cells exchanged among the rows that have one."""
-        rng, columns = np.random.default_rng(seed), dict(table.columns)
-        for name in (*self.task.labels, *getattr(self.task, "auxiliary", ())):
-            if name in columns:
-                known = np.flatnonzero(columns[name].is_valid().to_numpy(zero_copy_only=False))
-                order = np.arange(len(columns[name]))
-                order[known] = rng.permutation(known)
-                columns[name] = columns[name].take(pa.array(order))
-        return replace(table, columns=columns)
+    @abstractmethod
+    def names(self, table: RawTable) -> list[str | None]:
+        """(N,) the record of each row; None where it is none."""
+
+    def _exchanged(self, table: RawTable) -> RawTable:
+        """The table with each donor's rows under its receiver's name, group and outcomes."""
+        rows_of: dict[str, list[int]] = {}
+        for row, name in enumerate(self.names(table)):
+            if name is not None:
+                rows_of.setdefault(name, []).append(row)
+        content: list[int] = []
+        own: list[int | None] = []
+        ids: list[str] = []
+        for name in dict.fromkeys([*rows_of, *self._donors]):
+            given = rows_of.get(self._donors.get(name, name), [])
+            content += given
+            own += [rows_of[name][0] if name in rows_of else None] * len(given)
+            ids += [name] * len(given)
+        task: OwnTask = self.task
+        cells = table.columns
+        columns = {name: column.take(pa.array(content, pa.int64())) for name, column in cells.items()}
+        for name in {*task.labels, *getattr(task, "auxiliary", ()), task.group} & cells.keys():
+            columns[name] = cells[name].take(pa.array(own, pa.int64()))
+        if task.id in columns:
+            columns[task.id] = pa.array(ids, pa.string())
+        return replace(table, columns=columns, n_rows=len(content), lines=())
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
         raise DataError(

@@ -36,7 +36,7 @@ from ehrbench.tasks.columns import Column, infer, values_of
 from ehrbench.tasks.long_form import LongTable, time_format
 from ehrbench.tasks.own_cells import names_in
 from ehrbench.tasks.own_descriptors import brought_together
-from ehrbench.tasks.own_labels import labels_of, settled_labels
+from ehrbench.tasks.own_labels import label_text, labels_of, settled_labels
 from ehrbench.tasks.own_series import OwnSeries
 from ehrbench.tasks.tabular_files import RawTable
 
@@ -116,6 +116,10 @@ class OwnSeriesFiles(OwnFiles[OwnSeries]):
                 raise ConfigError(f"task.columns.{named}", "there is no such descriptor", "leave it out")
         apart = {task.id, task.reference, task.group, task.time, *task.labels, *task.auxiliary, *task.drop}
         return predicting(whole, apart, task.wanted)
+
+    def names(self, table: RawTable) -> list[str | None]:
+        cells = table.columns[self.task.id].to_pylist() if self.task.id in table.columns else []
+        return [None if cell is None else label_text(cell) for cell in cells]
 
     def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
         task = self.task

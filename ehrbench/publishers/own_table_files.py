@@ -61,6 +61,13 @@ class OwnTableFiles(OwnFiles[OwnTable]):
             "notes": [*table.notes, *notes],
         }
 
+    def names(self, table: RawTable) -> list[str | None]:
+        kept, records, _ = self.task.records_of(table, strict=False)
+        found: list[str | None] = [None] * table.n_rows
+        for row, name in zip(kept.tolist(), records.ids.tolist(), strict=True):
+            found[row] = name
+        return found
+
     def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
         task = self.task
         sets = tuple(dict.fromkeys(sets)) or self.default_sets()

@@ -120,6 +120,11 @@ class LightGBMRunner:
         values = view.arrays()["values"]
         return np.concatenate([booster.scores(values) for booster in self._boosters], axis=1)
 
+    def contributions(self, view: View) -> FloatArray:
+        """(U, C, F) of a table: what each column adds to the scores."""
+        values = view.arrays()["values"]
+        return np.concatenate([b.contributions(values) for b in self._boosters], axis=1)[:, :, :-1]
+
 
 class LinearRunner:
     """``model.npz``: scores = values @ coefficient + intercept."""

@@ -99,11 +99,13 @@ def _add_endpoints(app: FastAPI) -> None:
         task = service.deployment(model or CHAMPION).bundle.task  # not ready: say so before reading the body
         inputs = await read_inputs(request, service.settings, task.forms)
         name = request.state.request_id
-        served = await service.predict(inputs, alias=model, request_id=name, pieces=explain == "pieces")
+        served = await service.predict(
+            inputs, alias=model, request_id=name, pieces=explain in ("pieces", "true")
+        )
         request.state.n_records, request.state.n_units = len(served.records), served.records.total_units
 
         def written() -> bytes:
-            answer = predict_answer(served, name, members=explain == "members")
+            answer = predict_answer(served, name, members=explain in ("members", "true"))
             return answer.model_dump_json(exclude_none=True).encode()
 
         # a day's beats take a second to write, in which a server must answer others

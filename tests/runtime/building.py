@@ -17,6 +17,7 @@ from ehrbench.core.bundle import (
     ENSEMBLE,
     MANIFEST,
     TRAINING_GROUPS,
+    UNCERTAINTY,
     Manifest,
     group_hashes,
     write_checksums,
@@ -28,6 +29,7 @@ from ehrbench.core.target import Target
 from ehrbench.core.task import Task
 from ehrbench.core.types import FloatArray
 from ehrbench.ensemble import Ensemble
+from ehrbench.ensemble.uncertainty import fit_uncertainty, write_uncertainty
 
 SALT = "salt-of-the-tests"
 
@@ -156,6 +158,9 @@ def build_bundle(
     fold = np.arange(len(y)) % 5
     ensemble = Ensemble().fit(noisy, y, target=task.target, fold=fold, seed=11)
     (directory / ENSEMBLE).write_text(ensemble.to_json())
+    owner = records.groups[records.unit_record].astype(str)
+    doubt = fit_uncertainty(task.target, ensemble.out_of_fold, y, owner)
+    (directory / UNCERTAINTY).write_text(write_uncertainty(doubt))
     return seal(directory, manifest, reference=lambda: Bundle.load(directory))
 
 

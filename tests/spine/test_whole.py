@@ -19,6 +19,8 @@ from ehrbench.app.wired.building import build_publisher, build_task
 from ehrbench.core.errors import BundleError, ConfigError, DataError, StudyMismatch
 from ehrbench.core.model import load_arrays, save_arrays
 from ehrbench.core.task import Parsed, RawInput, Skipped
+from ehrbench.ensemble.label_sets import LabelSets
+from ehrbench.ensemble.venn_abers import VennAbers
 from ehrbench.infra import operations
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
@@ -179,6 +181,22 @@ def test_the_bundle_says_what_its_training_records_looked_like(searched):
     assert set(bundle.profile.probabilities) == set(bundle.manifest.target.classes)
     assert {sum(one.counts) for one in bundle.profile.variables.values()} == {240}
     assert {sum(one.counts) for one in bundle.profile.probabilities.values()} == {bundle.profile.n_units}
+
+
+def test_the_bundle_says_how_sure_it_is(searched):
+    task, folder, _ = searched
+    bundle = Bundle.load(folder / f"tiny-{task}-nested" / "bundle")
+    records, doubt = toy_records([np.zeros((2, 3), np.float32)]), bundle.uncertainty
+    p = bundle.predict(records).probabilities
+    if task == "kinds":
+        assert isinstance(doubt, LabelSets)
+        assert doubt.sets(p).any(axis=1).all()
+        assert (doubt.cuts > 0).all()  # every class has patients enough to be ruled out
+    else:
+        assert isinstance(doubt, VennAbers)
+        ends = doubt.intervals(p)
+        assert ((ends[..., 1] - ends[..., 0]) > 0).all()
+        assert np.abs(ends.mean(axis=2) - p).max() < 0.15
 
 
 def test_raw_files_are_predicted_as_records_are(searched, tmp_path):

@@ -22,7 +22,7 @@ from ehrbench.app.wired.gpus import visible_gpus
 from ehrbench.app.runs.outputs import write_search_bundle
 from ehrbench.app.wired.provenance import versions
 from ehrbench.app.runs.rejudging import judge_again, some_of
-from ehrbench.app.runs.rereading import read_relabelled
+from ehrbench.app.runs.rereading import read_exchanged
 from ehrbench.app.runs.rerun import run_again
 from ehrbench.app.runs.sealing import check_entered, check_seal, check_spent
 from ehrbench.app.runs.tables import read_judged
@@ -34,6 +34,7 @@ from ehrbench.core.progress import Progress
 from ehrbench.core.run_folder import CERTIFICATE, CERTIFIED, PREDICTIONS, SUMMARY, RunFolder
 from ehrbench.core.types import FloatArray
 from ehrbench.spine.certificate import Excuse, NotClean, certify, counterfactual
+from ehrbench.spine.folds import OuterFold
 from ehrbench.spine.procedure import Decided
 from ehrbench.spine.search import Search
 
@@ -98,18 +99,21 @@ def _do_again(run: RunFolder, wired: Wired, again: Again, progress: Progress) ->
     chosen = [fold for fold in search.split.outer if folds is None or fold.index in folds]
     if not chosen:
         raise ConfigError("--folds", f"{list(folds or ())}: no such outer folds")
-    if again.counterfactual:
-        n_read = read_relabelled(wired, progress)
-        said = f"{n_read:,} records are read as they were" if n_read else "not tested for this task's source"
-        print(f"  data    : outcomes exchanged among records: {said}")
     judged = read_judged(run / PREDICTIONS, search.target.n_classes)
     for fold in chosen:
         decided = decided_by_run(run, search, fold)
         if again.counterfactual:  # first: it names what comes before a prediction
+            _read_again(wired, fold, progress)
             _fold_again(run, wired, decided)
         _predict_again(run, wired, decided, judged[fold.name], progress)
     if search.split.final not in search.split.outer:
         _ask_bundle_again(run, wired)
+
+
+def _read_again(wired: Wired, fold: OuterFold, progress: Progress) -> None:
+    n_read = read_exchanged(wired, fold, progress)
+    said = f"the contents of {n_read:,} records are as they were" if n_read else "not tested for this source"
+    print(f"  fold {fold.name:>3}: read with outcomes exchanged and test records replaced: {said}")
 
 
 def _predict_again(
