@@ -101,12 +101,17 @@ class Fitted:
     def predict(self, records: Records) -> dict[str, FloatArray]:
         """Model or ensemble -> probabilities (U, C) of the records' units."""
         shape = (records.total_units, self.target.n_classes)
-        probabilities: dict[str, FloatArray] = {
-            name: np.mean([check_predictions(m.predict(records), shape, name) for m in models], axis=0)
-            for name, models in self.models.items()
-        }
-        scores = {name: self.target.scores(p) for name, p in probabilities.items()}
-        return probabilities | {ENSEMBLE_NAME: self.ensemble.predict(scores)}
+        return self.combined(
+            {
+                name: np.mean([check_predictions(m.predict(records), shape, name) for m in models], axis=0)
+                for name, models in self.models.items()
+            }
+        )
+
+    def combined(self, by_model: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """Each model's mean (U, C), and the ensemble's of them."""
+        scores = {name: self.target.scores(p) for name, p in by_model.items()}
+        return dict(by_model) | {ENSEMBLE_NAME: self.ensemble.predict(scores)}
 
 
 @dataclass(frozen=True)
