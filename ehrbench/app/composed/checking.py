@@ -120,6 +120,11 @@ class Report(_Block):
     explained: Annotated[int, Field(ge=0, le=100_000)] = 200
 
 
+class SearchBlock(_Block):
+    latency_ms: Annotated[float, Field(gt=0)] | None = None
+    portfolio: bool = True
+
+
 class Sampler(_Block):
     name: Literal["tpe", "gp", "cmaes", "random"]
     n_startup_trials: Annotated[int, Field(ge=1)] = 8
@@ -185,6 +190,7 @@ class ModelBlock(_Block):
     n_trials: Any = None
     build: Any
     space: Any = None
+    portfolio: Any = None
 
 
 class Settings(BaseModel):
@@ -204,6 +210,7 @@ class Settings(BaseModel):
     data: Data
     trainer: Trainer
     report: Report
+    search: SearchBlock = SearchBlock()
     sampler: Sampler
     pruner: Pruner
     storage: Storage

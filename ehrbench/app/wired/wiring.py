@@ -9,6 +9,7 @@ from typing import Any
 
 from ehrbench import metrics
 from ehrbench.app.composed.checking import Settings
+from ehrbench.app.wired.answering import answer_ms
 from ehrbench.app.wired.backend import make_sampler, open_artifacts, open_backend
 from ehrbench.app.wired.building import ModelBuilder, build_publisher, build_task, settings_of
 from ehrbench.app.wired.data_versions import recorded_versions
@@ -20,6 +21,7 @@ from ehrbench.core.progress import Progress
 from ehrbench.core.task import Cohort, Publisher, Task
 from ehrbench.ensemble import Ensemble
 from ehrbench.spine.dataset import Dataset
+from ehrbench.spine.latency import LatencyLimit
 from ehrbench.spine.race import Race
 from ehrbench.spine.search import Contender, Search
 from ehrbench.spine.space import read_space
@@ -107,6 +109,7 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
             "code": sources(*(type(part).__module__ for part in used)),
         },
         ordered=task.ordered,
+        latency=_latency(settings),
     )
     return Wired(search, task, cohort, settings, config, versions)
 
@@ -174,4 +177,26 @@ def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Setti
         raise ConfigError(
             f"model.{name}.n_trials", f"{n_trials!r} is not a number of trials", "give 1 or more"
         )
-    return Contender(builder, space, raw.get("space") or {}, n_trials)
+    portfolio = _portfolio(raw, builder) if settings.search.portfolio and space.parameters else ()
+    return Contender(builder, space, raw.get("space") or {}, n_trials, portfolio)
+
+
+def _portfolio(raw: Mapping[str, Any], builder: ModelBuilder) -> tuple[Mapping[str, Any], ...]:
+    """Settings that the first trials try, as far as the space holds them; ConfigError for one of no model."""
+    key, given = f"model.{builder.name}.portfolio", raw.get("portfolio") or []
+    if not isinstance(given, list) or not all(isinstance(one, Mapping) for one in given):
+        raise ConfigError(key, f"{given!r} is no list of settings", f"write {key}=[{{name: value}}]")
+    for number, one in enumerate(given):
+        for name, value in one.items():
+            if not builder.takes(name, value):
+                raise ConfigError(
+                    f"{key}.{number}.{name}",
+                    "the model has no such setting",
+                    f"see model.{builder.name}.build for those it has",
+                )
+    return tuple(dict(one) for one in given)
+
+
+def _latency(settings: Settings) -> LatencyLimit | None:
+    limit = settings.search.latency_ms
+    return None if limit is None else LatencyLimit(limit, settings.refit == "inner", answer_ms)
