@@ -265,7 +265,8 @@ def test_every_sampler_searches_and_goes_on_where_it_stopped(sampler, tmp_path):
 
 
 def test_the_first_trials_try_the_model_s_own_settings_and_the_portfolio(tmp_path):
-    given = "++model.logistic.portfolio=[{C: 0.5}, {C: 1000.0}, {C: 0.5}]"
+    good = "{C: 0.5, class_weight_power: 0.0}"
+    given = f"++model.logistic.portfolio=[{good}, {{C: 1000.0}}, {good}]"
     first = {}
     for portfolio in ("true", "false"):
         wanted = (given, f"search.portfolio={portfolio}", "n_trials=5", "pruner=none")
