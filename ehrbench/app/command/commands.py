@@ -1,7 +1,7 @@
-"""The four commands that Hydra composes: ``ehrbench search | train | evaluate | predict``.
+"""What Hydra composes: ``ehrbench search | train | evaluate | predict | pipeline run | pipeline schedule``.
 
-``experiments/*.py`` are the same under the names they always had. What takes seconds to import (optimisers,
-models, the page) is imported once the configuration is known to be one, and after a first line.
+``experiments/*.py`` are the first four under the names they always had. What takes seconds to import
+(optimisers, models, the page) is imported once the configuration is known to be one, and after a first line.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def run(name: str, arguments: Sequence[str]) -> None:
     def composed(config: DictConfig) -> float | None:
         return guarded(command.act, config)
 
-    start(name, composed)
+    start(name.replace(" ", "-"), composed)
 
 
 def _search(config: Mapping[str, Any]) -> float | None:
@@ -102,6 +102,31 @@ def _predict(config: Mapping[str, Any]) -> None:
     scoring.predict_files(config)
 
 
+def _pipeline(config: Mapping[str, Any]) -> None:
+    _begin_pipeline("pipeline run", config)
+    from ehrbench.app.command.pipeline import run_pipeline
+
+    run_pipeline(config)
+
+
+def _schedule(config: Mapping[str, Any]) -> None:
+    from hydra.core.hydra_config import HydraConfig
+
+    _begin_pipeline("pipeline schedule", config)
+    from ehrbench.app.command.scheduling import schedule
+
+    schedule(config, list(HydraConfig.get().overrides.task))
+
+
+def _begin_pipeline(name: str, config: Mapping[str, Any]) -> None:
+    from ehrbench.app.composed.pipeline_settings import pipeline_settings
+
+    settings, search = pipeline_settings(config)
+    checked = _checked(search)
+    _say_search(name, checked, f", {checked.n_trials} trials a study")
+    _say(name, f"served from {settings.served}, approved by {settings.approve}")
+
+
 def _say(name: str, what: str) -> None:
     print(f"{name}: {what}", file=sys.stderr, flush=True)
 
@@ -111,4 +136,6 @@ COMMANDS = {
     "train": _Command("config", _train),
     "evaluate": _Command("evaluate", _evaluate),
     "predict": _Command("predict", _predict),
+    "pipeline run": _Command("pipeline", _pipeline),
+    "pipeline schedule": _Command("pipeline", _schedule),
 }

@@ -43,17 +43,25 @@ WEBHOOK = "REGISTRY_WEBHOOK"
 RELEASES = ".releases"
 
 
+def registry_address(uri: str | None, runs_dir: Path) -> str:
+    """Of the MLflow at ``uri``, at the environment's address, or in the file of ``runs_dir``."""
+    from ehrbench.infra.mlflow_store import tracking_address
+
+    return tracking_address(
+        uri or Environment.read().mlflow_tracking_uri or None, runs_dir.absolute(), "--uri"
+    )
+
+
 def open_registry(uri: str | None, runs_dir: Path) -> Registry:
-    """The registry in MLflow at ``uri``, at the environment's address, or in the file of ``runs_dir``."""
+    """The registry there. Raises StorageError where it does not answer."""
     if hook := Environment.read().registry_webhook:
         webhook.check_address(WEBHOOK, hook.reveal())  # before anything has happened
     from mlflow.exceptions import MlflowException
 
-    from ehrbench.infra.mlflow_store import artifacts_of, connected, sqlite_path, tracking_address
+    from ehrbench.infra.mlflow_store import artifacts_of, connected, sqlite_path
     from ehrbench.registry.mlflow_registry import MlflowRegistry
 
-    given = uri or Environment.read().mlflow_tracking_uri or None
-    address = tracking_address(given, runs_dir.absolute(), "--uri")
+    address = registry_address(uri, runs_dir)
     store = sqlite_path(address)
     if store is not None:
         store.parent.mkdir(parents=True, exist_ok=True)
