@@ -29,8 +29,8 @@ TRAIN, TEST = "train", "test"
 #: A column that ranks the outcome better than this, alone, betrays it.
 BETRAYING = 0.995
 
-#: Bytes of memory that a byte of text takes while it is read, and a row besides (its id, group and digest); bytes
-#: of text in a byte of a packed file, and in a line of it.
+#: Bytes of memory that a byte of text takes while it is read, and a row besides (its id, group and digest);
+#: bytes of text in a byte of a packed file, and in a line of it.
 _TIMES, _A_ROW, _PACKED, _LINE = 6, 400, 8, 50
 #: Of less memory no word is said.
 _MENTIONED = 2 << 30

@@ -14,7 +14,7 @@ from ehrbench.app.command.usage import KEYS, PURPOSE, WIDTH, default_of, usage
 from tests.app.processes import ROOT
 
 EHRBENCH = str(Path(sys.executable).with_name("ehrbench"))
-#: CPU seconds to the first line; it takes half as many, and importing all that a search needs three times as many.
+#: CPU seconds to the first line: twice what it takes, a third of what importing all of a search takes.
 FIRST_LINE_S = 2.0
 
 
