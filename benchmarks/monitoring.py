@@ -11,13 +11,16 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, logit
 from scipy.stats import mannwhitneyu
 
 from ehrbench.app.command.simulating_traffic import order
+from ehrbench.core.bundle import Manifest
 from ehrbench.core.profile import profile
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray, IntArray
@@ -25,6 +28,7 @@ from ehrbench.core.views import Table
 from ehrbench.monitor.drift import LEAST, Drift, drift
 from ehrbench.monitor.expected import expected_auroc
 from ehrbench.monitor.labelled import Units, figures
+from ehrbench.monitor.monitoring import Watched, monitoring
 from ehrbench.monitor.observed import Observed
 from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
@@ -44,26 +48,10 @@ def stays(root: Path | None) -> Table:
 
 def replay(all_of_them: Table, training: IntArray, later: IntArray) -> Drift:
     """Stays ``later`` looked at one after the other, beside the profile of ``training``."""
-    named, n = np.arange(len(training)).astype(str), len(later)
+    named = np.arange(len(training)).astype(str)
     made = profile(all_of_them.take(training), named, np.full((len(training), 1), 0.5), named, DEATH)
-    nothing = np.full((n, 1), np.nan)
-    return drift(
-        made,
-        Observed(
-            number=np.arange(1, n + 1),
-            first=1,
-            last=n,
-            patient=np.arange(n).astype(str),
-            made_at=np.arange(n).astype("datetime64[s]"),
-            places=made.places(all_of_them.take(later)),
-            record=np.arange(n),
-            p=np.full((n, 1), 0.5),
-            called=np.zeros((n, 1), dtype=bool),
-            y=nothing,
-            told=np.full(n, -1),
-        ),
-        len(training),
-    )
+    came = replace(unpredicted(len(later)), places=made.places(all_of_them.take(later)))
+    return drift(made, came, len(training))
 
 
 def drifts(all_of_them: Table, n_replays: int) -> None:
@@ -94,6 +82,70 @@ def drifts(all_of_them: Table, n_replays: int) -> None:
             told += f", {name.split('.')[0]} by name {named / n_replays:.1%}"
             told += f", median {np.median(soonest):.0f} records after it began" if soonest else ""
         print(told, flush=True)
+
+
+def outcomes(n_replays: int) -> None:
+    """Alarms by outcomes, looked at 100, 200, … 1,600 of them; what is promised was seen on 2,000."""
+    for title, slope in (("as promised", 1.0), ("half as telling", 0.5)):
+        raised, kinds = 0, set[str]()
+        for seed in range(n_replays):
+            rng = np.random.default_rng(seed)
+            p, y = drawn(rng, 2000, -1.8, 1.2, 1.0)
+            seen = figures(Units(y.astype(np.float64), p, p >= 0.3, np.arange(2000).astype(str)))
+            ends = {name: (f.value or 0.0, f.low or 0.0, f.high or 1.0) for name, f in seen.items()}
+            value, low, high = ends.pop("false_alarms")
+            ends["specificity"] = 1 - value, 1 - high, 1 - low
+            said = {name: {"mean": v, "interval": {"low": a, "high": b}} for name, (v, a, b) in ends.items()}
+            bundle = Watched("", manifest(said), None, 2000)
+            p, y = drawn(rng, 1600, -1.8, 1.2, slope)
+            found = set[str]()
+            for n in (100, 200, 400, 800, 1600):
+                told = np.where(np.arange(1600) < n, np.arange(1600), -1)
+                known = np.where(told[:, None] >= 0, y[:, None], np.nan)
+                now = replace(unpredicted(1600), p=p[:, None], called=p[:, None] >= 0.3, y=known, told=told)
+                found |= {alarm["kind"] for alarm in monitoring(bundle, now)["alarms"]}
+            raised, kinds = raised + bool(found), kinds | found
+        told_of = f"alarm in {raised / n_replays:.1%} of {n_replays} ({', '.join(sorted(kinds))})"
+        print(f"outcomes {title:16} {told_of}", flush=True)
+
+
+def manifest(metrics: dict[str, Any]) -> Manifest:
+    """Of a bundle that there is not."""
+    return Manifest(
+        study_name="simulated",
+        task="",
+        task_settings={},
+        target=DEATH,
+        models={},
+        thresholds=[0.3],
+        threshold_rule="",
+        cohort="simulated",
+        data_digest="",
+        data_sets=[],
+        protocol="",
+        salt="",
+        git_commit="",
+        created="",
+        seed=0,
+        metrics=metrics,
+    )
+
+
+def unpredicted(n: int) -> Observed:
+    """n records of as many patients, about whom nothing is known yet."""
+    return Observed(
+        number=np.arange(1, n + 1),
+        first=1,
+        last=n,
+        patient=np.arange(n).astype(str),
+        made_at=np.arange(n).astype("datetime64[s]"),
+        places=np.zeros((n, 0), dtype=np.int16),
+        record=np.arange(n),
+        p=np.full((n, 1), 0.5),
+        called=np.zeros((n, 1), dtype=bool),
+        y=np.full((n, 1), np.nan),
+        told=np.full(n, -1),
+    )
 
 
 def coverage(n_replays: int) -> None:
@@ -136,4 +188,5 @@ if __name__ == "__main__":
     described = stays(options.root)
     print(f"{len(described):,} stays, {len(described.names)} columns; shortest look {LEAST} records")
     drifts(described, options.replays)
+    outcomes(options.replays)
     coverage(options.replays)

@@ -14,12 +14,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from ehrbench.core.bundle import Manifest
 from ehrbench.core.profile import Profile
 from ehrbench.core.target import Target
 from ehrbench.monitor.drift import ALPHA, LEAST, Column, Drift, described, drift, labels, probabilities
-from ehrbench.monitor.expected import expected_auroc
+from ehrbench.monitor.expected import Z, expected_auroc
 from ehrbench.monitor.labelled import Figure, Units, figures, promised, uncalibrated
 from ehrbench.monitor.observed import Observed
 
@@ -241,16 +242,20 @@ def _of_labels(watched: Watched, observed: Observed, promise: Mapping[str, Figur
         if not _alone(target):
             continue
         for kind, figure, worse in (("discrimination", "auroc", -1), ("false_alarms", "false_alarms", 1)):
-            if _beyond(found[figure], promise[figure], worse):
+            if _beyond(found[figure], promise[figure], worse, level):
                 what = f"{figure.replace('_', ' ')} {_said(found[figure])}, promised {_said(promise[figure])}"
                 yield Alarm(kind, name, what + doubt)
 
 
-def _beyond(live: Figure, promise: Figure, worse: int) -> bool:
-    """Whether the intervals part, and the live one lies on the worse side."""
-    if live.low is None or live.high is None or promise.low is None or promise.high is None:
+def _beyond(live: Figure, promise: Figure, worse: int, level: float) -> bool:
+    """Whether live is worse by more than both doubts together; live: with its interval at 1 − ``level``."""
+    ends = live.value, live.low, live.high, promise.value, promise.low, promise.high
+    if any(end is None for end in ends):
         return False
-    return live.high < promise.low if worse < 0 else live.low > promise.high
+    value, low, high, wanted, least, most = (float(end or 0.0) for end in ends)
+    doubts = (high - value, wanted - least) if worse < 0 else (value - low, most - wanted)
+    wider = float(ndtri(1 - level / 2)) / Z  # the promise's is one of 95 %
+    return bool(worse * (value - wanted) > np.hypot(doubts[0], doubts[1] * wider))
 
 
 def _said(figure: Figure) -> str:
