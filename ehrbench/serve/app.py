@@ -13,7 +13,7 @@ What is kept is asked in ``keeping``, whether it goes well in ``probes`` and ``w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,9 @@ from fastapi.staticfiles import StaticFiles
 
 from ehrbench.serve.answers import ModelAnswer, PredictAnswer, model_answer, predict_answer
 from ehrbench.serve.asked import Alias, Explain, TheService, problems
+from ehrbench.serve.clinical.cds_hooks import add_cds_hooks
+from ehrbench.serve.clinical.code_map import CodeMap
+from ehrbench.serve.clinical.fhir import add_fhir
 from ehrbench.serve.deployments import CHAMPION
 from ehrbench.serve.inputs import read_inputs
 from ehrbench.serve.keeping import add_keeping, keeps
@@ -53,12 +56,13 @@ def create_app(
     *,
     store: PredictionStore | None = None,
     keys: ApiKeys | None = None,
+    maps: Mapping[str, CodeMap] | None = None,
 ) -> FastAPI:
     """An app that serves the bundle, or the bundles by alias, at ``place`` (``deployments``).
 
     Bundles are loaded when the app starts; until then, and when the champion cannot be used, every answer
     that needs one is a 503 and ``/healthz`` says why. store: where predictions are kept, closed with the
-    app; keys: who may write and see what is kept.
+    app; keys: who may write and see what is kept; maps: by task, where FHIR and CDS Hooks are answered, too.
     """
     service = Service(Path(place), settings or ServeSettings(), store, keys)
 
@@ -87,6 +91,9 @@ def create_app(
     add_keeping(app)
     add_probes(app)
     watch = add_watching(app)
+    if maps is not None:
+        add_fhir(app, maps)
+        add_cds_hooks(app, maps)
     _add_pages(app)
     app.openapi = lambda: _openapi(app, service)  # type: ignore[method-assign]
     return app
