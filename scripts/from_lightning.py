@@ -5,8 +5,8 @@
         --prefix net. data.root=data/physionet2012 data.sets=[a]
 
 The checkpoint holds weights of one of this package's networks (``ehrbench.nets``), alone (a state dict) or
-as an attribute of a LightningModule: ``--prefix`` is what its names begin with there. What follows are keys as
-``ehrbench search`` takes them; they must say what the network was trained with: the model's settings, the
+as an attribute of a LightningModule: ``--prefix`` is what its names begin with there. What follows are keys
+as ``ehrbench search`` takes them; they must say what the network was trained with: the model's settings, the
 view, and the training records, on which the featurizer is fitted again. Nothing in the file is run. The
 bundle gives the network's own probabilities: no calibrator, thresholds of 0.5, no figures. ``ehrbench
 evaluate`` scores it, on records that it was not trained on.
@@ -61,7 +61,7 @@ def weights(path: Path, prefix: str) -> dict[str, np.ndarray]:
     except Exception as error:  # torch raises several kinds, and what it refuses to unpickle
         reason = f"{error}".splitlines()[0]
         raise BundleError(
-            f"{path}: no checkpoint that can be read without running it ({reason}) — save its state dict alone"
+            f"{path}: no checkpoint to be read without running it ({reason}) — save its state dict alone"
         ) from error
     state = content.get("state_dict", content)
     found = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}

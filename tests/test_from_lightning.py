@@ -1,6 +1,6 @@
 """``scripts/from_lightning.py``: a checkpoint as Lightning writes it says in a bundle what it says in torch.
 
-The file has the keys of Lightning's (2.6), which is not installed with this project, of a LightningModule that
+The file has the keys of Lightning's (2.6), which this project does not install, of a LightningModule that
 holds the network as ``self.network``.
 """
 
@@ -99,5 +99,5 @@ def test_another_network_is_refused_in_one_line(
 
 def test_a_pickle_is_not_run(script: ModuleType, tmp_path: Path) -> None:
     torch.save({"state_dict": {}, "hyper_parameters": Path("anything")}, tmp_path / "hostile.ckpt")
-    with pytest.raises(script.BundleError, match="no checkpoint that can be read without running it"):
+    with pytest.raises(script.BundleError, match="no checkpoint to be read without running it"):
         script.weights(tmp_path / "hostile.ckpt", "")
