@@ -6,8 +6,8 @@
     GET  /example         a record in the publisher's format
     GET  /, /docs         pages for people; they need no network but this server
 
-What is kept is asked in ``keeping``, whether it goes well in ``probes``. Nothing is global: ``create_app``
-may be called many times in one process.
+What is kept is asked in ``keeping``, whether it goes well in ``probes`` and ``watching``. Nothing is global:
+``create_app`` may be called many times in one process.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from ehrbench.serve.problems import Problem, install_problem_handlers
 from ehrbench.serve.requests import RequestMiddleware
 from ehrbench.serve.service import Service
 from ehrbench.serve.streaming import add_streaming, rows_are_records
+from ehrbench.serve.watching import add_watching
 
 if TYPE_CHECKING:
     from ehrbench.serve.store import PredictionStore
@@ -68,13 +69,17 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(service.load())
-        watching = asyncio.create_task(service.watch())
+        beside = [asyncio.create_task(service.watch())]
+        if store is not None:
+            beside.append(asyncio.create_task(watch.run()))
         yield
         service.drain()
-        watching.cancel()
+        for task in beside:
+            task.cancel()
         await loading
-        with suppress(asyncio.CancelledError):
-            await watching
+        for task in beside:
+            with suppress(asyncio.CancelledError):
+                await task
         await service.close()
 
     app = FastAPI(title="ehrbench", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -85,6 +90,7 @@ def create_app(
     add_streaming(app)
     add_keeping(app)
     add_probes(app)
+    watch = add_watching(app)
     if maps is not None:
         add_fhir(app, maps)
         add_cds_hooks(app, maps)

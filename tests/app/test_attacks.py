@@ -148,7 +148,7 @@ def assert_excused_by_a_reason_alone(run, monkeypatch):
     decided = decided_by_run(run, wired.search, wired.search.split.outer[1])
 
     def excuse():
-        return certifying._excuse(run, wired, decided)
+        return certifying._excuse(run, wired, decided)[0]
 
     assert excuse() is None
     tickets = SqlLedger.tickets

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from ehrbench.app.command import inspecting, load_testing, operating, registering, serving_options
+from ehrbench.app.command import (
+    inspecting,
+    load_testing,
+    operating,
+    registering,
+    serving_options,
+    simulating_traffic,
+    watching_store,
+)
 from ehrbench.app.command.retraining import add_from_feedback
 from ehrbench.app.command.usage import PURPOSE
 from ehrbench.app.composed.conf import CONF, task_file, task_names
@@ -134,6 +142,8 @@ def build_parser() -> argparse.ArgumentParser:
     registering.add_commands(commands)
     serving_options.add_serve(commands)
     load_testing.add_load_test(commands)
+    simulating_traffic.add_simulate_traffic(commands)
+    watching_store.add_monitor(commands)
     return parser
 
 
@@ -147,8 +157,7 @@ def load_publisher(name: str) -> Publisher:
     config = OmegaConf.create({"data": OmegaConf.load(CONF / "config.yaml").data, "task": task})
     content = OmegaConf.to_container(config.task, resolve=True)
     assert isinstance(content, dict)
-    block = {str(k): v for k, v in content.items()}
-    return build_publisher(block, build_task(block))
+    return build_publisher(content["publisher"], build_task(content["build"]))
 
 
 def _get(options: argparse.Namespace) -> None:

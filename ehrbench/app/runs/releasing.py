@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ehrbench.core.bundle import CONFIG, bundle_folder
-from ehrbench.core.errors import BundleError, StorageError
+from ehrbench.core.bundle import bundle_folder
+from ehrbench.core.errors import StorageError
 from ehrbench.core.run_folder import CERTIFICATE, RunFolder
 from ehrbench.infra.settings import Environment
 from ehrbench.registry import webhook
@@ -107,24 +107,15 @@ def register(
 
 def named(bundle: Bundle, problem: str | None, kind: str | None, features: str) -> ReleaseName:
     """The name asked for; what is not said of it is the bundle's own, as far as a name may hold it."""
+    from ehrbench.app.runs.bundled import made_by
 
     def own(text: str) -> str:
         return re.sub(r"[^\w+-]", "-", text, flags=re.ASCII)
 
     models = list(bundle.manifest.models)
     kind = kind or own(models[0] if len(models) == 1 else "ensemble")
-    problem = problem or own(_task_name(bundle))
+    problem = problem or own(made_by(bundle).task.name)
     return ReleaseName.read(f"{problem}/{kind}/{features}")[0]
-
-
-def _task_name(bundle: Bundle) -> str:
-    import yaml
-
-    path = bundle.directory / CONFIG
-    try:
-        return str(yaml.safe_load(path.read_text(encoding="utf-8"))["task"]["name"])
-    except (KeyError, TypeError, yaml.YAMLError) as error:
-        raise BundleError(f"{path}: names no task — say --problem NAME") from error
 
 
 def _tags(bundle: Bundle, run: Path | None) -> dict[str, str]:
