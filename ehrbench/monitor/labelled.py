@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, logit, ndtri
+from scipy.special import expit, ndtri
 
 from ehrbench import metrics
 from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.target import Target
 from ehrbench.core.types import BoolArray, FloatArray, StrArray
 from ehrbench.statistics.fold_data import FoldData
-from ehrbench.statistics.placements import auroc_covariance, few_positives
+from ehrbench.statistics.intervals import logit_t, scarcest
+from ehrbench.statistics.placements import few_variance, mean_placed, placed
 
 #: Beyond these calibration has failed: the gate's limits of the slope, and odds off by more than half.
 SLOPE, INTERCEPT = (0.7, 1.4), (-0.405, 0.405)
@@ -80,7 +81,7 @@ def figures(units: Units, level: float = 0.95) -> dict[str, Figure]:
     z = float(ndtri((1 + level) / 2))
     negative, positive = units.y == 0, units.y == 1
     return {
-        "auroc": _auroc(units, patient, level, z),
+        "auroc": _auroc(units, patient, level),
         **_recalibration(units, patient, z),
         "false_alarms": _share(units.called[negative], patient[negative], z),
         "false_calls": _share(negative[units.called], patient[units.called], z),
@@ -114,18 +115,18 @@ def uncalibrated(found: dict[str, Figure]) -> str:
     return ""
 
 
-def _auroc(units: Units, patient: np.ndarray, level: float, z: float) -> Figure:
+def _auroc(units: Units, patient: np.ndarray, level: float) -> Figure:
     y, p = units.y[:, None], units.p[:, None]
     try:
-        (value,), ((variance,),) = auroc_covariance(y, p[None], patient)
+        (value,), ((variance,),) = mean_placed([placed(y, p[None], patient)])
     except UndefinedMetric as error:
         return Figure(None, why=str(error))
     if not 0 < value < 1:
         return Figure(float(value), why="no unit is ranked wrongly, so nothing is known of the doubt")
-    ends = few_positives([FoldData(y, p, patient)], Target("binary", ("outcome",)), level)
-    if ends is None:
-        half = z * float(np.sqrt(variance)) / (value * (1 - value))
-        ends = float(expit(logit(value) - half)), float(expit(logit(value) + half))
+    folds, target = [FoldData(y, p, patient)], Target("binary", ("outcome",))
+    fewest = scarcest(folds, target) or 0
+    few = few_variance(folds, target) if fewest < metrics.load("auroc").fewest_events else None
+    ends = logit_t(float(value), float(variance) if few is None else few, max(fewest - 1, 1), level)
     return Figure(float(value), *ends)
 
 

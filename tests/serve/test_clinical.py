@@ -147,7 +147,12 @@ def changed(path: str, value: Any) -> dict[str, Any]:
         ("2.resource.code.coding.0.system", "urn:local", "entry[2].resource.code.coding", "no code of http"),
         ("2.resource.valueQuantity.code", "Hz", "entry[2].resource.valueQuantity.code", "no mapping of unit"),
         ("2.resource.valueQuantity.value", "60", "entry[2].resource.valueQuantity.value", "is not a number"),
-        ("2.resource.valueQuantity.comparator", "<", "entry[2].resource.valueQuantity.comparator", "value"),
+        (
+            "2.resource.valueQuantity.comparator",
+            "<",
+            "entry[2].resource.valueQuantity.comparator",
+            "no value",
+        ),
         ("2.resource.valueQuantity", None, "entry[2].resource.valueQuantity", "missing"),
         ("2.resource.effectiveDateTime", "1999-07-02", "entry[2].resource.effectiveDateTime", "no moment"),
         ("2.resource.effectiveDateTime", None, "entry[2].resource.effectiveDateTime", "no moment"),

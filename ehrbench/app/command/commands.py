@@ -122,7 +122,8 @@ def _begin_pipeline(name: str, config: Mapping[str, Any]) -> None:
     from ehrbench.app.composed.pipeline_settings import pipeline_settings
 
     settings, search = pipeline_settings(config)
-    _begin_search(name, search)
+    checked = _checked(search)
+    _say_search(name, checked, f", {checked.n_trials} trials a study")
     _say(name, f"served from {settings.served}, approved by {settings.approve}")
 
 

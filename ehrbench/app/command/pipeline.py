@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from ehrbench.app.command.load_testing import check_load
 from ehrbench.app.command.trial_server import serving
+from ehrbench.app.composed.blocks import Settings
 from ehrbench.app.composed.checking import check, recorded
 from ehrbench.app.composed.console import command, line, shown, terminal
 from ehrbench.app.composed.pipeline_settings import PipelineSettings, pipeline_settings
@@ -58,7 +59,7 @@ def run_pipeline(config: Mapping[str, Any]) -> None:
     experiment = f"ehrbench-{checked.task.name}" if mlflow is None else mlflow.experiment
     tree = MlflowTree(registry_address(*where), experiment, folder.name)
     with tree.step("search") as tags:
-        if not _is_searched(search, folder):
+        if not _is_searched(checked, folder):
             searching.search(search)
         run = RunFolder.open(folder)
         if (ledger := ledger_of(run)) is not None:
@@ -171,13 +172,13 @@ class _Release:
         return "none" if champion is None else champion.version
 
 
-def _is_searched(config: Mapping[str, Any], folder: Path) -> bool:
+def _is_searched(settings: Settings, folder: Path) -> bool:
     """Whether the folder holds this search of these records, finished; BundleError where it was altered."""
     if not (folder / CHECKSUMS).exists():
         return False
     run = RunFolder.open(folder)
     check_seal(run)
-    asked = json.loads(json.dumps(recorded(config, check(config))))
+    asked = json.loads(json.dumps(recorded(settings)))
     found: Any = OmegaConf.to_container(OmegaConf.load(run / CONFIG))
     if asked["task"]["build"].get("settled", "") is None:  # what a search finds out about a file of one's own
         found["task"]["build"]["settled"] = None
@@ -185,5 +186,5 @@ def _is_searched(config: Mapping[str, Any], folder: Path) -> bool:
         return False
     _, progress = terminal()
     summary = json.loads((run / SUMMARY).read_text(encoding="utf-8"))
-    wired = wire(config, check(config), run.name, progress)
+    wired = wire(settings, run.name, progress)
     return bool(wired.search.dataset.digest == summary["data"]["digest"])

@@ -245,7 +245,7 @@ def _outcomes(bundle: Any, options: argparse.Namespace) -> dict[str, FloatArray]
     """Record to its labels (units, classes), by the publisher of the bundle's task."""
     if options.root is None:
         return {}
-    from ehrbench.app.composed.checking import GateData
+    from ehrbench.app.composed.blocks import GateData
     from ehrbench.app.runs.scoring import publisher_of
 
     data = GateData(gate_sets=[], root=str(options.root), file=None, labels=None, descriptors=None)

@@ -124,6 +124,11 @@ class Report(_Block):
     explained: Annotated[int, Field(ge=0, le=100_000)] = 200
 
 
+class SearchBlock(_Block):
+    latency_ms: Annotated[float, Field(gt=0)] | None = None
+    portfolio: bool = True
+
+
 class Sampler(_Block):
     name: Literal["tpe", "gp", "cmaes", "random"]
     n_startup_trials: Annotated[int, Field(ge=1)] = 8
@@ -186,6 +191,7 @@ class ModelBlock(_Block):
     n_trials: Trials | None = None
     build: Construction
     space: dict[str, Any] | None = None
+    portfolio: list[dict[str, Any]] = []
 
 
 class EnsembleBlock(_Block):
@@ -217,6 +223,7 @@ class Settings(BaseModel):
     data: Data
     trainer: Trainer
     report: Report
+    search: SearchBlock = SearchBlock()
     sampler: Sampler
     pruner: Pruner
     storage: Storage

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ehrbench.app.composed.checking import Gating, Place, checked
+from ehrbench.app.composed.blocks import Gating, Place
+from ehrbench.app.composed.checking import checked
 from ehrbench.core.errors import ConfigError
 
 Positive = Annotated[float, Field(gt=0)]

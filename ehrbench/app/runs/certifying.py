@@ -169,6 +169,8 @@ def _excuse(run: RunFolder, wired: Wired, decided: Decided) -> tuple[Excuse | No
         return Excuse("it ran with other versions of packages", same_bits=False), workers
     if visible_gpus(wired.settings.trainer.accelerator):
         return Excuse("it ran on a GPU", same_bits=False), 1
+    if wired.settings.search.latency_ms is not None:
+        return Excuse("its trials were timed, and times do not repeat", same_bits=True), workers
     if any(row.state == "failed" and row.attempt > 1 for row in rows):
         return Excuse("one of its trials was given up after several tries", same_bits=True), workers
     for chosen in decided.chosen:

@@ -45,7 +45,7 @@ from ehrbench.statistics.evaluation import by_model
 #: Parts of the configuration that make another run of ``train``; its name holds their digest.
 SHAPING = (
     *("task", "model", "protocol", "data", "metric", "threshold", "ensemble", "sampler", "pruner"),
-    *("seed", "refit"),
+    *("seed", "refit", "search"),
 )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ehrbench import metrics
 from ehrbench.app.composed.blocks import EnsembleBlock, ModelBlock, Settings
+from ehrbench.app.wired.answering import answer_ms
 from ehrbench.app.wired.backend import make_sampler, open_artifacts, open_backend
 from ehrbench.app.wired.building import ModelBuilder, build_publisher, build_task
 from ehrbench.app.wired.data_versions import recorded_versions
@@ -20,6 +21,7 @@ from ehrbench.core.progress import Progress
 from ehrbench.core.task import Cohort, Publisher, Task
 from ehrbench.ensemble import Ensemble
 from ehrbench.spine.dataset import Dataset
+from ehrbench.spine.latency import LatencyLimit
 from ehrbench.spine.race import Race
 from ehrbench.spine.search import Contender, Search
 from ehrbench.spine.space import read_space
@@ -106,6 +108,7 @@ def wire(settings: Settings, study_name: str, progress: Progress) -> Wired:
             "code": sources(*(type(part).__module__ for part in used)),
         },
         ordered=task.ordered,
+        latency=_latency(settings),
     )
     return Wired(search, task, cohort, settings, versions)
 
@@ -140,4 +143,23 @@ def _contender(name: str, block: ModelBlock, task: Task, settings: Settings) -> 
             raise ConfigError(
                 key, "the model has no such setting", f"see model.{name}.build for those it has"
             )
-    return Contender(builder, space, block.space or {}, block.n_trials or settings.n_trials)
+    portfolio = _portfolio(block, builder) if settings.search.portfolio and space.parameters else ()
+    return Contender(builder, space, block.space or {}, block.n_trials or settings.n_trials, portfolio)
+
+
+def _portfolio(block: ModelBlock, builder: ModelBuilder) -> tuple[Mapping[str, Any], ...]:
+    """Settings that the first trials try, as far as the space holds them; ConfigError for one of no model."""
+    for number, one in enumerate(block.portfolio):
+        for name, value in one.items():
+            if not builder.takes(name, value):
+                raise ConfigError(
+                    f"model.{builder.name}.portfolio.{number}.{name}",
+                    "the model has no such setting",
+                    f"see model.{builder.name}.build for those it has",
+                )
+    return tuple(block.portfolio)
+
+
+def _latency(settings: Settings) -> LatencyLimit | None:
+    limit = settings.search.latency_ms
+    return None if limit is None else LatencyLimit(limit, settings.refit == "inner", answer_ms)
