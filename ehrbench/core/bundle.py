@@ -7,7 +7,9 @@
         training_groups.npy      (T,) uint64, sorted: ``group_hashes`` of every group the procedure has seen
         ensemble.json            the combiner and the calibrator, as ``ehrbench.ensemble`` writes them
         profile.json             what the training records looked like, as counts (``core.profile``)
+        uncertainty.json         between what a probability lies, or which classes cannot be ruled out
         MODEL_CARD.md            the same for people, as ``ehrbench.report`` writes it
+        model_card.json, .xml    the same for programs: HTI-1's source attributes, CHAI's applied model card
         members/<model>/<k>/     member.json, featurizer.npz, and model.onnx, model.txt or model.npz
 
 A model's probability is the mean over its members k; the ensemble combines the models, then calibrates.
@@ -35,7 +37,7 @@ from ehrbench.core.types import IntArray
 FORMAT = 1
 MANIFEST, CONFIG = "manifest.json", "config.yaml"
 TRAINING_GROUPS, ENSEMBLE, MEMBERS = "training_groups.npy", "ensemble.json", "members"
-PROFILE = "profile.json"
+PROFILE, UNCERTAINTY = "profile.json", "uncertainty.json"
 #: How far a member's probability, or the ensemble's before its calibrator, may lie from the training code's.
 PARITY = 1e-5
 
@@ -55,6 +57,8 @@ class Manifest:
         bundle: {"probability": [[...]], "uncalibrated": [[...]], "members": {folder: [[...]]}}.
     parity: the largest difference between training code and bundle, seen at the export on training records:
         {"n_records", "limit", "ensemble": before its calibrator, "members": {folder: ...}}; {}: never seen.
+    quantised: of a bundle whose networks are in int8, what that costs (``ehrbench bundle export --int8``):
+        {"metric", "plain", "int8", "loss", "most_loss", "models", "milliseconds": [plain, int8], ...}.
     """
 
     study_name: str
@@ -76,6 +80,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     reference: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
+    quantised: dict[str, Any] = field(default_factory=dict)
     calling: Calling = field(default_factory=Calling)
     format: int = FORMAT
 

@@ -96,7 +96,7 @@ class Divisible(Payload, Protocol):
         ...
 
     def pieces(self, most: int, within: Piece | None = None) -> list[Piece]:
-        """Its parts, at most so many: coarse ones (sentences), or fine ones within one of these (words)."""
+        """At most so many parts: coarse ones (sentences, variables), or fine ones within one of these."""
         ...
 
     def without(self, pieces: Sequence[Piece]) -> Self:

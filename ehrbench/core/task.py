@@ -261,11 +261,14 @@ class Publisher(ABC):
         cohort.check(self.task.target, root)
         return cohort
 
-    def relabelled(self, root: Path, place: Path, seed: int) -> tuple[Publisher, Path] | None:
-        """The same source with its outcomes exchanged among records, as another publisher, and its root.
+    def with_contents(
+        self, root: Path, place: Path, donors: Mapping[str, str]
+    ) -> tuple[Publisher, Path] | None:
+        """The same source, each record of ``donors`` with another's content, as a publisher and its root.
 
-        ``certify`` reads it: what ``read`` makes of a record may rest on no outcome, its own or another's.
-        place: an empty folder for what has to be written. None: nobody has said where the outcomes stand.
+        Ids, groups and outcomes stay where they are. ``certify`` reads it: what ``read`` makes of a content
+        may rest on no outcome, and on no other record. donors: id -> id of a record of the same set.
+        place: an empty folder for what has to be written. None: nobody has said what is content there.
         """
         return None
 

@@ -12,7 +12,8 @@ study_name, seed, predictions (SHA-256 of the predictions.csv they go with); n_r
     n_permuted;
 permutation: {metric, repeats, drops: {model or "ensemble": {parameter: [mean over outer folds, one a
     repeat]}}};
-attributions: {model: {method, gap, parameters: {parameter: {value, missingness}} (mean absolute log-odds
+attributions: {model: {method, gap, agreement (Spearman's, with what a server says: see explain.agreement;
+    null where it has none), parameters: {parameter: {value, missingness}} (mean absolute log-odds
     over units and classes), hours: {parameter: {value: [H], missingness: [H]}} (networks on sequences)}};
 step_hours: hours of each of the H steps that courses are told in (1 in files of earlier versions);
 course: {class, hours: [1…H], outcomes: {"with" | "without": {n, mean, low, high: [H]}} (10th and 90th
@@ -37,6 +38,7 @@ from ehrbench.core.progress import Progress, Step
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.explain.agreement import agreement
 from ehrbench.explain.attribution import Attribution, Unexplained, attribute, mean
 from ehrbench.explain.payloads import Steps, parameters, until
 from ehrbench.explain.permutation import metric_drops
@@ -63,6 +65,7 @@ class _Fold:
     course: FloatArray  # (H, U), of the first class
     measurements: IntArray  # (U, H)
     attributions: dict[str, Attribution] = field(default_factory=dict)
+    agreement: dict[str, float | None] = field(default_factory=dict)
     drops: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     n_permuted: int = 0
 
@@ -135,7 +138,9 @@ def _fold(
     for name, models in fitted.models.items():
         bar.note(name)
         try:
-            found.attributions[name] = mean([attribute(model, unlabelled, times, units) for model in models])
+            told = mean([attribute(model, unlabelled, times, units) for model in models])
+            found.attributions[name] = told
+            found.agreement[name] = agreement(list(models), unlabelled, units, told, target)
         except Unexplained as error:
             why[name] = str(error)
         bar.advance()
@@ -179,6 +184,7 @@ def _attribution(folds: Sequence[_Fold], model: str, why: Mapping[str, str]) -> 
     timed = len(folds[0].course) > 0  # a sequence may be of records that have no hours
     found = [f.attributions[model] for f in folds]
     n = sum(f.p.size for f in folds)
+    agreed = [value for f in folds if (value := f.agreement[model]) is not None]
 
     def mean_absolute(tables: Sequence[Mapping[Source, FloatArray]]) -> dict[str, dict[str, Any]]:
         total: dict[str, dict[str, Any]] = defaultdict(lambda: {"value": 0.0, "missingness": 0.0})
@@ -194,6 +200,7 @@ def _attribution(folds: Sequence[_Fold], model: str, why: Mapping[str, str]) -> 
     return {
         "method": found[0].method,
         "gap": max(a.gap for a in found),
+        "agreement": float(np.mean(agreed)) if agreed else None,
         "parameters": mean_absolute([a.parts for a in found]),
         "hours": mean_absolute([a.by_hour for a in found]) if timed else {},
     }

@@ -9,18 +9,23 @@ has merged them; this class does not clean.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Self
+from itertools import pairwise
+from typing import Any, Self
 
 import numpy as np
 
+from ehrbench.core.records import Piece
 from ehrbench.core.types import BoolArray, FloatArray, IntArray, StrArray
-from ehrbench.features.rows import alike
+from ehrbench.features.rows import alike, spans
 from ehrbench.features.sketches import banded, coarse, mixed
 from ehrbench.features.stored import RowStore
 
 #: What an event's columns are, and nothing narrower: a minute that wraps is another time, and no error.
+#: Parts of a patient's time that a variable's course is taken apart into.
+PARTS = 4
 DTYPES = {"minute": np.dtype(np.int32), "parameter": np.dtype(np.uint16), "value": np.dtype(np.float32)}
 
 
@@ -103,6 +108,57 @@ class Events:
         return index, replace(
             kept, starts=starts, minute=minute[order], parameter=codes[order], value=value[order]
         )
+
+    def shown(self) -> Any:
+        """The one patient's parameters and their last values; None where there is none."""
+        values: dict[str, float | None] = dict.fromkeys(self.evidence())
+        known = np.flatnonzero(~np.isnan(self.descriptors[0]))
+        values |= {
+            self.described[d]: float(self.descriptors[0, d]) for d in known.tolist() if self._is_one(d)
+        }
+        values |= {self.parameters[p]: float(v) for p, v in zip(self.parameter, self.value, strict=True)}
+        cells = [None if value is None else float(f"{value:.6g}") for value in values.values()]
+        return {"names": list(values), "values": cells, "minutes": int(self.minute.max(initial=0))}
+
+    def pieces(self, most: int, within: Piece | None = None) -> list[Piece]:
+        """Parameters with a measurement, ``(from, to)`` among ``evidence``; of one its times.
+
+        A part of its course is ``(from, to, first minute, the one after its last)``.
+        """
+        names = self.evidence()
+        if within is not None and within[1] - within[0] == 1 and names[within[0]] in self.parameters:
+            minutes = self.minute[self.parameter == self.parameters.index(names[within[0]])]
+            cuts = (
+                np.linspace(0, int(self.minute.max(initial=0)) + 1, min(PARTS, most) + 1).astype(int).tolist()
+            )
+            held = [(a, b) for a, b in pairwise(cuts) if ((minutes >= a) & (minutes < b)).any()]
+            return [(*within, a, b) for a, b in held] if len(held) > 1 else []
+        there = np.zeros(len(names), dtype=bool)
+        measured = {self.parameters[p] for p in np.unique(self.parameter)}
+        described = {self.described[d] for d in np.flatnonzero(~np.isnan(self.descriptors[0]))}
+        there[[k for k, name in enumerate(names) if name in measured | described]] = True
+        return spans(there, most, within)
+
+    def without(self, pieces: Sequence[Piece]) -> Self:
+        """The one patient once for each of ``pieces``, which was then not measured."""
+        names, kept = self.evidence(), np.ones((len(pieces), len(self.minute)), dtype=bool)
+        many = self.take(np.zeros(len(pieces), dtype=np.int64))
+        for k, (start, stop, *part) in enumerate(pieces):
+            gone = np.isin(
+                self.parameter, [self.parameters.index(n) for n in names[start:stop] if n in self.parameters]
+            )
+            if part:
+                gone &= (self.minute >= part[0]) & (self.minute < part[1])
+            else:
+                many.descriptors[k, [d for d, of in enumerate(self.described) if of in names[start:stop]]] = (
+                    np.nan
+                )
+            kept[k] = ~gone
+        return many._kept(kept.ravel())
+
+    def _is_one(self, descriptor: int) -> bool:
+        """Whether it is itself, and no level of a category."""
+        return self.described[descriptor] == self.descriptor_names[descriptor]
 
     def n_hours(self) -> int:
         """Whole hours until the last measurement of any patient."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
+from ehrbench.core.records import Piece
 from ehrbench.core.types import BoolArray, FloatArray, IntArray, StrArray
 from ehrbench.features.sketches import coarse, mixed
 
@@ -44,6 +45,31 @@ class Rows:
         values = self.values[index]
         values[:, column] = given[index]
         return index, type(self)(values, self.names, self.levels)
+
+    def shown(self) -> Any:
+        """The one row's columns and cells, a category by its text; None for what is unknown."""
+        cells = [None if np.isnan(cell) else round(float(cell), 6) for cell in self.values[0]]
+        texts = [
+            self.levels[name][int(cell)] if cell is not None and name in self.levels else cell
+            for name, cell in zip(self.names, cells, strict=True)
+        ]
+        return {"names": list(self.names), "values": texts}
+
+    def pieces(self, most: int, within: Piece | None = None) -> list[Piece]:
+        """Columns in which something stands, ``(from, to)``; so many to a piece that ``most`` will do.
+
+        >>> row = Rows(np.array([[1, np.nan, 3]], dtype=np.float32), ("a", "b", "c"))
+        >>> row.pieces(9), row.pieces(1), row.pieces(9, (0, 3)), row.without([(0, 1)]).values.tolist()
+        ([(0, 1), (2, 3)], [(0, 3)], [(0, 1), (2, 3)], [[nan, nan, 3.0]])
+        """
+        return spans(~np.isnan(self.values[0]), most, within)
+
+    def without(self, pieces: Sequence[Piece]) -> Self:
+        """The one row once for each of ``pieces``, which is then unknown."""
+        values = np.repeat(self.values[:1], len(pieces), axis=0)
+        for row, (start, stop, *_) in zip(values, pieces, strict=True):
+            row[start:stop] = np.nan
+        return type(self)(values, self.names, self.levels)
 
     def digests(self) -> StrArray:
         """(N,) 32 hex digits of each row; -0 counts as 0, every NaN as the same, a category by its text."""
@@ -83,6 +109,21 @@ _VALUES, _NUMBERS = 10, 6
 def _mark(level: str) -> int:
     """Four bytes of a text; none are those of a NaN."""
     return int.from_bytes(blake2b(level.encode(), digest_size=4).digest(), "little") & 0xBFFFFFFF
+
+
+def spans(there: BoolArray, most: int, within: Piece | None = None) -> list[Piece]:
+    """Places where something is, ``(from, to)``, at most so many; those within another's.
+
+    Of a single place there is none within.
+    """
+    first, last = (0, len(there)) if within is None else within[:2]
+    if within is not None and last - first < 2:
+        return []
+    size = -(-(last - first) // most)
+    starts = range(first, last, size)
+    return [
+        (start, min(start + size, last)) for start in starts if there[start : min(start + size, last)].any()
+    ]
 
 
 def alike(one: FloatArray, two: FloatArray) -> BoolArray:

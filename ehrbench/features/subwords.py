@@ -9,23 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ehrbench.core.errors import ConfigError
-from ehrbench.core.featurizer import Featurizer
-from ehrbench.core.records import Records
-from ehrbench.core.views import Tokens, View
-from ehrbench.features.texts import Texts
-from ehrbench.features.tokenizing import as_array, as_bytes, library, of_array, of_bytes, tokens
+from ehrbench.features.tokenizing import Tokenizing, library
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-#: Token ids of what training never saw, and of a text without a token: 0 is padding.
-_UNKNOWN = 1
 
-
-class Subwords(Featurizer):
+class Subwords(Tokenizing):
     """``Texts`` to ``Tokens``.
 
     Parameters
@@ -37,23 +28,13 @@ class Subwords(Featurizer):
         for key, value, least in (("vocabulary", vocabulary, 100), ("max_tokens", max_tokens, 8)):
             if not least <= value <= 1_000_000:
                 raise ConfigError(key, f"{value} is not from {least} to 1,000,000", "change its value")
+        super().__init__()
         self.vocabulary, self.max_tokens = vocabulary, max_tokens
-        self._tokenizer: Tokenizer | None = None
 
     def settings(self) -> dict[str, Any]:
         return {"vocabulary": self.vocabulary, "max_tokens": self.max_tokens}
 
-    @property
-    def key(self) -> str:
-        """All settings are of what is fitted: unfitted, a text is its bytes."""
-        return type(self).__qualname__
-
-    def rows(self, records: Records) -> View:
-        assert isinstance(records.payload, Texts)
-        return as_bytes(records.payload)
-
-    def fit_rows(self, view: View) -> None:
-        assert isinstance(view, Tokens)
+    def tokenizer(self, texts: list[str]) -> Tokenizer:
         made = library()
         from tokenizers import models, normalizers, pre_tokenizers, trainers
 
@@ -63,19 +44,6 @@ class Subwords(Featurizer):
         trainer = trainers.BpeTrainer(
             vocab_size=self.vocabulary, special_tokens=["[padding]", "[unknown]"], show_progress=False
         )
-        tokenizer.train_from_iterator(of_bytes(view), trainer)
+        tokenizer.train_from_iterator(texts, trainer)
         tokenizer.enable_truncation(self.max_tokens)
-        self._tokenizer = tokenizer
-
-    def apply(self, view: View) -> View:
-        assert isinstance(view, Tokens)
-        if self._tokenizer is None:
-            raise RuntimeError("Subwords is not fitted")
-        found = tokens(self._tokenizer, of_bytes(view))
-        return Tokens(found.ids, found.starts, self._tokenizer.get_vocab_size())
-
-    def state(self) -> dict[str, np.ndarray]:
-        return {} if self._tokenizer is None else {"tokenizer": as_array(self._tokenizer)}
-
-    def restore(self, state: dict[str, np.ndarray]) -> None:
-        self._tokenizer = of_array(state["tokenizer"])
+        return tokenizer

@@ -26,6 +26,7 @@ class AUROC(ColumnMetric):
         "chance that a case with the outcome has a higher risk than one without; 0.5 is guessing, 1 is best"
     )
     paired_test: ClassVar[PairedTest] = "delong"
+    fewest_events: ClassVar[int] = 30
 
     def bounds(self, target: Target) -> tuple[float, float]:
         return 0.0, 1.0

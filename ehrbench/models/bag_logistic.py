@@ -9,7 +9,7 @@ no length of coefficients. Where there are many texts the terms' own coefficient
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -19,14 +19,12 @@ from scipy.special import expit, log_softmax, logit
 from threadpoolctl import threadpool_limits
 
 from ehrbench.core.errors import ConfigError, FitError
-from ehrbench.core.featurizer import Featurizer
-from ehrbench.core.model import FitResult, Member, Model, Watch, load_arrays, save_arrays, silent
+from ehrbench.core.model import FitResult, Watch, silent
 from ehrbench.core.records import Records
-from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.core.views import Bag, View
-from ehrbench.models.export import member_of
 from ehrbench.models.labels import check_learnable
+from ehrbench.models.linear import Linear
 from ehrbench.models.settings import check_integer, check_range
 from ehrbench.models.sparse_rows import csr
 
@@ -41,14 +39,13 @@ NEVER = -16.0
 
 
 @dataclass(kw_only=True, eq=False)
-class BagLogistic(Model):
+class BagLogistic(Linear):
     """C: inverse strength of the L2 penalty on all but the intercepts. max_iter: of L-BFGS.
 
     Takes a ``Bag``. A class seen in one state only gets its frequency as a constant.
     """
 
-    target: Target
-    featurizer: Featurizer
+    member: ClassVar[str] = "bag_linear"
     C: float = 30.0
     max_iter: int = 60
     threads: int = 1
@@ -57,8 +54,6 @@ class BagLogistic(Model):
         check_range("C", self.C, 1e-8, 1e8)
         check_integer("max_iter", self.max_iter, 1, 1_000_000)
         check_integer("threads", self.threads, 1, 1024)
-        self._coefficient: FloatArray = np.zeros((0, 0), dtype=np.float32)  # (F, C)
-        self._intercept: FloatArray = np.zeros(0)
 
     def fit(
         self,
@@ -73,7 +68,7 @@ class BagLogistic(Model):
         y = train.labels
         check_learnable(y, self.target)
         self.featurizer.fit(train)
-        x = _rows(self.featurizer.transform(train))
+        x = self.features(self.featurizer.transform(train))
         known = ~np.isnan(y)
         if self.target.kind == "multiclass":
             known &= known.all(axis=1, keepdims=True)
@@ -130,24 +125,12 @@ class BagLogistic(Model):
         value = float((known * np.logaddexp(0, scores) - y * scores).sum())
         return value, known * expit(scores) - y
 
-    def predict(self, records: Records) -> FloatArray:
-        if not self._coefficient.size:
-            raise RuntimeError("BagLogistic is not fitted")
-        x = _rows(self.featurizer.transform(records.without_labels()))
-        return self.target.probabilities(x @ self._coefficient + self._intercept)
-
-    def save(self, directory: Path) -> None:
-        save_arrays(directory / "model.npz", {"coefficient": self._coefficient, "intercept": self._intercept})
-        save_arrays(directory / "featurizer.npz", self.featurizer.state())
-
-    def restore(self, directory: Path) -> None:
-        arrays = load_arrays(directory / "model.npz")
-        self._coefficient, self._intercept = arrays["coefficient"], arrays["intercept"]
-        self.featurizer.restore(load_arrays(directory / "featurizer.npz"))
-
-    def export(self, directory: Path) -> Member:
-        self.save(directory)
-        return member_of("bag_linear", self.featurizer)
+    def features(self, view: View) -> sparse.csr_matrix:
+        if not isinstance(view, Bag):
+            raise ConfigError(
+                "view", f"BagLogistic takes a Bag, not a {type(view).__name__}", "use view: bag"
+            )
+        return csr(view)
 
 
 def _distinct(
@@ -163,9 +146,3 @@ def _distinct(
     for total, part in zip(totals, (y, known), strict=True):
         np.add.at(total, of_row, part)
     return x[first], totals[0], totals[1]
-
-
-def _rows(view: View) -> sparse.csr_matrix:
-    if not isinstance(view, Bag):
-        raise ConfigError("view", f"BagLogistic takes a Bag, not a {type(view).__name__}", "use view: bag")
-    return csr(view)

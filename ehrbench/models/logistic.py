@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import logit
@@ -17,27 +17,24 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from ehrbench.core.errors import ConfigError, FitError
-from ehrbench.core.featurizer import Featurizer
-from ehrbench.core.model import FitResult, Member, Model, Watch, load_arrays, save_arrays, silent
+from ehrbench.core.model import FitResult, Watch, silent
 from ehrbench.core.records import Records
-from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.core.views import View
-from ehrbench.models.export import member_of
 from ehrbench.models.labels import check_learnable, class_weights
+from ehrbench.models.linear import Linear
 from ehrbench.models.settings import check_integer, check_range
 
 
 @dataclass(kw_only=True, eq=False)
-class Logistic(Model):
+class Logistic(Linear):
     """C: inverse strength of the L2 penalty on all but the intercept. max_iter: of L-BFGS.
 
     class_weight_power: 0 no weighting, 1 balanced classes; the intercept is set back, so scores stay
     calibrated. Takes a table without missing values.
     """
 
-    target: Target
-    featurizer: Featurizer
+    member: ClassVar[str] = "linear"
     C: float = 0.002
     class_weight_power: float = 0.0
     max_iter: int = 1000
@@ -48,8 +45,6 @@ class Logistic(Model):
         check_range("class_weight_power", self.class_weight_power, 0.0, 1.0)
         check_integer("max_iter", self.max_iter, 1, 1_000_000)
         check_integer("threads", self.threads, 1, 1024)
-        self._coefficient: FloatArray = np.zeros((0, 0))
-        self._intercept: FloatArray = np.zeros(0)
 
     def fit(
         self,
@@ -64,7 +59,7 @@ class Logistic(Model):
         y = train.labels
         check_learnable(y, self.target)
         self.featurizer.fit(train)
-        x = _complete(self.featurizer.transform(train))
+        x = self.features(self.featurizer.transform(train))
         log_weights = np.log(class_weights(y, self.target, self.class_weight_power))
         with threadpool_limits(self.threads):
             if self.target.kind == "multiclass":
@@ -109,34 +104,16 @@ class Logistic(Model):
             warnings.simplefilter("ignore", ConvergenceWarning)  # a baseline near its optimum is one, too
             return LogisticRegression(C=self.C, max_iter=self.max_iter).fit(x, y, sample_weight=weight)
 
-    def predict(self, records: Records) -> FloatArray:
-        if not self._coefficient.size:
-            raise RuntimeError("Logistic is not fitted")
-        x = _complete(self.featurizer.transform(records.without_labels()))
-        return self.target.probabilities(x @ self._coefficient + self._intercept)
-
-    def save(self, directory: Path) -> None:
-        save_arrays(directory / "model.npz", {"coefficient": self._coefficient, "intercept": self._intercept})
-        save_arrays(directory / "featurizer.npz", self.featurizer.state())
-
-    def restore(self, directory: Path) -> None:
-        arrays = load_arrays(directory / "model.npz")
-        self._coefficient, self._intercept = arrays["coefficient"], arrays["intercept"]
-        self.featurizer.restore(load_arrays(directory / "featurizer.npz"))
-
-    def export(self, directory: Path) -> Member:
-        self.save(directory)
-        return member_of("linear", self.featurizer)
-
-
-def _complete(view: View) -> FloatArray:
-    """(U, F) float64 values of a table without gaps."""
-    arrays = view.arrays()
-    if set(arrays) != {"values"} or arrays["values"].ndim != 2:
-        raise ConfigError(
-            "view", f"Logistic takes a Table, not a {type(view).__name__}", "use view: scaled_table"
-        )
-    values = np.asarray(arrays["values"], dtype=np.float64)
-    if np.isnan(values).any():
-        raise ConfigError("view", "Logistic takes a table without missing values", "use view: scaled_table")
-    return values
+    def features(self, view: View) -> FloatArray:
+        """(U, F) float64 values of a table without gaps."""
+        arrays = view.arrays()
+        if set(arrays) != {"values"} or arrays["values"].ndim != 2:
+            raise ConfigError(
+                "view", f"Logistic takes a Table, not a {type(view).__name__}", "use view: scaled_table"
+            )
+        values = np.asarray(arrays["values"], dtype=np.float64)
+        if np.isnan(values).any():
+            raise ConfigError(
+                "view", "Logistic takes a table without missing values", "use view: scaled_table"
+            )
+        return values

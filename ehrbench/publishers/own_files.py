@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from copy import copy
 from dataclasses import replace
@@ -67,7 +68,7 @@ class OwnFiles(Publisher, Generic[OwnTask]):
         self.task: OwnTask = task
         self.file, self.test_file = file, test_file
         self._tables: dict[str, RawTable] = {}
-        self._exchange: int | None = None  # seed of ``relabelled``
+        self._donors: Mapping[str, str] = {}  # of ``with_contents``
 
     def default_sets(self) -> tuple[str, ...]:
         """The file, and the test file where there is one."""
@@ -88,30 +89,48 @@ class OwnFiles(Publisher, Generic[OwnTask]):
 
     def table(self, key: str, file: str | None) -> RawTable:
         """A file, or the files of a folder or archive, as one table; key: of ``data``, that names it."""
-        remedy = f"say data.{key}=PATH"
         if not file:
-            raise ConfigError(f"data.{key}", "no file is named", remedy)
+            raise ConfigError(f"data.{key}", "no file is named", f"say data.{key}=PATH")
         if key not in self._tables:
+            remedy = f"name a file that is there and whole by data.{key}=PATH"
             found = read_raw_files(Path(file).expanduser(), self.task.forms, remedy).inputs
             table = stacked([read_table(raw.name, bytes(raw.body)) for raw in found])  # type: ignore[arg-type]
-            self._tables[key] = table if self._exchange is None else self._exchanged(table, self._exchange)
+            self._tables[key] = self._exchanged(table) if self._donors else table
         return self._tables[key]
 
-    def relabelled(self, root: Path, place: Path, seed: int) -> tuple[Publisher, Path] | None:
+    def with_contents(
+        self, root: Path, place: Path, donors: Mapping[str, str]
+    ) -> tuple[Publisher, Path] | None:
         twin = copy(self)
-        twin._tables, twin._exchange = {}, seed
+        twin._tables, twin._donors = {}, donors
         return twin, root
 
-    def _exchanged(self, table: RawTable, seed: int) -> RawTable:
-        """The table with each outcome's cells exchanged among the rows that have one."""
-        rng, columns = np.random.default_rng(seed), dict(table.columns)
-        for name in (*self.task.labels, *getattr(self.task, "auxiliary", ())):
-            if name in columns:
-                known = np.flatnonzero(columns[name].is_valid().to_numpy(zero_copy_only=False))
-                order = np.arange(len(columns[name]))
-                order[known] = rng.permutation(known)
-                columns[name] = columns[name].take(pa.array(order))
-        return replace(table, columns=columns)
+    @abstractmethod
+    def names(self, table: RawTable) -> list[str | None]:
+        """(N,) the record of each row; None where it is none."""
+
+    def _exchanged(self, table: RawTable) -> RawTable:
+        """The table with each donor's rows under its receiver's name, group and outcomes."""
+        rows_of: dict[str, list[int]] = {}
+        for row, name in enumerate(self.names(table)):
+            if name is not None:
+                rows_of.setdefault(name, []).append(row)
+        content: list[int] = []
+        own: list[int | None] = []
+        ids: list[str] = []
+        for name in dict.fromkeys([*rows_of, *self._donors]):
+            given = rows_of.get(self._donors.get(name, name), [])
+            content += given
+            own += [rows_of[name][0] if name in rows_of else None] * len(given)
+            ids += [name] * len(given)
+        task: OwnTask = self.task
+        cells = table.columns
+        columns = {name: column.take(pa.array(content, pa.int64())) for name, column in cells.items()}
+        for name in {*task.labels, *getattr(task, "auxiliary", ()), task.group} & cells.keys():
+            columns[name] = cells[name].take(pa.array(own, pa.int64()))
+        if task.id in columns:
+            columns[task.id] = pa.array(ids, pa.string())
+        return replace(table, columns=columns, n_rows=len(content), lines=())
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
         raise DataError(
@@ -129,6 +148,12 @@ def check_column(table: RawTable, column: str, key: str) -> None:
     if column not in table.columns:
         near = ", ".join(list(table.columns)[:12])
         raise ConfigError(key, f"{table.name} has no column {column!r}", f"it has {near}")
+
+
+def check_rows(table: RawTable) -> None:
+    """DataError where there is nothing below a file's header."""
+    if not table.n_rows:
+        raise DataError("holds no rows", file=table.name, remedy="give them below its header")
 
 
 def predicting(
@@ -172,9 +197,9 @@ def stacked(tables: list[RawTable]) -> RawTable:
         same = all(c.type == cells[0].type for c in cells)
         columns[name] = pa.concat_arrays(cells if same else [c.cast(pa.string()) for c in cells])
     name = first.name.rsplit("/", 1)[0]
-    return RawTable(
-        name, columns, sum(t.n_rows for t in tables), 1, tuple(n for t in tables for n in t.notes)
-    )
+    notes = tuple(note for table in tables for note in table.notes)
+    parts = tuple(replace(table, columns={}) for table in tables)
+    return RawTable(name, columns, sum(table.n_rows for table in tables), 1, notes, parts=parts)
 
 
 def dates_in(table: RawTable, name: str, wanted: str | None, key: str = "time") -> Column:
@@ -209,17 +234,26 @@ def middle(column: Column, table: RawTable) -> Any:
 
 
 def betrayals(table: Table, y: FloatArray, classes: Sequence[str]) -> list[str]:
-    """What to warn of: columns that rank a class almost without fault by themselves, known rows only."""
+    """What to warn of: columns that rank a class almost without fault by themselves.
+
+    By their values, in rows that have one; or by whether there is a value, as the date or the cause of death.
+    """
     notes = []
     for c, name in enumerate(classes):
         label = y[:, c]
         for j, column in enumerate(table.names):
-            auroc = _auroc(label, table.values[:, j], column in table.levels)
-            if auroc is not None and auroc > BETRAYING:
-                notes.append(
-                    f"{column} tells {name} by itself (AUROC {auroc:.4f}): is it known before the outcome? "
-                    f"task.drop=[{column}] leaves it out"
-                )
+            cells = table.values[:, j]
+            given = (~np.isnan(cells)).astype(np.float64)
+            for subject, auroc in (
+                (column, _auroc(label, cells, column in table.levels)),
+                (f"whether {column} is given", _auroc(label, given, False)),
+            ):
+                if auroc is not None and auroc > BETRAYING:
+                    notes.append(
+                        f"{subject} tells {name} by itself (AUROC {auroc:.4f}): is it known before the "
+                        f"outcome? task.drop=[{column}] leaves it out"
+                    )
+                    break
     return notes
 
 

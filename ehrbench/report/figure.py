@@ -9,6 +9,8 @@ from dataclasses import dataclass
 class Figure:
     """id: the page's anchor; svg: the picture; why: the reason when ``svg`` is None.
 
+    wide: it takes the page's whole width; narrow: such a picture drawn for a phone, which shows a part of it.
+
     models: those that the picture colours, for its legend: (colour class, name).
     """
 
@@ -19,6 +21,7 @@ class Figure:
     why: str | None = None
     models: tuple[tuple[str, str], ...] = ()
     wide: bool = False
+    narrow: str | None = None
 
     def __post_init__(self) -> None:
         if (self.svg is None) == (self.why is None):

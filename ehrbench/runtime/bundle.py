@@ -10,10 +10,11 @@ Thread safety: ``predict`` may be called from several threads at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from ehrbench.core.bundle import (
     PARITY,
     PROFILE,
     TRAINING_GROUPS,
+    UNCERTAINTY,
     Manifest,
     bundle_folder,
     file_digest,
@@ -35,10 +37,12 @@ from ehrbench.core.records import Records
 from ehrbench.core.task import Task
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
 from ehrbench.ensemble import Ensemble
+from ehrbench.ensemble.uncertainty import Uncertainty, read_uncertainty
 from ehrbench.runtime.member import LoadedMember, load_member
 from ehrbench.runtime.opening import build, check_files, read_file
 from ehrbench.runtime.runners import Device
 
+T = TypeVar("T")
 #: Units predicted at once: bounds the memory of the views, whatever the size of the input.
 BATCH_UNITS = 4096
 
@@ -70,6 +74,7 @@ class Bundle:
     ensemble: Ensemble
     training_groups: IntArray  # (T,) uint64, sorted
     profile: Profile | None  # None in bundles of before
+    uncertainty: Uncertainty | None  # likewise
 
     @staticmethod
     def load(directory: str | Path, threads: int = 1, device: Device = "cpu") -> Bundle:
@@ -111,11 +116,10 @@ class Bundle:
                 root / ENSEMBLE, lambda path: Ensemble.from_json(path.read_text(encoding="utf-8"))
             ),
             training_groups=read_file(root / TRAINING_GROUPS, lambda path: np.load(path, allow_pickle=False)),
-            profile=read_file(
-                root / PROFILE, lambda path: Profile.from_json(path.read_text(encoding="utf-8"))
-            )
-            if (root / PROFILE).is_file()
-            else None,
+            profile=_where_there(root / PROFILE, Profile.from_json),
+            uncertainty=_where_there(
+                root / UNCERTAINTY, lambda text: read_uncertainty(text, manifest.target)
+            ),
         )
 
     @cached_property
@@ -185,6 +189,11 @@ class Bundle:
         said["probability"] = reference["probability"], prediction.probabilities
         differences = [_difference(path, name, *pair) for name, pair in said.items()]
         return max(differences)
+
+
+def _where_there(path: Path, reader: Callable[[str], T]) -> T | None:
+    """Of a file that bundles of before lack."""
+    return read_file(path, lambda p: reader(p.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def _difference(path: Path, name: str, expected: object, got: FloatArray) -> float:

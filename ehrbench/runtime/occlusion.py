@@ -43,7 +43,7 @@ def occlusion(bundle: Bundle, records: Records) -> Occlusion:
         raise DataError(
             "cannot be taken apart into pieces",
             record=records.ids[0],
-            remedy="ask for one record, of text or of images",
+            remedy="ask for one record, of text, images or named values",
         )
     target = bundle.manifest.target
     base = bundle.predict(records).uncalibrated  # (1, C)

@@ -20,7 +20,7 @@ from ehrbench.core.errors import BundleError
 from ehrbench.core.types import FloatArray, IntArray
 
 _FLOAT32, _FLOAT64, _INT64 = 0, 1, 3  # C_API_DTYPE_*
-_RAW_SCORE = 1  # C_API_PREDICT_RAW_SCORE
+_RAW_SCORE, _CONTRIBUTIONS = 1, 3  # C_API_PREDICT_RAW_SCORE, C_API_PREDICT_CONTRIB
 _ROW_MAJOR = 1
 _ALL_ITERATIONS = -1
 #: Of LGBM_BoosterPredictForMat: booster, data, its type, rows, columns, row-major, kind of prediction, first
@@ -69,9 +69,17 @@ class Trees:
 
     def scores(self, values: FloatArray) -> FloatArray:
         """(U, C) raw scores (log-odds, or unnormalised log probabilities)."""
+        return self._predicted(values, _RAW_SCORE, (self.n_classes,))
+
+    def contributions(self, values: FloatArray) -> FloatArray:
+        """(U, C, F + 1) parts of the raw scores, one a column; the last is what all records have."""
+        return self._predicted(values, _CONTRIBUTIONS, (self.n_classes, self.n_features + 1))
+
+    def _predicted(self, values: FloatArray, what: int, shape: tuple[int, ...]) -> FloatArray:
+        """(U, *shape)"""
         kind = _FLOAT32 if values.dtype == np.float32 else _FLOAT64
         values = np.ascontiguousarray(values, dtype=np.float32 if kind == _FLOAT32 else np.float64)
-        out, length = np.empty((len(values), self.n_classes)), ctypes.c_int64()
+        out, length = np.empty((len(values), *shape)), ctypes.c_int64()
         if len(values) == 0:
             return out
         if values.shape[1] != self.n_features:  # before C reads past a row
@@ -85,7 +93,7 @@ class Trees:
             kind,
             *values.shape,
             _ROW_MAJOR,
-            _RAW_SCORE,
+            what,
             0,
             _ALL_ITERATIONS,
             self._parameters,

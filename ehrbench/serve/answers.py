@@ -11,6 +11,9 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from ehrbench.core.records import Divisible, Serial
+from ehrbench.core.types import FloatArray
+from ehrbench.ensemble.label_sets import LabelSets
+from ehrbench.ensemble.venn_abers import VennAbers
 from ehrbench.runtime import Bundle
 from ehrbench.runtime.occlusion import Occlusion
 from ehrbench.serve.challenge import LiveAnswer
@@ -39,19 +42,37 @@ class UnitAnswer(BaseModel):
         description="Class to whether it is called: its probability reaches the threshold, after gaps and"
         " single calls along a record are mended where the bundle does so"
     )
+    interval: dict[str, tuple[float, float]] | None = Field(
+        None,
+        description="Class to the ends of its probability's Venn-Abers interval: what came of training"
+        " records of about this probability, were this one a negative, and were it a positive",
+    )
+    label_set: list[str] | None = Field(
+        None,
+        description="Of a target of several classes: those that cannot be ruled out. It holds the true one"
+        " for nine of ten units of each class",
+    )
     flags: list[str] = Field(description="What a reader should know of the record, such as no_measurements")
     members: dict[str, dict[str, float]] | None = Field(
-        None, description="Model to class to its own uncalibrated probability; with ?explain=members"
+        None, description="Model to class to its own uncalibrated probability; with ?explain=members, or true"
     )
     evidence: EvidenceAnswer | None = Field(
-        None, description="What of a single record it rests on; with ?explain=pieces"
+        None, description="What of a single record it rests on; with ?explain=pieces, or true"
+    )
+    contributions: dict[str, dict[str, dict[str, float]]] | None = Field(
+        None,
+        description="Model of boosted trees to variable to class to what it adds to the model's score"
+        " (log-odds, TreeSHAP); beside the evidence",
     )
 
 
 class PieceAnswer(BaseModel):
     """One piece of a record, and what it is worth."""
 
-    at: list[int] = Field(description="Where it lies; of a text: first character, and the one after its last")
+    at: list[int] = Field(
+        description="Where it lies; of a text: first character, and the one after its last; of named values:"
+        " likewise among the names, then the minutes of a part of the course"
+    )
     fine: bool = Field(description="Whether it is part of another piece (a word of a sentence)")
     effect: dict[str, float] = Field(
         description="Class to the score (log-odds, not calibrated) with the piece less that without it"
@@ -61,7 +82,9 @@ class PieceAnswer(BaseModel):
 class EvidenceAnswer(BaseModel):
     """What of the record the prediction rests on: pieces left out one at a time, and predicted again."""
 
-    on: Any = Field(description="What the pieces lie on: of a text, the text as it was read")
+    on: Any = Field(
+        description="What the pieces lie on: of a text, the text as it was read; of named values, these"
+    )
     pieces: list[PieceAnswer]
 
 
@@ -172,6 +195,7 @@ def unit_answers(served: Served, *, members: bool = False) -> list[UnitAnswer]:
     """One row a unit; ``members`` adds each model's own probability."""
     records, prediction, called = served.records, served.prediction, served.called
     classes = served.bundle.manifest.target.classes
+    doubt = _doubts(served)
     flags = [[name for name, marked in records.flags.items() if marked[n]] for n in range(len(records))]
     return [
         UnitAnswer(
@@ -181,6 +205,7 @@ def unit_answers(served: Served, *, members: bool = False) -> list[UnitAnswer]:
             probability=dict(zip(classes, prediction.probabilities[u].tolist(), strict=True)),
             decision=dict(zip(classes, called[u].tolist(), strict=True)),
             flags=flags[n],
+            **doubt[u],
             members={
                 name: dict(zip(classes, p[u].tolist(), strict=True))
                 for name, p in prediction.by_model.items()
@@ -193,16 +218,38 @@ def unit_answers(served: Served, *, members: bool = False) -> list[UnitAnswer]:
     ]
 
 
+def _doubts(served: Served) -> list[dict[str, Any]]:
+    """(U,) each unit's interval or label set; nothing where the bundle has none."""
+    bundle, p = served.bundle, served.prediction.probabilities
+    classes = bundle.manifest.target.classes
+    if isinstance(bundle.uncertainty, VennAbers):
+        ends = bundle.uncertainty.intervals(p).tolist()
+        return [{"interval": dict(zip(classes, row, strict=True))} for row in ends]
+    if isinstance(bundle.uncertainty, LabelSets):
+        held = bundle.uncertainty.sets(p).tolist()
+        return [{"label_set": [c for c, is_in in zip(classes, row, strict=True) if is_in]} for row in held]
+    return [{}] * len(p)
+
+
 def predict_answer(served: Served, request_id: str, *, members: bool) -> PredictAnswer:
     """All of one request."""
     rows, payload = unit_answers(served, members=members), served.records.payload
     if served.evidence is not None:
         rows[0].evidence = evidence_answer(served.evidence)
+        rows[0].contributions = {
+            model: {p: _rounded(served, x[0]) for p, x in parts.items()}
+            for model, parts in served.contributions.items()
+        } or None
     series = None
     if members and isinstance(payload, Serial):
         series = Series(title=payload.series_title, values=payload.series().tolist())
     name = ModelName(**model_name(served.deployment))
     return PredictAnswer(predictions=rows, series=series, model=name, request_id=request_id)
+
+
+def _rounded(served: Served, effects: FloatArray) -> dict[str, float]:
+    """Class to what something is worth (C,), to four decimals."""
+    return dict(zip(served.bundle.manifest.target.classes, np.round(effects, 4).tolist(), strict=True))
 
 
 def evidence_answer(found: Occlusion) -> EvidenceAnswer:

@@ -43,9 +43,10 @@ def _named(request: Request, service: Service) -> str:
 Writer = Annotated[str, Depends(_writer)]
 Reader = Annotated[str, Depends(_reader)]
 Explain = Annotated[
-    Literal["members", "pieces"] | None,
+    Literal["members", "pieces", "true"] | None,
     Query(
-        description="`members` adds each model's own probability; `pieces`, what of one record it rests on"
+        description="`members` adds each model's own probability; `pieces`, what of one record it rests on;"
+        " `true`, both"
     ),
 ]
 Alias = Annotated[

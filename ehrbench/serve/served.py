@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ehrbench.core.records import Records
 from ehrbench.core.task import RawInput
-from ehrbench.core.types import BoolArray
+from ehrbench.core.types import BoolArray, FloatArray
 from ehrbench.runtime import Bundle, Prediction
 from ehrbench.runtime.occlusion import Occlusion
 from ehrbench.serve.deployments import Deployment
@@ -25,6 +25,7 @@ class Served:
     prediction: Prediction
     called: BoolArray  # (U, C)
     evidence: Occlusion | None
+    contributions: Mapping[str, Mapping[str, FloatArray]]  # of trees, beside the evidence
     token: str
     sources: Sequence[int]
 

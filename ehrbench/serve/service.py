@@ -17,6 +17,7 @@ import anyio.to_thread
 from ehrbench.core.errors import DataError, EhrbenchError
 from ehrbench.core.task import RawInput
 from ehrbench.runtime import Bundle
+from ehrbench.runtime.contributions import tree_contributions
 from ehrbench.runtime.occlusion import occlusion
 from ehrbench.serve.answers import HealthAnswer, State
 from ehrbench.serve.challenge import Tally
@@ -256,6 +257,7 @@ class Service:
             prediction=prediction,
             called=bundle.called(prediction),
             evidence=found,
+            contributions=tree_contributions(bundle, records) if pieces else {},
             token=secrets.token_hex(8),
             sources=sources_of(bundle, inputs, len(records)),
         )

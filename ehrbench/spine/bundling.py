@@ -20,18 +20,20 @@ from ehrbench.core.bundle import (
     MEMBERS,
     PROFILE,
     TRAINING_GROUPS,
+    UNCERTAINTY,
     Manifest,
     group_hashes,
     write_checksums,
 )
 from ehrbench.core.errors import StorageError
 from ehrbench.core.files import CHECKSUMS
-from ehrbench.core.profile import Profile, profile
+from ehrbench.core.profile import profile
 from ehrbench.core.progress import Progress
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.task import Task
 from ehrbench.core.types import FloatArray
+from ehrbench.ensemble.uncertainty import fit_uncertainty, write_uncertainty
 from ehrbench.spine.parity import Running, check_parity, combined
 from ehrbench.spine.procedure import ENSEMBLE_NAME, Decided
 from ehrbench.spine.thresholds import GIVEN
@@ -68,7 +70,7 @@ def write_bundle(
         np.save(
             work / TRAINING_GROUPS, np.sort(np.unique(group_hashes(manifest.salt, seen.groups.astype(str))))
         )
-        (work / PROFILE).write_text(_profile(decided, task, manifest.target).to_json(), encoding="utf-8")
+        _write_of_training_records(work, decided, task, manifest.target)
         (work / ENSEMBLE).write_text(decided.ensemble.to_json(), encoding="utf-8")
         (work / CONFIG).write_text(config, encoding="utf-8")
         _write_manifest(work, manifest)
@@ -105,13 +107,17 @@ def _probe(decided: Decided) -> Records:
     return setting.dataset.open(setting.fold, "fit", some).without_labels()
 
 
-def _profile(decided: Decided, task: Task, target: Target) -> Profile:
+def _write_of_training_records(work: Path, decided: Decided, task: Task, target: Target) -> None:
+    """What is kept of them: their profile, and how outcomes went with out-of-fold probabilities."""
     setting = decided.setting
     train = setting.dataset.open(setting.fold, "fit", setting.fold.train).without_labels()
     judged = setting.dataset.open(setting.fold, "calibrate", decided.index)
     risks = decided.out_of_fold[ENSEMBLE_NAME]
     owner = judged.groups[judged.unit_record].astype(str)
-    return profile(task.describe(train), train.groups.astype(str), risks, owner, target)
+    found = profile(task.describe(train), train.groups.astype(str), risks, owner, target)
+    (work / PROFILE).write_text(found.to_json(), encoding="utf-8")
+    doubt = fit_uncertainty(target, risks, judged.labels, owner)
+    (work / UNCERTAINTY).write_text(write_uncertainty(doubt), encoding="utf-8")
 
 
 def _write_members(

@@ -16,7 +16,7 @@ over, and if it insists (a small space is exhausted) the ticket is spent on a co
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, EhrbenchError, FitError, LeaseLost, StorageError
 from ehrbench.core.ledger import SPENT, Claim, Fit, HoldLease, Lease, StudyKey, Ticket, TicketRow
 from ehrbench.core.progress import Progress, Step
-from ehrbench.spine.mirror import TICKET, StudyMirror, by_ticket, catch_up, steps_of
+from ehrbench.spine.mirror import TICKET, StudyMirror, by_ticket, catch_up, fill, steps_of
 from ehrbench.spine.space import Space, Value
 from ehrbench.spine.trial import Lost, ModelFault, Pruned, TrialSetting, fit_fold, run_trial
 
@@ -145,6 +145,20 @@ class Study:
             )
         return min(complete, key=lambda row: (-self.setting.metric.gain(row.value or 0.0), row.number))
 
+    def next_asked(self, numbers: Collection[int]) -> tuple[dict[str, Value], list[bool]]:
+        """What the sampler would try next, and after which folds the pruner would stop each trial, by these
+        tickets, all spent. Writes nothing into the ledger; asked once, and of a study that ran nothing."""
+        rows = [row for row in self.setting.ledger.tickets(self.key) if row.number in numbers]
+        fill(StudyMirror(self.memory), rows, self.space)
+        _, params = self._suggested(Ticket(self.key, self.n_trials, 1, self.worker, 1), 0)
+        if self.setting.race is None:
+            return params, []
+        return params, [
+            self._loses(row.number, row.counted[:folds])
+            for row in rows
+            for folds in range(1, len(row.counted))
+        ]
+
     def _spend(self, ticket: Ticket, bar: Step) -> None:
         """Run one ticket to its end; every way out leaves the ledger right."""
         ledger = self.setting.ledger
@@ -193,12 +207,15 @@ class Study:
 
         def lost(fits: Sequence[Fit]) -> bool:
             catch_up(StudyMirror(self.memory), self.setting.ledger, self.key, self.space)
-            trial = copy.copy(by_ticket(self.memory)[ticket.number])
-            trial.intermediate_values = steps_of(fits)
-            with self._blaming("pruner", self.memory.pruner, ticket):
-                return self.memory.pruner.prune(self.memory, trial)
+            return self._loses(ticket.number, fits)
 
         return lost
+
+    def _loses(self, number: int, fits: Sequence[Fit]) -> bool:
+        trial = copy.copy(by_ticket(self.memory)[number])
+        trial.intermediate_values = steps_of(fits)
+        with self._blaming("pruner", self.memory.pruner, number):
+            return self.memory.pruner.prune(self.memory, trial)
 
     def _ask(self, ticket: Ticket) -> Ticket:
         """The ticket with parameters, new ones if the sampler has any."""
@@ -227,19 +244,19 @@ class Study:
         if ticket.number < len(starts) and not attempt:  # again only where the space holds it twice
             start = self.space.within(starts[ticket.number])
             self.memory.sampler = optuna.samplers.PartialFixedSampler(start, sampler)
-        with self._blaming("sampler", sampler, ticket):
+        with self._blaming("sampler", sampler, ticket.number):
             trial = self.memory.ask()
             return trial, self.space.suggest(trial)
 
     @contextmanager
-    def _blaming(self, key: str, part: object, ticket: Ticket) -> Iterator[None]:
+    def _blaming(self, key: str, part: object, number: int) -> Iterator[None]:
         """Around the code of a sampler or a pruner, most of it Optuna's: whatever it raises is its fault."""
         try:
             yield
         except EhrbenchError:
             raise
         except Exception as error:
-            fault = f"{type(part).__name__} fails at trial {ticket.number} of study {self.key}"
+            fault = f"{type(part).__name__} fails at trial {number} of study {self.key}"
             raise ConfigError(
                 key,
                 f"{fault} ({type(error).__name__}: {error})",

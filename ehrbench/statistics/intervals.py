@@ -3,8 +3,8 @@
 - ``group_bootstrap``: of *these fitted models* on more patients like the test ones. BCa (Efron 1987) over
   groups drawn within folds; percentile where BCa cannot be had. Statistics that resampling itself pushes to
   one side (ECE, event 2: every replicate has noise of its own to add) get the centred percentiles, which
-  speak of the statistic's expectation at this sample size. AUROC of few positives has an interval of its own
-  (``placements.few_positives``).
+  speak of the statistic's expectation at this sample size.
+- ``logit_t``: the same of AUROC and AUPRC where positives are few (``Metric.fewest_events``).
 - ``resampled_t``: of *the whole procedure* on another sample of this size: corrected resampled t over folds
   (Nadeau & Bengio 2003), since training sets that overlap make plain fold-to-fold variance too small.
 
@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 from scipy import stats
-from scipy.special import ndtr, ndtri
+from scipy.special import expit, logit, ndtr, ndtri
 
 from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.statistics.fold_data import FoldData
-from ehrbench.statistics.placements import FEW, few_positives
+from ehrbench.statistics.placements import few_variance
 from ehrbench.statistics.resampling import Resampled, resample
 
 #: What varies by less is the rounding of its last digits.
@@ -42,7 +42,7 @@ class Interval:
     """low, high: None where there is no interval, and then ``reason`` says why.
 
     method: ``bca``; ``percentile`` or ``centred_percentile`` (``reason`` then says why not BCa);
-        ``logit_t``, AUROC's where positives are few; ``resampled_t``.
+        ``logit_t``, where positives are few; ``resampled_t``.
     n_replicates: bootstrap replicates that counted, or folds.
     """
 
@@ -107,14 +107,40 @@ def group_bootstraps(
 def interval_on(
     folds: Sequence[FoldData], metric: Metric, target: Target, resampled: Resampled, level: float = 0.95
 ) -> Interval:
-    """The interval of a metric that was resampled on these folds: of few positives AUROC's own."""
+    """The interval of a metric that was resampled on these folds: of few positives ``logit_t``."""
     interval = interval_of(resampled, level).within(metric.bounds(target))
-    if interval.low is None or metric.paired_test != "delong":
+    fewest = scarcest(folds, target)
+    if interval.low is None or fewest is None or fewest >= metric.fewest_events:
         return interval
-    if (ends := few_positives(folds, target, level)) is None:
+    delong = metric.paired_test == "delong"
+    variance = few_variance(folds, target) if delong else float(np.nanvar(resampled.replicates, ddof=1))
+    if variance is None or not 0 < resampled.value < 1:
         return interval
-    why = f"fewer than {FEW} groups with or without the outcome, of which a bootstrap is too sure"
+    few = f"fewer than {metric.fewest_events} groups with or without the outcome"
+    why = f"{few}, of which a bootstrap is too sure"
+    ends = logit_t(resampled.value, variance, max(fewest - len(folds), 1), level)
     return Interval(*ends, level, "logit_t", interval.n_replicates, why)
+
+
+def scarcest(folds: Sequence[FoldData], target: Target) -> int | None:
+    """How many groups have, or lack, the outcome, whichever are fewer; None for a mean of several classes."""
+    if len(target.scored) != 1:
+        return None
+    y = np.concatenate([f.y[:, target.scored[0]] for f in folds])
+    group = np.concatenate([f.group for f in folds])
+    return min(len(np.unique(group[y == kind])) for kind in (0, 1))
+
+
+def logit_t(value: float, variance: float, df: int, level: float = 0.95) -> tuple[float, float]:
+    """logit A ± t · SE / (A (1 − A)): on the logit scale it stays within 0 and 1, and is skewed as areas are.
+
+    df: the scarcer label's groups, less one a fold.
+
+    >>> [round(end, 3) for end in logit_t(0.8, 0.0064, 6)]
+    [0.541, 0.931]
+    """
+    half = float(stats.t.ppf((1 + level) / 2, df) * np.sqrt(variance)) / (value * (1 - value))
+    return float(expit(logit(value) - half)), float(expit(logit(value) + half))
 
 
 def interval_of(resampled: Resampled, level: float = 0.95) -> Interval:

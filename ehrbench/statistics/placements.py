@@ -1,4 +1,4 @@
-"""AUROC by placements: its variance by groups, and an interval that holds where positives are few.
+"""AUROC by placements: its variance by groups, and one that is large enough where positives are few.
 
 A positive's placement is the share of negatives below it, a negative's that of positives above it (DeLong et
 al. 1988); both average to the AUROC. Where groups own several units, their placements are added up by group
@@ -12,16 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
-from scipy.special import expit, logit
 
 from ehrbench.core.errors import UndefinedMetric
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
 from ehrbench.statistics.fold_data import FoldData
 
-#: With fewer groups of either label the bootstrap's interval is too narrow (``docs/statistics.md``).
-FEW = 30
 #: So many observations of the greatest variance that placements of this mean can have are added to each kind.
 PRIOR = 0.5
 
@@ -90,48 +86,25 @@ def mean_placed(parts: Sequence[Placements]) -> tuple[FloatArray, FloatArray]:
     return np.mean([part.values for part in parts], axis=0), covariance + cross + cross.T
 
 
-def auroc_covariance(
-    y: FloatArray, p: FloatArray, group: np.ndarray[Any, Any]
-) -> tuple[FloatArray, FloatArray]:
-    """AUROCs (M,) of M models' probabilities p (M, U, C) for labels y (U, C), and their covariance (M, M).
+def few_variance(folds: Sequence[FoldData], target: Target) -> float | None:
+    """Variance of the mean AUROC of one class where few groups have, or lack, the outcome; None: unknown.
 
-    One unit a group: DeLong's S10/m + S01/n, exactly.
-    """
-    return mean_placed([placed(y, p, group)])
-
-
-def few_positives(folds: Sequence[FoldData], target: Target, level: float) -> tuple[float, float] | None:
-    """Interval of the mean AUROC of one class where fewer than ``FEW`` groups have, or lack, the outcome.
-
-    logit A ± t · SE / (A (1 − A)): on the logit scale it stays within 0 and 1 and is skewed as AUROC is; t
-    has the scarcer label's groups, less one a fold, as degrees of freedom. Seven placements rarely show their
-    long tail, so that their variance is mostly too small: to each kind ``PRIOR`` observations of the variance
-    A (1 − A), the greatest there can be, are added. None elsewhere, and where it cannot be had.
+    Seven placements rarely show their long tail, so that their variance is mostly too small: to each kind
+    ``PRIOR`` observations of the variance A (1 − A), the greatest there can be, are added.
     """
     scored = list(target.scored)
-    if len(scored) != 1:
-        return None
-    y = np.concatenate([f.y[:, scored[0]] for f in folds])
-    group = np.concatenate([f.group for f in folds])
-    fewest = min(len(np.unique(group[y == kind])) for kind in (0, 1))
-    if fewest >= FEW:
-        return None
     try:
         parts = [placed(f.y[:, scored], f.p[None][:, :, scored], f.group) for f in folds]
     except UndefinedMetric:
         return None
-    (value,), ((variance,),) = mean_placed(parts)
-    if not 0 < value < 1:
-        return None
+    _, ((variance,),) = mean_placed(parts)
     for fold, part in zip(folds, parts, strict=True):
         for kind in (0, 1):
             owners = len(np.unique(fold.group[fold.y[:, scored[0]] == 1 - kind]))
             greatest = float(part.values[0] * (1 - part.values[0])) / owners
             lacking = max(greatest - float((part.influence[kind, 0] ** 2).sum()), 0.0)
             variance += PRIOR / (owners - 1 + PRIOR) * lacking / len(folds) ** 2
-    t = float(stats.t.ppf((1 + level) / 2, max(fewest - len(folds), 1)))
-    half = t * float(np.sqrt(variance)) / (value * (1 - value))
-    return float(expit(logit(value) - half)), float(expit(logit(value) + half))
+    return float(variance)
 
 
 def _placements(positive: FloatArray, negative: FloatArray) -> tuple[FloatArray, FloatArray]:

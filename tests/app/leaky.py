@@ -192,6 +192,16 @@ class Flagged(OwnTableFiles):
         return replace(cohort, records=replace(records, flags={"late": records.labels[:, 0] == 1}))
 
 
+class Scaled(OwnTableFiles):
+    """Standardised by all who are read, the outer tests among them."""
+
+    def read(self, root, sets, *rest):
+        cohort = super().read(root, sets, *rest)
+        rows = cohort.records.payload
+        values = (rows.values - rows.values.mean(axis=0)) / rows.values.std(axis=0)
+        return replace(cohort, records=replace(cohort.records, payload=replace(rows, values=values)))
+
+
 class Encoded(OwnTableFiles):
     """The first column becomes the mean outcome of those like it, over all who are read."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ehrbench.app.command.cli import main
-from ehrbench.app.command.registering import open_registry
+from ehrbench.app.runs.releasing import open_registry
 from ehrbench.app.search.searching import search
 from ehrbench.runtime.bundle import Bundle
 from ehrbench.serve.deployments import DeploymentPlan

@@ -56,6 +56,7 @@ def test_every_model_and_parameter_is_accounted_for(mortality):
     assert content["attributions"]["lstm"]["hours"]
     assert not content["attributions"]["lightgbm"]["hours"]
     assert set(content["permutation"]["drops"]) == {"lightgbm", "lstm", "ensemble"}
+    assert 0.2 < content["attributions"]["lstm"]["agreement"] <= 1  # with what a server says
     drops = content["permutation"]["drops"]["ensemble"]
     assert {"GCS", "Age", "Weight"} <= set(drops)
     assert {len(values) for values in drops.values()} == {content["permutation"]["repeats"]}

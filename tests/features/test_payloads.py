@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehrbench.core.records import Payload
+from ehrbench.core.records import Divisible, Payload
 from ehrbench.features.events import concatenate, event_order
 from ehrbench.features.rows import Rows
 from tests.features.payloads import events_of, random_events, random_rows
@@ -61,3 +61,33 @@ def test_event_order_is_a_stable_sort(rows):
     columns = np.array(rows, dtype=np.int64).reshape(-1, 3)
     order = event_order(columns[:, 0], columns[:, 1], columns[:, 2])
     assert order.tolist() == sorted(range(len(rows)), key=lambda i: rows[i])
+
+
+@pytest.mark.parametrize("most", [100, 3])
+def test_a_patient_is_taken_apart_by_variable_then_by_time(most):
+    events = random_events(30, 2).take(np.array([int(np.diff(random_events(30, 2).starts).argmax())]))
+    assert isinstance(events, Divisible)
+    names, shown = events.evidence(), events.shown()
+    pieces = events.pieces(most)
+    assert len(pieces) <= most
+    covered = {name for start, stop in pieces for name in names[start:stop]}
+    assert {name for name, value in zip(names, shown["values"], strict=True) if value is not None} <= covered
+    together = events.without(pieces)
+    for k, (start, stop) in enumerate(pieces):
+        one = together.take(np.array([k]))
+        gone = set(names[start:stop])
+        assert not gone & {one.parameters[p] for p in one.parameter}
+        kept = [
+            (m, p, v)
+            for m, p, v in zip(events.minute, events.parameter, events.value, strict=True)
+            if events.parameters[p] not in gone
+        ]
+        assert [*zip(one.minute, one.parameter, one.value, strict=True)] == kept
+        parts = [one for one in events.pieces(16, (start, stop)) if len(one) == 4]
+        for part in parts:
+            lacks = events.without([part])
+            assert (
+                0
+                < len(events.minute) - len(lacks.minute)
+                < (events.parameter == events.parameters.index(names[start])).sum()
+            )

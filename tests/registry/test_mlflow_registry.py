@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ehrbench.app.command.registering import open_registry
+from ehrbench.app.runs.releasing import open_registry
 from ehrbench.core.errors import ConfigError, StorageError
 from ehrbench.registry.promotion import deployable, promote, rollback
 from ehrbench.registry.release import (

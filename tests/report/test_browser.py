@@ -62,7 +62,7 @@ def open_page(browser, address):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_figure_is_drawn_and_nothing_is_said(open_page, theme):
     page = open_page(color_scheme=theme)
-    shown = page.locator("figure:visible svg.plot")
+    shown = page.locator("svg.plot:visible")
     assert shown.count() == 4 + 4 + 9  # models and forest, one class's curves, the search
     for i in range(shown.count()):
         box = shown.nth(i).bounding_box()
@@ -145,6 +145,22 @@ def test_nothing_is_wider_than_a_phone(open_page, address, wide_address):
         page = open_page(**PHONE)
         page.goto(where)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_phone_shows_every_figure_whole(open_page, address, wide_address):
+    """None scrolls sideways; and what stands for the wide ones there is not drawn elsewhere."""
+    for where in (address, wide_address):
+        page = open_page(**PHONE)
+        page.goto(where)
+        page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+        cut = """() => [...document.querySelectorAll(".picture")].filter(e => e.scrollWidth > e.clientWidth)
+          .map(e => e.closest("figure").id)"""
+        assert page.evaluate(cut) == []
+        narrow, broad = page.locator(".picture.phone"), page.locator(".picture.broad")
+        assert narrow.count() == broad.count() > 3
+        assert page.locator(".picture.broad:visible").count() == 0
+        page.set_viewport_size({"width": 1180, "height": 900})
+        assert page.locator(".picture.phone:visible").count() == 0
 
 
 LETTERS = """() => [...document.querySelectorAll("svg.plot text")].flatMap(text => {

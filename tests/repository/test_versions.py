@@ -16,7 +16,8 @@ import yaml
 from tests.repository.conftest import ROOT
 
 PUBLISHERS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["publishers"]
-SMALL = "models=[logistic] n_trials=1 protocol.inner_folds=2 tracker=none report.explained=0"
+SMALL = "models=[logistic] n_trials=1 protocol.inner_folds=2 tracker=none"
+SMALL += " report.explained=0 report.n_bootstrap=100"
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def checkout(tmp_path: Path) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         copy(ROOT / name, tmp_path / name)
-    ask(tmp_path, f"{PUBLISHERS['mortality']['search']} {SMALL}")
+    ask(tmp_path)
     program = tmp_path / "bin" / "ehrbench"
     program.parent.mkdir()
     program.write_text(
@@ -36,9 +37,17 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def ask(checkout: Path, search: str) -> None:
-    asked = {"publishers": {"mortality": {**PUBLISHERS["mortality"], "search": search}}}
-    (checkout / "params.yaml").write_text(yaml.safe_dump(asked))
+def ask(checkout: Path, **more: str) -> None:
+    """The two publishers of this test, and what is asked of a task's search beside ``SMALL``."""
+    few = {"mortality": "", "diabetes": "protocol.outer_folds=2"}
+    asked = {
+        name: {
+            **PUBLISHERS[name],
+            "search": " ".join([PUBLISHERS[name]["search"], SMALL, folds, more.get(name, "")]),
+        }
+        for name, folds in few.items()
+    }
+    (checkout / "params.yaml").write_text(yaml.safe_dump({"publishers": asked}))
 
 
 def run(checkout: Path, *words: str) -> str:
@@ -56,16 +65,16 @@ def dvc(checkout: Path, *words: str) -> str:
 def test_a_pipeline_is_made_kept_and_made_again_as_far_as_it_changed(checkout: Path) -> None:
     dvc(checkout, "config", "core.no_scm", "true")
     dvc(checkout, "remote", "add", "-d", "folder", str(checkout / "remote"))
-    run(checkout, "ehrbench", "data", "simulate", "mortality", "--root", "data", "--records", "120")
-    dvc(checkout, "commit", "-f", "get@mortality")  # as of files that were put there by hand
-    made = dvc(checkout, "repro", "evaluate")
-    assert [
-        f"Running stage '{name}'" in made for name in ("get@mortality", "search@mortality", "evaluate")
-    ] == [
+    for task in ("mortality", "diabetes"):
+        run(checkout, "ehrbench", "data", "simulate", task, "--root", "data", "--records", "120")
+        dvc(checkout, "commit", "-f", f"get@{task}")  # as of files that were put there by hand
+    made = dvc(checkout, "repro", "evaluate", "unseen")
+    stages = [f"{stage}@{task}" for task in ("mortality", "diabetes") for stage in ("search", "evaluate")]
+    assert [f"Running stage '{name}'" in made for name in (*stages, "unseen", "get@mortality")] == [
+        *[True] * 5,
         False,
-        True,
-        True,
     ]
+    assert "certificate holds" in (checkout / "runs" / "diabetes-1.txt").read_text()
     summary = json.loads((checkout / "runs" / "mortality-1" / "summary.json").read_text())
     lock: dict[str, Any] = yaml.safe_load((checkout / "dvc.lock").read_text())
     (out,) = lock["stages"]["get@mortality"]["outs"]
@@ -79,12 +88,12 @@ def test_a_pipeline_is_made_kept_and_made_again_as_far_as_it_changed(checkout: P
     dvc(checkout, "pull")
     assert (checkout / "data" / "physionet2012" / "set-a.tar.gz").is_file()
     assert (checkout / "runs" / "mortality-1" / "bundle" / "manifest.json").is_file()
-    assert "Running stage" not in dvc(checkout, "repro", "evaluate")
+    assert "Running stage" not in dvc(checkout, "repro", "evaluate", "unseen")
 
-    ask(checkout, f"{PUBLISHERS['mortality']['search']} {SMALL} seed=1")
+    ask(checkout, mortality="seed=1")
     status = json.loads(dvc(checkout, "status", "--json"))
     assert "search@mortality" in status
-    assert "describe@mortality" not in status
+    assert not {"describe@mortality", "search@diabetes"} & set(status)
 
 
 def test_every_publisher_with_data_of_its_own_has_its_stages() -> None:

@@ -16,18 +16,22 @@ from ehrbench.core.bundle import (
     CONFIG,
     ENSEMBLE,
     MANIFEST,
+    PROFILE,
     TRAINING_GROUPS,
+    UNCERTAINTY,
     Manifest,
     group_hashes,
     write_checksums,
 )
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.model import Member, save_arrays
+from ehrbench.core.profile import profile
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.task import Task
 from ehrbench.core.types import FloatArray
 from ehrbench.ensemble import Ensemble
+from ehrbench.ensemble.uncertainty import fit_uncertainty, write_uncertainty
 
 SALT = "salt-of-the-tests"
 
@@ -156,6 +160,12 @@ def build_bundle(
     fold = np.arange(len(y)) % 5
     ensemble = Ensemble().fit(noisy, y, target=task.target, fold=fold, seed=11)
     (directory / ENSEMBLE).write_text(ensemble.to_json())
+    owner = records.groups[records.unit_record].astype(str)
+    doubt = fit_uncertainty(task.target, ensemble.out_of_fold, y, owner)
+    (directory / UNCERTAINTY).write_text(write_uncertainty(doubt))
+    risks = 0.1 + 0.8 * rng.random(y.shape)
+    described = profile(task.describe(records), records.groups.astype(str), risks, owner, task.target)
+    (directory / PROFILE).write_text(described.to_json())
     return seal(directory, manifest, reference=lambda: Bundle.load(directory))
 
 

@@ -19,6 +19,8 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from ehrbench.core.task import RawInput
+from ehrbench.ensemble.label_sets import LabelSets
+from ehrbench.ensemble.venn_abers import VennAbers
 from ehrbench.runtime import Bundle
 from ehrbench.serve import ServeSettings, create_app
 from ehrbench.serve.service import Service
@@ -56,6 +58,17 @@ def test_other_targets_and_several_units(any_bundles: dict[str, Path], kind: str
     np.testing.assert_allclose(got, expected, atol=1e-5)
     classes = Bundle.load(any_bundles[kind]).manifest.target.classes
     assert tuple(answer["predictions"][0]["probability"]) == classes
+    doubt = Bundle.load(any_bundles[kind]).uncertainty
+    for row, p in zip(answer["predictions"], expected, strict=True):
+        if isinstance(doubt, LabelSets):
+            assert row["label_set"] == [
+                c for c, held in zip(classes, doubt.sets(p[None])[0], strict=True) if held
+            ]
+            assert "interval" not in row
+        else:
+            assert isinstance(doubt, VennAbers)
+            for name, ends in zip(classes, doubt.intervals(p[None])[0], strict=True):
+                assert row["interval"][name] == pytest.approx(ends.tolist(), abs=1e-12)
 
 
 def test_explain_members(client: httpx.Client, any_bundles: dict[str, Path]) -> None:

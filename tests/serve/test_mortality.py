@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import lightgbm
 import numpy as np
 import pytest
 
 from ehrbench.core.records import Records
 from ehrbench.core.task import RawInput
 from ehrbench.runtime import Bundle
+from ehrbench.runtime.contributions import tree_contributions
 from tests.serve.conftest import running
 from tests.serve.mortality import mortality_bundle
 
@@ -104,6 +106,50 @@ def test_one_record_takes_few_calls(built: tuple[Path, Path, Records], form: str
     finally:
         sys.setprofile(None)
     assert 500 < sum(event in ("call", "c_call") for event in calls) <= most
+
+
+def test_what_it_rests_on_is_what_a_record_without_it_lacks(
+    built: tuple[Path, Path, Records], served: httpx.Client
+) -> None:
+    """Each variable left out as if the ward had not measured it: by hand from the posted record."""
+    bundle = Bundle.load(built[0])
+    record = bundle.task.raw_schema()["examples"][0]
+    answer = served.post("/predict?explain=true", json=record)
+    assert answer.status_code == 200, answer.text
+    (row,) = answer.json()["predictions"]
+    assert row["members"].keys() == {"lightgbm", "logistic", "network"}
+    on, pieces = row["evidence"]["on"], row["evidence"]["pieces"]
+
+    def score(events: list[dict[str, object]]) -> float:
+        parsed = bundle.task.parse([RawInput("x", {**record, "events": events})], strict=True).records
+        return float(bundle.task.target.scores(bundle.predict(parsed).uncalibrated)[0, 0])
+
+    parameters = {event["parameter"] for event in record["events"]}
+    found = {on["names"][p["at"][0]]: p["effect"]["death"] for p in pieces if not p["fine"]}
+    assert parameters < set(found)
+    for name in parameters:
+        without = [event for event in record["events"] if event["parameter"] != name]
+        assert found[name] == pytest.approx(score(record["events"]) - score(without), abs=2e-4)
+    assert max(map(abs, found.values())) > 0.01
+
+
+def test_trees_say_what_lightgbm_says_of_them(built: tuple[Path, Path, Records]) -> None:
+    bundle, some = Bundle.load(built[0]), built[2].take(np.arange(20)).without_labels()
+    found, members = tree_contributions(bundle, some)["lightgbm"], bundle.models["lightgbm"]
+    view = members[0].featurizer.transform(some)
+    expected = [
+        lightgbm.Booster(model_file=bundle.directory / m.folder / "model.txt").predict(
+            view.arrays()["values"], pred_contrib=True
+        )
+        for m in members
+    ]
+    of = [view.parameter_of.get(column, column) for column in view.names]  # type: ignore[attr-defined]
+    for name in set(of):
+        columns = [f for f, parameter in enumerate(of) if parameter == name]
+        np.testing.assert_allclose(
+            found[name][:, 0], np.mean(expected, axis=0)[:, columns].sum(axis=1), atol=1e-9
+        )
+    assert set(found) == set(of)
 
 
 def test_a_patient_without_measurements_is_predicted_and_flagged(served: httpx.Client) -> None:

@@ -85,6 +85,12 @@ def test_the_example_is_predicted(page: Any, served: httpx.Client) -> None:
     shown = page.inner_text(".risk")
     assert shown == "> 99.9 %" if p > 99.9 else float(shown.removesuffix(" %")) == pytest.approx(p, abs=0.5)
     assert page.inner_text(".outcome").count("%") >= 5  # the ensemble, the threshold, three models
+    assert "by what became of others at about this risk" in page.inner_text(".outcome")
+    page.wait_for_selector("#evidence .models")
+    shown = page.eval_on_selector_all("#evidence .models .number", "cells => cells.map(c => c.textContent)")
+    sizes = [abs(float(one.replace("−", "-"))) for one in shown]
+    assert 5 < len(sizes) <= 12
+    assert sizes == sorted(sizes, reverse=True)
     assert page.input_value("#record") == text
     assert page.inner_text("h1") == "ehrbench · mortality"
     assert page.inner_text("#keeps") == "What you post goes to this server only and is not kept."

@@ -8,7 +8,7 @@ import pytest
 from ehrbench.core.task import Cohort
 from ehrbench.core.views import Table
 from ehrbench.spine import folds
-from ehrbench.spine.certificate import without_test
+from ehrbench.spine.counterfactual import without_test
 from ehrbench.spine.dataset import Dataset, Leak
 from tests.spine.test_folds import cohort
 

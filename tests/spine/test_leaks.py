@@ -23,7 +23,8 @@ from ehrbench.core.records import Records
 from ehrbench.ensemble._base import Calibrator, Combiner
 from ehrbench.models.lightgbm import LightGBM
 from ehrbench.spine import procedure
-from ehrbench.spine.certificate import Excuse, NotClean, counterfactual, fold_again
+from ehrbench.spine.certificate import NotClean
+from ehrbench.spine.counterfactual import Excuse, counterfactual, fold_again
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.pruning import RacePruner
 from ehrbench.spine.space import Space
@@ -59,9 +60,9 @@ def run_counterfactual(folder, *overrides: str, excuse: Excuse | None = None) ->
         real.study(model, fold).run(SILENT)
     numbers = itertools.count()
 
-    def again(*, other_test: bool) -> dict[str, str]:
+    def again(trials, *, other_test: bool) -> dict[str, str]:
         twin = wired(folder / f"scratch{next(numbers)}", *overrides).search
-        return fold_again(replace(real, backend=twin.backend), fold, SILENT, other_test=other_test)
+        return fold_again(replace(real, backend=twin.backend), fold, SILENT, trials, other_test=other_test)
 
     return counterfactual(real, fold, real.decide(fold), again, excuse)
 
@@ -76,8 +77,12 @@ def test_a_refitted_model_is_compared_too(tmp_path):
     assert run_counterfactual(tmp_path, "refit=full")["compared"] > run_counterfactual(tmp_path)["compared"]
 
 
-def test_a_search_by_several_workers_that_does_not_repeat_itself_is_no_leak(tmp_path, monkeypatch):
-    """Several workers draw other parameters than one alone; the fold is compared with its repetition."""
+TWO_WORKERS = Excuse("two workers", same_bits=True)
+ANOTHER_MACHINE = Excuse("another machine", same_bits=False)
+
+
+def test_a_search_by_several_workers_is_retrained_and_held_to_what_was_recorded(tmp_path, monkeypatch):
+    """Several workers draw other parameters than one alone; those of the ledger are trained, not asked."""
     suggest, drawn = Space.suggest, itertools.count()
 
     def other_at_first(self, trial):
@@ -87,10 +92,18 @@ def test_a_search_by_several_workers_that_does_not_repeat_itself_is_no_leak(tmp_
         return params
 
     monkeypatch.setattr(Space, "suggest", other_at_first)
-    found = run_counterfactual(
-        tmp_path, "models=[logistic]", "pruner=none", excuse=Excuse("two workers", same_bits=True)
-    )
-    assert found["repeated"]
+    found = run_counterfactual(tmp_path, "models=[logistic]", "pruner=none", excuse=TWO_WORKERS)
+    assert not found["repeated"]
+    assert found["trials"][0] == found["trials"][1] > 1
+
+
+def test_pruned_and_copied_trials_are_retrained_as_they_were(tmp_path):
+    """A space of one value is exhausted at once: later tickets are copies of the fits that there are."""
+    one_value = ("~model.logistic.space.class_weight_power", "model.logistic.space.C.low=1.0")
+    settings = ("n_trials=6", *one_value, "pruner.least_chance=0.45")
+    found = run_counterfactual(tmp_path, *settings, excuse=TWO_WORKERS)
+    assert not found["repeated"]
+    assert 2 <= found["trials"][0] <= 7
 
 
 def first_fits_are_others(monkeypatch) -> None:
@@ -103,7 +116,7 @@ def first_fits_are_others(monkeypatch) -> None:
     monkeypatch.setattr(LightGBM, "fit", other_at_first)
 
 
-@pytest.mark.parametrize("excuse", [None, Excuse("two workers", same_bits=True)])
+@pytest.mark.parametrize("excuse", [None, TWO_WORKERS])
 def test_another_fit_of_the_same_parameters_is_not_clean(tmp_path, monkeypatch, excuse):
     """The order that workers' samplers saw does not excuse it."""
     first_fits_are_others(monkeypatch)
@@ -112,9 +125,29 @@ def test_another_fit_of_the_same_parameters_is_not_clean(tmp_path, monkeypatch, 
 
 
 def test_another_machine_need_not_give_the_same_bits(tmp_path, monkeypatch):
+    """Half of the trials are retrained twice, so that it takes no longer than once all of them."""
     first_fits_are_others(monkeypatch)
-    excuse = Excuse("another machine", same_bits=False)
-    assert run_counterfactual(tmp_path, "models=[lightgbm]", "n_trials=1", excuse=excuse)["repeated"]
+    settings = ("models=[lightgbm]", "n_trials=4", "pruner=none")
+    found = run_counterfactual(tmp_path, *settings, excuse=ANOTHER_MACHINE)
+    assert found["repeated"]
+    assert found["trials"] == [2, 4]
+
+
+@pytest.mark.parametrize(
+    ("point", "excuse"),
+    [
+        ("imputation", TWO_WORKERS),
+        ("pruning", TWO_WORKERS),
+        ("pruning", ANOTHER_MACHINE),
+        ("threshold", ANOTHER_MACHINE),
+    ],
+)
+def test_a_planted_leak_is_caught_by_retraining_too(point, excuse, tmp_path, monkeypatch):
+    plant, settings, first = LEAKS[point]
+    plant(monkeypatch)
+    with pytest.raises(NotClean, match="other test records change ") as caught:
+        run_counterfactual(tmp_path, *settings, excuse=excuse)
+    assert first in kinds(caught.value.changed)
 
 
 def leak_completing(*names: str) -> Callable:

@@ -52,7 +52,7 @@ class Disturbed(Wrapping):
 def wired(folder, *overrides, metric="auroc", name="study") -> Wired:
     config = tiny_config("beats", folder, "models=[logistic]", "protocol.inner_folds=4", *overrides)
     config["metric"] = metric
-    return wire(config, check(config), name, SILENT)
+    return wire(check(config), name, SILENT)
 
 
 def disturb(search: Search, disturbances: dict[int, BaseException]) -> tuple[Search, Disturbed]:

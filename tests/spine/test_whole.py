@@ -19,6 +19,8 @@ from ehrbench.app.wired.building import build_publisher, build_task
 from ehrbench.core.errors import BundleError, ConfigError, DataError, StudyMismatch
 from ehrbench.core.model import load_arrays, save_arrays
 from ehrbench.core.task import Parsed, RawInput, Skipped
+from ehrbench.ensemble.label_sets import LabelSets
+from ehrbench.ensemble.venn_abers import VennAbers
 from ehrbench.infra import operations
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.database import Database
@@ -181,6 +183,22 @@ def test_the_bundle_says_what_its_training_records_looked_like(searched):
     assert {sum(one.counts) for one in bundle.profile.probabilities.values()} == {bundle.profile.n_units}
 
 
+def test_the_bundle_says_how_sure_it_is(searched):
+    task, folder, _ = searched
+    bundle = Bundle.load(folder / f"tiny-{task}-nested" / "bundle")
+    records, doubt = toy_records([np.zeros((2, 3), np.float32)]), bundle.uncertainty
+    p = bundle.predict(records).probabilities
+    if task == "kinds":
+        assert isinstance(doubt, LabelSets)
+        assert doubt.sets(p).any(axis=1).all()
+        assert (doubt.cuts > 0).all()  # every class has patients enough to be ruled out
+    else:
+        assert isinstance(doubt, VennAbers)
+        ends = doubt.intervals(p)
+        assert ((ends[..., 1] - ends[..., 0]) > 0).all()
+        assert np.abs(ends.mean(axis=2) - p).max() < 0.15
+
+
 def test_raw_files_are_predicted_as_records_are(searched, tmp_path):
     task, folder, _ = searched
     (tmp_path / "p1.txt").write_text("p1,0.5,-1,2\np1,1,,0.25\n")
@@ -210,7 +228,7 @@ def test_raw_files_are_predicted_as_records_are(searched, tmp_path):
         ({"threads": True}, "threads: input should be a valid integer (got True)"),
         (
             {"data": {"root": ".", "sets": "t"}},
-            "data.sets: input should be a valid list (got 't') — write data.sets=[t]",
+            "data.sets: 't' is not a list — write data.sets=[t]",
         ),
         ({"data": {"root": ".", "sets": ["t", "t"]}}, "data.sets: t is named twice — name it once"),
         ({"data": {"root": ".", "sets": ["t"], "set": "t"}}, "data.set: unknown key"),
@@ -293,7 +311,7 @@ def test_a_published_split_is_used_as_it_is(inner, tmp_path):
     assert ("chosen on valid" in summary["protocol"]) == (inner == "valid")
     bundle = Bundle.load(run_folder / "bundle")
     task = tiny_config("beats", tmp_path)["task"]
-    records = build_publisher(task, build_task(task)).read(tmp_path, ["s"]).records
+    records = build_publisher(task["publisher"], build_task(task["build"])).read(tmp_path, ["s"]).records
     assert bundle.seen(records).tolist() == [True] * 180 + [False] * 60  # the first fold's training records
 
 

@@ -22,7 +22,7 @@ from ehrbench.statistics.comparison import (
     resampled_t_difference,
 )
 from ehrbench.statistics.fold_data import FoldData
-from ehrbench.statistics.placements import auroc_covariance
+from ehrbench.statistics.placements import mean_placed, placed
 from tests.statistics.judging import BINARY, folds
 
 Y = [0] * 12 + [1] * 8
@@ -63,9 +63,8 @@ def test_delong_is_what_r_s_proc_says():
     ra <- roc(y, a, direction = "<", levels = c(0, 1)); rb <- roc(y, b, direction = "<", levels = c(0, 1))
     auc(ra); auc(rb); var(ra); var(rb); cov(ra, rb); roc.test(ra, rb, method = "delong", paired = TRUE)
     """
-    values, covariance = auroc_covariance(
-        np.array(Y, dtype=float)[:, None], np.array([A, B])[:, :, None], np.arange(20)
-    )
+    y, p = np.array(Y, dtype=float)[:, None], np.array([A, B])[:, :, None]
+    values, covariance = mean_placed([placed(y, p, np.arange(20))])
     np.testing.assert_allclose(values, [0.890625, 0.80208333333333337], rtol=1e-14)
     expected = [
         [0.005440143623737374, 0.00050166847041847049],
@@ -85,7 +84,7 @@ def test_delong_is_what_r_s_proc_says():
 def test_delong_is_the_brute_force_over_all_pairs(data):
     y = np.array([0, 0, 1, 1, *[d[0] for d in data]], dtype=float)
     p = np.array([[1, 2, 2, 5, *[d[i] for d in data]] for i in (1, 2)]) / 7
-    values, covariance = auroc_covariance(y[:, None], p[:, :, None], np.arange(len(y)))
+    values, covariance = mean_placed([placed(y[:, None], p[:, :, None], np.arange(len(y)))])
     positive, negative = p[:, y == 1], p[:, y == 0]
     psi = (positive[:, :, None] > negative[:, None, :]) + 0.5 * (positive[:, :, None] == negative[:, None, :])
     np.testing.assert_allclose(values, psi.mean(axis=(1, 2)), atol=1e-14)
@@ -282,7 +281,7 @@ def test_several_labels_against_the_metric():
     y = (rng.random((300, 2)) < 0.3).astype(float)
     y[::9, 1] = np.nan
     p = rng.random((2, 300, 2))
-    values, _ = auroc_covariance(y, p, np.arange(300))
+    values, _ = mean_placed([placed(y, p, np.arange(300))])
     expected = [metrics.load("auroc")(y, q, target=target) for q in p]
     np.testing.assert_allclose(values, expected, atol=1e-14)
 
@@ -305,5 +304,5 @@ def test_groups_of_both_labels_are_crossed_by_obuchowski_s_factor():
         + of_n / (of_n - 1) * (v01 @ v01) / n**2
         + 2 * 12 / 11 * (v10 @ v01) / (m * n)
     )
-    _, covariance = auroc_covariance(y[:, None], p[None, :, None], group)
+    _, covariance = mean_placed([placed(y[:, None], p[None, :, None], group)])
     assert covariance[0, 0] == pytest.approx(expected, rel=1e-12)

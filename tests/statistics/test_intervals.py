@@ -18,9 +18,10 @@ from ehrbench.statistics.intervals import (
     group_bootstrap,
     group_bootstraps,
     interval_of,
+    logit_t,
     resampled_t,
 )
-from ehrbench.statistics.placements import auroc_covariance, few_positives
+from ehrbench.statistics.placements import few_variance, mean_placed, placed
 from ehrbench.statistics.resampling import Resampled, resample
 from tests.statistics.judging import BINARY, folds
 
@@ -107,7 +108,7 @@ def test_patients_who_are_tested_in_several_folds_bring_no_certainty():
 def test_the_spread_of_auroc_is_delong_s():
     (fold,) = folds(n=1500, k=1)
     resampled = resample([fold], [metrics.load("auroc")], BINARY, seed=0, n_replicates=3000)["auroc"]
-    _, covariance = auroc_covariance(fold.y, fold.p[None], fold.group)
+    _, covariance = mean_placed([placed(fold.y, fold.p[None], fold.group)])
     assert resampled.replicates.std() == pytest.approx(np.sqrt(covariance[0, 0]), rel=0.05)
 
 
@@ -136,19 +137,41 @@ def test_auroc_of_seven_positives_is_covered(area, spread):
     y, inside, tried = np.r_[np.ones(7), np.zeros(53)][:, None], 0, 0
     for _ in range(300):
         score = np.r_[rng.normal(d, spread, 7), rng.normal(size=53)][:, None]
-        if (found := few_positives([FoldData(y, ndtr(score), np.arange(60))], BINARY, 0.95)) is not None:
-            inside, tried = inside + (found[0] <= area <= found[1]), tried + 1
+        fold = FoldData(y, ndtr(score), np.arange(60))
+        if 0 < (value := fold.value(metrics.load("auroc"), BINARY)) < 1:
+            low, high = logit_t(value, few_variance([fold], BINARY), 6)
+            inside, tried = inside + (low <= area <= high), tried + 1
     assert tried > 280  # the others part positives from negatives, and have no interval
     assert inside / tried >= 0.93
 
 
-def test_auroc_of_few_positives_has_its_own_interval_and_says_so():
+@pytest.mark.parametrize("n_folds", [1, 3])
+@pytest.mark.parametrize(("apart", "spread"), [(1.2, 1.0), (2.2, 1.0)])
+def test_auprc_of_few_positives_is_covered(n_folds, apart, spread):
+    """Seven positives of 63 a fold, normal scores; the bootstrap's interval held it in 91 to 92 %."""
+    auprc, y = metrics.load("auprc"), np.r_[np.ones(7), np.zeros(56)][:, None]
+
+    def cohort(seed):
+        rng = np.random.default_rng(seed)
+        drawn = [np.r_[rng.normal(apart, spread, 7), rng.normal(size=56)] for _ in range(n_folds)]
+        return [FoldData(y, ndtr(s)[:, None], np.arange(63) + 100 * k) for k, s in enumerate(drawn)]
+
+    truth = np.mean([np.mean([f.value(auprc, BINARY) for f in cohort(10_000 + s)]) for s in range(2000)])
+    found = [bootstrap(cohort(s), "auprc", n_replicates=300) for s in range(200)]
+    had = [interval for interval in found if interval.low is not None]
+    assert {interval.method for interval in had} == {"logit_t"}
+    assert len(had) >= 190
+    assert np.mean([interval.low <= truth <= interval.high for interval in had]) >= 0.935
+
+
+def test_auroc_and_auprc_of_few_positives_have_an_interval_of_their_own_and_say_so():
     (fold,) = folds(n=40, k=1, seed=3)
     assert 5 <= fold.y.sum() < 20
-    interval = bootstrap([fold], "auroc")
-    assert interval.method == "logit_t"
-    assert 0 < interval.low < interval.high < 1
-    assert "fewer than 30 groups" in interval.reason
+    for name, few in (("auroc", 30), ("auprc", 40)):
+        interval = bootstrap([fold], name)
+        assert interval.method == "logit_t"
+        assert 0 < interval.low < interval.high < 1
+        assert f"fewer than {few} groups" in interval.reason
     assert bootstrap([fold], "brier").method == "bca"
     assert bootstrap(folds(n=600, k=1), "auroc").method == "bca"  # of hundreds nothing moves
 

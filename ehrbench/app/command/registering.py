@@ -1,53 +1,32 @@
 """Registering: ``ehrbench registry register | gate | promote | rollback | deploy | list``.
 
-What trains or judges is imported where it is used. Every event goes to the webhook of the environment, after
-it has happened.
+What trains or judges is imported where it is used.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import shutil
-import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ehrbench.app.composed.console import line, shown, terminal
-from ehrbench.core.bundle import CONFIG, bundle_folder
-from ehrbench.core.errors import BundleError, StorageError
+from ehrbench.app.runs.releasing import deploy, open_registry, register, tell
 from ehrbench.core.places import argument
-from ehrbench.core.run_folder import CERTIFICATE, RunFolder
-from ehrbench.infra.settings import Environment
-from ehrbench.registry import webhook
-from ehrbench.registry.promotion import deployable, promote, rollback
+from ehrbench.registry.promotion import promote, rollback
 from ehrbench.registry.release import (
-    BUNDLE_FOLDER,
-    CERTIFICATE_FILE,
     CHALLENGER,
     CHAMPION,
-    DIGEST,
     GATE,
     PROMOTED,
-    RUN,
     NotApproved,
     Registry,
     Release,
     ReleaseName,
 )
-
-if TYPE_CHECKING:
-    from ehrbench.runtime.bundle import Bundle
-
-WEBHOOK = "REGISTRY_WEBHOOK"
-#: Where deployed bundles lie in their folder: a server takes every name without a dot in front for an alias.
-RELEASES = ".releases"
 
 
 def add_commands(commands: Any) -> None:
@@ -100,85 +79,14 @@ def _alias(text: str) -> str:
     return text
 
 
-def open_registry(uri: str | None, runs_dir: Path) -> Registry:
-    """The registry in MLflow at ``uri``, at the environment's address, or in the file of ``runs_dir``."""
-    from mlflow.exceptions import MlflowException
-
-    from ehrbench.infra.mlflow_store import artifacts_of, connected, sqlite_path, tracking_address
-    from ehrbench.registry.mlflow_registry import MlflowRegistry
-
-    given = uri or Environment.read().mlflow_tracking_uri or None
-    address = tracking_address(given, runs_dir.absolute(), "--uri")
-    store = sqlite_path(address)
-    if store is not None:
-        store.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        client = connected(address)
-        client.search_experiments(max_results=1)
-    except (MlflowException, OSError) as error:
-        said = str(error).splitlines()[0][:200]
-        raise StorageError(
-            f"registry {address}: {said} — start its server, or name another by --uri"
-        ) from error
-    return MlflowRegistry(client, address, None if store is None else artifacts_of(store))
-
-
 def _open(options: argparse.Namespace) -> Registry:
-    if address := Environment.read().registry_webhook:
-        webhook.check_address(WEBHOOK, address.reveal())  # before anything has happened
     return open_registry(options.uri, options.runs_dir)
 
 
 def _register(options: argparse.Namespace) -> None:
-    from ehrbench.app.runs.sealing import check_seal
-    from ehrbench.runtime.bundle import Bundle
-
-    place = bundle_folder(options.run.resolve())
-    is_run = place != options.run.resolve()
-    if is_run:
-        check_seal(RunFolder.open(options.run))
-    bundle = Bundle.load(place)
-    bundle.self_test()
-    registry, name = _open(options), _named(bundle, options)
-    with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
-        shutil.copytree(place, Path(folder) / BUNDLE_FOLDER)
-        if is_run:
-            shutil.copy(options.run / CERTIFICATE, Path(folder) / CERTIFICATE_FILE)
-        release = registry.register(
-            name, Path(folder), _tags(bundle, options.run.resolve() if is_run else None)
-        )
-    registry.point(name, CHALLENGER, release.version)
+    registry = _open(options)
+    release = register(registry, options.run, options.problem, options.kind, options.features)
     print(line("registered", release))
-    _tell("registered", release)
-
-
-def _named(bundle: Bundle, options: argparse.Namespace) -> ReleaseName:
-    """The name asked for; what is not said of it is the bundle's own, as far as a name may hold it."""
-
-    def own(text: str) -> str:
-        return re.sub(r"[^\w+-]", "-", text, flags=re.ASCII)
-
-    models = list(bundle.manifest.models)
-    kind = options.kind or own(models[0] if len(models) == 1 else "ensemble")
-    problem = options.problem or own(_task_name(bundle))
-    return ReleaseName.read(f"{problem}/{kind}/{options.features}")[0]
-
-
-def _task_name(bundle: Bundle) -> str:
-    import yaml
-
-    path = bundle.directory / CONFIG
-    try:
-        return str(yaml.safe_load(path.read_text(encoding="utf-8"))["task"]["name"])
-    except (KeyError, TypeError, yaml.YAMLError) as error:
-        raise BundleError(f"{path}: names no task — say --problem NAME") from error
-
-
-def _tags(bundle: Bundle, run: Path | None) -> dict[str, str]:
-    manifest = bundle.manifest
-    tags = {DIGEST: bundle.digest, "study": manifest.study_name, "task": manifest.task}
-    tags |= {"cohort": manifest.cohort, "created": manifest.created, "git_commit": manifest.git_commit}
-    return tags | ({RUN: str(run)} if run else {})
 
 
 def _gate(options: argparse.Namespace) -> None:
@@ -191,7 +99,7 @@ def _gate(options: argparse.Namespace) -> None:
     release, verdict = judge_release(_open(options), name, version, settings, progress)
     for check in verdict.checks:
         print(line(f"{'✓' if check.passed else '✗'} {check.name}", check.told))
-    _tell("approved" if verdict.approved else "refused", release, reasons=verdict.reasons)
+    tell("approved" if verdict.approved else "refused", release, reasons=verdict.reasons)
     if not verdict.approved:
         number = len(verdict.reasons)
         raise NotApproved(
@@ -204,33 +112,20 @@ def _promote(options: argparse.Namespace) -> None:
     name, version = ReleaseName.read(options.name)
     release = promote(_open(options), name, version or CHALLENGER)
     print(line(CHAMPION, release))
-    _tell("promoted", release)
+    tell("promoted", release)
 
 
 def _rollback(options: argparse.Namespace) -> None:
     name, _ = ReleaseName.read(options.name)
     release = rollback(_open(options), name)
     print(line(CHAMPION, release))
-    _tell("rolled back", release)
+    tell("rolled back", release)
 
 
 def _deploy(options: argparse.Namespace) -> None:
-    from ehrbench.app.runs.gating import opened
-
     name, version = ReleaseName.read(options.name)
-    registry = _open(options)
-    release = deployable(registry, name, version)
-    folder: Path = options.folder.resolve()
-    place = folder / RELEASES / f"{name.registered}.{release.version}"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not place.exists():
-        with tempfile.TemporaryDirectory(prefix=".", dir=place.parent) as work:
-            opened(registry, release, Path(work) / "content").bundle.directory.replace(place)
-    link = folder / f".{options.alias}-{os.getpid()}"
-    link.symlink_to(place.relative_to(folder))
-    link.replace(folder / options.alias)  # one step: who opens it finds the old bundle or the new one
-    print(line("deployed", f"{release} as {shown(folder / options.alias)}"))
-    _tell("deployed", release)
+    release = deploy(_open(options), name, version, options.folder, options.alias)
+    print(line("deployed", f"{release} as {shown(options.folder.resolve() / options.alias)}"))
 
 
 def _list(options: argparse.Namespace) -> None:
@@ -270,19 +165,3 @@ def _refused(release: Release) -> dict[str, str]:
 
 def _told(release: Release) -> dict[str, Any]:
     return {**asdict(release), "name": str(release.name), "checks": _checks(release)}
-
-
-def _tell(what: str, release: Release, **more: Any) -> None:
-    """Post an event to the webhook, where there is one; what cannot be told is said, and changes nothing."""
-    address = Environment.read().registry_webhook
-    if not address:
-        return
-    event: Mapping[str, Any] = {
-        "event": what,
-        "release": str(release),
-        "bundle": release.tags.get(DIGEST, ""),
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        **more,
-    }
-    if why := webhook.post(address.reveal(), event):
-        print(f"the webhook was not told: it {why}", file=sys.stderr)

@@ -7,6 +7,7 @@ runs outer folds (``rerun``), both in processes of their own.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,13 +17,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ehrbench.app.composed.checking import recorded
 from ehrbench.app.runs.finished import decided_by_run, ledger_of, wire_run
 from ehrbench.app.wired.gpus import visible_gpus
 from ehrbench.app.runs.outputs import write_search_bundle
 from ehrbench.app.wired.provenance import versions
 from ehrbench.app.runs.rejudging import judge_again, some_of
-from ehrbench.app.runs.rereading import read_relabelled
+from ehrbench.app.runs.rereading import read_exchanged
 from ehrbench.app.runs.rerun import run_again
 from ehrbench.app.runs.sealing import check_entered, check_seal, check_spent
 from ehrbench.app.runs.tables import read_judged
@@ -33,7 +33,9 @@ from ehrbench.core.errors import BundleError, ConfigError
 from ehrbench.core.progress import Progress
 from ehrbench.core.run_folder import CERTIFICATE, CERTIFIED, PREDICTIONS, SUMMARY, RunFolder
 from ehrbench.core.types import FloatArray
-from ehrbench.spine.certificate import Excuse, NotClean, certify, counterfactual
+from ehrbench.spine.certificate import NotClean, certify
+from ehrbench.spine.counterfactual import Excuse, counterfactual
+from ehrbench.spine.folds import OuterFold
 from ehrbench.spine.procedure import Decided
 from ehrbench.spine.search import Search
 
@@ -98,18 +100,21 @@ def _do_again(run: RunFolder, wired: Wired, again: Again, progress: Progress) ->
     chosen = [fold for fold in search.split.outer if folds is None or fold.index in folds]
     if not chosen:
         raise ConfigError("--folds", f"{list(folds or ())}: no such outer folds")
-    if again.counterfactual:
-        n_read = read_relabelled(wired, progress)
-        said = f"{n_read:,} records are read as they were" if n_read else "not tested for this task's source"
-        print(f"  data    : outcomes exchanged among records: {said}")
     judged = read_judged(run / PREDICTIONS, search.target.n_classes)
     for fold in chosen:
         decided = decided_by_run(run, search, fold)
         if again.counterfactual:  # first: it names what comes before a prediction
+            _read_again(wired, fold, progress)
             _fold_again(run, wired, decided)
         _predict_again(run, wired, decided, judged[fold.name], progress)
     if search.split.final not in search.split.outer:
         _ask_bundle_again(run, wired)
+
+
+def _read_again(wired: Wired, fold: OuterFold, progress: Progress) -> None:
+    n_read = read_exchanged(wired, fold, progress)
+    said = f"the contents of {n_read:,} records are as they were" if n_read else "not tested for this source"
+    print(f"  fold {fold.name:>3}: read with outcomes exchanged and test records replaced: {said}")
 
 
 def _predict_again(
@@ -139,43 +144,43 @@ def _ask_bundle_again(run: RunFolder, wired: Wired) -> None:
 
 def _fold_again(run: RunFolder, wired: Wired, decided: Decided) -> None:
     search, fold = wired.search, decided.fold
-    excuse = _excuse(run, wired, decided)
-    again = partial(run_again, recorded(wired.config, wired.settings), search.study_name, fold.name)
+    excuse, workers = _excuse(run, wired, decided)
+    again = partial(run_again, wired.settings, search.study_name, fold.name, workers)
     found = counterfactual(search, fold, decided, again, excuse)
-    compared = f"{found['compared']} fitted states and choices"
+    compared, (some, every) = f"{found['compared']} fitted states and choices", found["trials"]
     line = f"  fold {fold.name:>3}: {compared} unchanged by other test records, in a process of its own"
-    if found["repeated"]:
-        why = excuse.why if excuse else ""
-        line += (
-            "\n            (the recorded fold was compared by trials of the same parameters at most, choices "
-            f"between two runs again: {why})"
-        )
+    if excuse is not None:
+        how = "between two runs again" if found["repeated"] else "with the recorded ones"
+        line += f"\n            ({some} of {every} trials, retrained as recorded and compared {how}: {excuse.why})"
     print(line)
 
 
-def _excuse(run: RunFolder, wired: Wired, decided: Decided) -> Excuse | None:
-    """Why the recorded fold need not repeat itself to the last bit here; None where it must."""
+def _excuse(run: RunFolder, wired: Wired, decided: Decided) -> tuple[Excuse | None, int]:
+    """Why the recorded fold need not repeat itself to the last bit here, None where it must; how many workers
+    it had here."""
     code = json.loads((run / SUMMARY).read_text(encoding="utf-8"))["code"]
     rows = [row for c in decided.chosen for row in wired.search.backend.ledger.tickets(c.study.key)]
-    hosts = {(row.worker or "").rpartition(":")[0] for row in rows}
+    names = {row.worker or "" for row in rows}
+    hosts = {name.rpartition(":")[0] for name in names}
+    workers = min(len(names), os.cpu_count() or 1)
     if hosts != {socket.gethostname()}:
-        return Excuse(f"it ran on another machine, {min(hosts)}", same_bits=False)
+        return Excuse(f"it ran on another machine, {min(hosts)}", same_bits=False), workers
     if code["versions"] != versions():
-        return Excuse("it ran with other versions of packages", same_bits=False)
+        return Excuse("it ran with other versions of packages", same_bits=False), workers
     if visible_gpus(wired.settings.trainer.accelerator):
-        return Excuse("it ran on a GPU", same_bits=False)
+        return Excuse("it ran on a GPU", same_bits=False), 1
     if wired.settings.search.latency_ms is not None:
-        return Excuse("its trials were timed, and times do not repeat", same_bits=True)
+        return Excuse("its trials were timed, and times do not repeat", same_bits=True), workers
     if any(row.state == "failed" and row.attempt > 1 for row in rows):
-        return Excuse("one of its trials was given up after several tries", same_bits=True)
+        return Excuse("one of its trials was given up after several tries", same_bits=True), workers
     for chosen in decided.chosen:
         spans = sorted(
             (row.started or 0.0, row.finished or 0.0) for row in rows if row.study == chosen.study.key
         )
         if any(later[0] < earlier[1] for earlier, later in pairwise(spans)):
             why = f"several workers ran study {chosen.study.key} at a time, and its sampler saw their order"
-            return Excuse(why, same_bits=True)
-    return None
+            return Excuse(why, same_bits=True), workers
+    return None, 1
 
 
 def _read(run: RunFolder) -> dict[str, Any]:

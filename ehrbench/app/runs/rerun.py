@@ -1,7 +1,8 @@
-"""A fold run again, in a process of its own that has fitted nothing before: ``python -m ehrbench.app.runs.rerun``.
+"""A fold run again, in processes of their own that have fitted nothing before: ``python -m ehrbench.app.runs.rerun``.
 
-It reads the data as the search did, keeps itself in an empty storage, and is refused every other file once
-the data are read: a fit that goes back to the source, or to what another fold has left, is told by name.
+They read the data as the search did, keep themselves in an empty storage that they share, and are refused every
+other file once the data are read: a fit that goes back to the source, or to what another fold has left, is told
+by name.
 """
 
 from __future__ import annotations
@@ -10,45 +11,59 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ehrbench.app.composed.blocks import Settings
+from ehrbench.app.composed.checking import check, recorded
 from ehrbench.app.runs.confinement import answer, asked, confine, run_apart
 from ehrbench.core.errors import EhrbenchError
 from ehrbench.core.files import write_json
+from ehrbench.spine.counterfactual import Trials
 
 _MARKS = "marks.json"
 
 
-def run_again(config: Mapping[str, Any], study_name: str, fold: str, *, other_test: bool) -> dict[str, str]:
-    """Name -> digest of all that the outer fold fits and chooses, by a process of its own.
+def run_again(
+    settings: Settings, study_name: str, fold: str, workers: int, trials: Trials, *, other_test: bool
+) -> dict[str, str]:
+    """Name -> digest of all that the outer fold fits and chooses, by processes of their own.
 
-    config: of a finished run. other_test: on other outer-test records (``spine.certificate.without_test``).
+    settings: of a finished run. workers: processes that share the trials, where these are given: asking a
+    sampler is for one alone. other_test: on other outer-test records (``spine.counterfactual.without_test``).
     Raises OutsideLooked where a fit looks at what it was not handed.
     """
     with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
-        place = Path(folder)
+        shared = Path(folder) / "shared"
+        shared.mkdir()
         request = {
-            "config": _elsewhere(config, place),
+            "config": recorded(_elsewhere(settings, shared)),
             "study_name": study_name,
             "fold": fold,
+            "shared": str(shared),
+            "trials": None if trials is None else {m: [o.to_json() for o in of] for m, of in trials.items()},
             "other_test": other_test,
         }
-        left = run_apart(__name__, request, place)
-        marks: dict[str, str] = json.loads((left / _MARKS).read_text(encoding="utf-8"))
-        return marks
+
+        def one(number: int) -> dict[str, str]:
+            place = Path(folder) / str(number)
+            place.mkdir()
+            marks: dict[str, str] = json.loads(
+                (run_apart(__name__, request, place) / _MARKS).read_text(encoding="utf-8")
+            )
+            return marks
+
+        n = 1 if trials is None else workers
+        with ThreadPoolExecutor(n) as pool:
+            return next(marks for marks in list(pool.map(one, range(n))) if marks)
 
 
-def _elsewhere(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
+def _elsewhere(settings: Settings, place: Path) -> Settings:
     """The configuration with an empty storage of its own."""
-    storage = {
-        **config["storage"],
-        "kind": "sqlite",
-        "path": f"{place}/ehrbench.db",
-        "artifacts": f"{place}/artifacts",
-        "checkpoints": None,
-    }
-    return {**config, "storage": storage}
+    own = {"path": f"{place}/ehrbench.db", "artifacts": f"{place}/artifacts", "checkpoints": None}
+    storage = settings.storage.model_copy(update={"kind": "sqlite", **own})
+    return settings.model_copy(update={"storage": storage})
 
 
 def _named_files(block: Any) -> Iterator[str]:
@@ -64,18 +79,22 @@ def _named_files(block: Any) -> Iterator[str]:
 
 
 def _work(place: Path) -> None:
-    from ehrbench.app.composed.checking import check
     from ehrbench.app.composed.console import terminal
     from ehrbench.app.wired.wiring import wire
-    from ehrbench.spine.certificate import fold_again
+    from ehrbench.spine.counterfactual import fold_again
+    from ehrbench.spine.retraining import Recorded
 
     request = asked(place)
-    config, (_, progress) = request["config"], terminal()
-    wired = wire(config, check(config), request["study_name"], progress)
+    settings, (_, progress) = check(request["config"]), terminal()
+    wired = wire(settings, request["study_name"], progress)
     (fold,) = (fold for fold in wired.search.split.outer if fold.name == request["fold"])
-    looked = confine(place, _named_files([config["model"], config["task"]["views"]]))
+    trials = request["trials"]
+    if trials is not None:
+        trials = {model: [Recorded.from_json(one) for one in of] for model, of in trials.items()}
+    named = [request["shared"], *_named_files([request["config"]["model"], settings.task.views])]
+    looked = confine(place, named)
     try:
-        marks = fold_again(wired.search, fold, progress, other_test=request["other_test"])
+        marks = fold_again(wired.search, fold, progress, trials, other_test=request["other_test"])
         write_json(place / "answer" / _MARKS, marks)
     finally:  # also where a model has swallowed the refusal
         answer(place, looked, f"outer fold {fold.name}: a fit")

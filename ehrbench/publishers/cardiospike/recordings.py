@@ -5,42 +5,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
-from ehrbench.core.errors import ConfigError, DataError
+from ehrbench.core.errors import DataError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.task import Cohort, Publisher
-from ehrbench.publishers.caching import holds_real_files
 from ehrbench.publishers.cardiospike.simulated_recordings import simulated_recordings
 from ehrbench.publishers.downloading import Remote, download_files
+from ehrbench.publishers.published_folder import PublishedFolder, cohort_label
 from ehrbench.tasks.cardiospike import read_csv, text_of
+from ehrbench.tasks.numbers import cells_of
 from ehrbench.tasks.rr_rhythm import parsed_recordings
 
 FOLDER = "cardiospike"
 TABLE = "train.csv"
-SIMULATED = "SIMULATED"
 GET = (
     f"put the competition's {TABLE} into {FOLDER}/ by hand (its organisers hand it out), or name a mirror: "
     "ehrbench data get rr_rhythm --from URL"
 )
 
 
-class CardioSpike(Publisher):
+class CardioSpike(PublishedFolder):
     """The one labelled table."""
 
-    def default_sets(self) -> tuple[str, ...]:
-        """The one set that has labels."""
-        return ("train",)
+    folders: ClassVar[tuple[str, ...]] = (FOLDER,)
+    sets: ClassVar[tuple[str, ...]] = ("train",)
+    get: ClassVar[str] = GET
+    notice: ClassVar[str] = "Simulated by ehrbench. These are nobody's heart beats."
 
     def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
-        sets = tuple(dict.fromkeys(sets)) or self.default_sets()
-        if sets != self.default_sets():
-            raise ConfigError(
-                "data.sets", f"{list(sets)}: only one set has labels", "leave it out, or [train]"
-            )
-        path = _folder(Path(root)) / TABLE
+        sets, path = self.chosen_sets(sets), self.folder(Path(root)) / TABLE
         with progress.step("Reading recordings", total=1) as step:
             table = read_csv(path.name, _content(path), strict=False, labelled=True)
             step.advance()
@@ -58,46 +55,41 @@ class CardioSpike(Publisher):
             "beats": records.total_units,
             "beats in an anomaly": int(table.labels.sum()),
         }
-        label = "simulated" if (path.parent / SIMULATED).exists() else "publisher"
-        return Cohort(records, sets, label, table.skipped, flow)
+        return Cohort(records, sets, cohort_label(path.parent), table.skipped, flow)
+
+    def with_contents(
+        self, root: Path, place: Path, donors: Mapping[str, str]
+    ) -> tuple[Publisher, Path] | None:
+        """A recording's labels go on under the donor's beats, from the first again where those are more."""
+        path = self.folder(Path(root)) / TABLE
+        header, *rows = [cells_of(line) for line in _content(path).decode("utf-8-sig").splitlines() if line]
+        name, label = header.index("id"), header.index("y")
+        rows_of: dict[str, list[list[str]]] = {}
+        for row in rows:
+            rows_of.setdefault(row[name], []).append(row)
+        lines = [header]
+        for record, own in rows_of.items():
+            for i, beat in enumerate(rows_of[donors.get(record, record)]):
+                moved = list(beat)
+                moved[name], moved[label] = record, own[i % len(own)][label]
+                lines.append(moved)
+        (place / TABLE).write_text("\n".join(map(",".join, lines)) + "\n", encoding="utf-8")
+        return self, place
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
         """The organisers hand it out: without ``source`` the error says what to do by hand."""
-        folder = Path(root) / FOLDER
-        if (folder / SIMULATED).exists():
-            raise DataError(
-                "holds a simulated cohort", file=folder, remedy="move it away, or choose another folder"
-            )
+        folder = self.download_folder(Path(root))
         if source is None:
             raise DataError("has no address that anybody may fetch it from", file=TABLE, remedy=GET)
         files = [Remote(TABLE, None), Remote("test.csv", None, optional=True)]
         download_files(files, folder, source, subfolder=FOLDER, progress=progress)
 
     def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
-        folder = Path(root) / FOLDER
-        if holds_real_files(folder) and not (folder / SIMULATED).exists():
-            raise DataError("is not empty and not simulated", file=folder, remedy="choose another folder")
-        with progress.step("Simulating", total=1) as step:
+        with self.simulated_folder(Path(root)) as folder, progress.step("Simulating", total=1) as step:
             rr, labels = simulated_recordings(n_records, seed)
             lines = text_of([str(i + 1) for i in range(n_records)], rr, labels)
-            body = "\n".join(lines) + "\n"
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                mark = "Simulated by ehrbench. These are nobody's heart beats.\n"
-                (folder / SIMULATED).write_text(mark, encoding="utf-8")
-                (folder / TABLE).write_text(body, encoding="utf-8")
-            except OSError as error:
-                raise DataError(
-                    f"cannot be written ({error.strerror})", file=folder, remedy="choose another folder"
-                ) from error
+            (folder / TABLE).write_text("\n".join(lines) + "\n", encoding="utf-8")
             step.advance()
-
-
-def _folder(root: Path) -> Path:
-    """Where the table lies; ``cardiospike/`` where it is nowhere."""
-    if not root.is_dir():
-        raise DataError("no such data folder", file=root, remedy=GET)
-    return root if (root / TABLE).is_file() and not (root / FOLDER / TABLE).is_file() else root / FOLDER
 
 
 def _content(path: Path) -> bytes:

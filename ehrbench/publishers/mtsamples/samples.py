@@ -17,25 +17,26 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from ehrbench.core.errors import ConfigError, DataError
+from ehrbench.core.errors import DataError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.records import Records
 from ehrbench.core.task import Cohort, Parsed, Publisher, Skipped
 from ehrbench.core.types import IntArray
 from ehrbench.features.texts import Texts
-from ehrbench.publishers.caching import holds_real_files
 from ehrbench.publishers.downloading import Remote, download_files
 from ehrbench.publishers.mtsamples.near_duplicates import joined
 from ehrbench.publishers.mtsamples.simulated_notes import simulated_rows
+from ehrbench.publishers.published_folder import PublishedFolder, cohort_label
 from ehrbench.tasks.note_text import checked
 from ehrbench.tasks.numbers import shown
+from ehrbench.tasks.tabular_files import csv_of
 from ehrbench.tasks.transcriptions import SPECIALTIES, Transcriptions, notes
 
-FOLDER, TABLE, SIMULATED = "transcriptions", "mtsamples.csv", "SIMULATED"
+FOLDER, TABLE = "transcriptions", "mtsamples.csv"
 COLUMNS = ("", "description", "medical_specialty", "sample_name", "transcription", "keywords")
 SPECIALTY, TEXT = "medical_specialty", "transcription"
 GET = (
@@ -52,20 +53,16 @@ class _Row(NamedTuple):
     text: str
 
 
-class MTSamples(Publisher):
+class MTSamples(PublishedFolder):
     """The one published table, read as the task's ``reading`` says."""
 
-    def default_sets(self) -> tuple[str, ...]:
-        """The one set there is."""
-        return ("mtsamples",)
+    folders: ClassVar[tuple[str, ...]] = (FOLDER,)
+    sets: ClassVar[tuple[str, ...]] = ("mtsamples",)
+    get: ClassVar[str] = GET
+    notice: ClassVar[str] = "Simulated by ehrbench. These are no people's notes."
 
     def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
-        sets = tuple(dict.fromkeys(sets)) or self.default_sets()
-        if sets != self.default_sets():
-            raise ConfigError(
-                "data.sets", f"{list(sets)}: there is only one set", "leave it out, or mtsamples"
-            )
-        folder = _folder(Path(root))
+        sets, folder = self.chosen_sets(sets), self.folder(Path(root))
         with progress.step("Reading notes", total=2) as step:
             path = _table(folder)
             rows, skipped, flow = _rows(path, _content(path))
@@ -85,16 +82,32 @@ class MTSamples(Publisher):
             "groups without near-duplicates": len(np.unique(group)),
             "records": len(records),
         }
-        label = "simulated" if (folder / SIMULATED).exists() else "publisher"
-        return Cohort(records, sets, label, skipped, flow)
+        return Cohort(records, sets, cohort_label(folder), skipped, flow)
+
+    def with_contents(
+        self, root: Path, place: Path, donors: Mapping[str, str]
+    ) -> tuple[Publisher, Path] | None:
+        """All rows of a text get the donor's, so that it keeps its specialties."""
+        assert isinstance(self.task, Transcriptions)
+        path = _table(self.folder(Path(root)))
+        body = _content(path)
+        first: dict[str, int] = {}
+        owner = {}
+        for row in _rows(path, body)[0]:
+            known = first.setdefault(row.text, row.number)
+            owner[row.number] = known if self.task.reading == "set" else row.number
+        table = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""))
+        header, *rows = [row for row in table if row]
+        at = header.index(TEXT)
+        texts = [row[at] for row in rows]
+        for number, of in owner.items():
+            rows[number][at] = texts[int(donors.get(str(of), of))]
+        (place / TABLE).write_bytes(csv_of([header, *rows]))
+        return self, place
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
         """The publisher wants an account: without ``source`` the error says what to do by hand."""
-        folder = Path(root) / FOLDER
-        if (folder / SIMULATED).exists():
-            raise DataError(
-                "holds a simulated cohort", file=folder, remedy="move it away, or choose another folder"
-            )
+        folder = self.download_folder(Path(root))
         if source is None:
             raise DataError("cannot be fetched without an account", file=TABLE, remedy=GET)
         remotes = [Remote(f"{TABLE}.xz", None)]
@@ -102,25 +115,12 @@ class MTSamples(Publisher):
 
     def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
         """``n_records`` distinct texts, most in several rows."""
-        folder = Path(root) / FOLDER
-        if holds_real_files(folder) and not (folder / SIMULATED).exists():
-            raise DataError("is not empty and not simulated", file=folder, remedy="choose another folder")
-        with progress.step("Simulating", total=1) as step:
+        with self.simulated_folder(Path(root)) as folder, progress.step("Simulating", total=1) as step:
             out = io.StringIO(newline="")
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows((i, *row) for i, row in enumerate(simulated_rows(n_records, seed)))
-            packed = lzma.compress(out.getvalue().encode(), preset=1)
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / SIMULATED).write_text(
-                    "Simulated by ehrbench. These are no people's notes.\n", encoding="utf-8"
-                )
-                (folder / f"{TABLE}.xz").write_bytes(packed)
-            except OSError as error:
-                raise DataError(
-                    f"cannot be written ({error.strerror})", file=folder, remedy="choose another folder"
-                ) from error
+            (folder / f"{TABLE}.xz").write_bytes(lzma.compress(out.getvalue().encode(), preset=1))
             step.advance()
 
 
@@ -164,12 +164,6 @@ def _rows(path: Path, body: bytes) -> tuple[list[_Row], tuple[Skipped, ...], dic
                 skipped.append(Skipped(path.name, line, TEXT, error.problem))
     flow = {"rows": len(read), "rows without a text": n_empty, "rows skipped": len(skipped)}
     return rows, tuple(skipped), flow
-
-
-def _folder(root: Path) -> Path:
-    if not root.is_dir():
-        raise DataError("no such data folder", file=root, remedy=GET)
-    return root / FOLDER if (root / FOLDER).is_dir() else root
 
 
 def _table(folder: Path) -> Path:

@@ -10,11 +10,11 @@ and likewise b and c.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -28,13 +28,15 @@ from ehrbench.core.types import FloatArray
 from ehrbench.features.events import Events, concatenate
 from ehrbench.features.stored import RowStore, read_folder, source_digest, write_folder
 from ehrbench.publishers.caching import cache_folder
+from ehrbench.publishers.downloading import download_files
 from ehrbench.publishers.physionet2012 import challenge_files, simulated_stays
-from ehrbench.publishers.physionet2012.outcomes import Outcome, exchanged_outcomes, read_outcomes
+from ehrbench.publishers.physionet2012.outcomes import Outcome, read_outcomes
+from ehrbench.publishers.published_folder import PublishedFolder, cohort_label
 from ehrbench.tasks.mortality import Mortality, parsed_patients
 from ehrbench.tasks.physionet2012.patients import LOST, Patients, parse_patients
+from ehrbench.tasks.physionet2012.record_text import id_in, with_id
 from ehrbench.tasks.raw_files import read_raw_files
 
-SETS = ("a", "b", "c")
 GET = "get the data with: ehrbench data get mortality"
 #: Auxiliary labels: death within so many days of admission, a stay of more than so many days.
 DEATH_DAYS = (30, 90, 365, 1000)
@@ -42,7 +44,7 @@ STAY_DAYS = (7, 14)
 _ARRAYS = ("starts", "minute", "parameter", "value", "descriptors")
 
 
-class PhysioNet2012(Publisher):
+class PhysioNet2012(PublishedFolder):
     """Sets a, b and c of the challenge.
 
     Parameters
@@ -51,6 +53,11 @@ class PhysioNet2012(Publisher):
         challenge scores them; by default they are kept, predicted from their descriptors, and flagged.
     cache: keep parsed records on disk, under $EHRBENCH_CACHE or ``<root>/.cache``.
     """
+
+    folders: ClassVar[tuple[str, ...]] = (challenge_files.FOLDER,)
+    sets: ClassVar[tuple[str, ...]] = ("a", "b", "c")
+    get: ClassVar[str] = GET
+    notice: ClassVar[str] = "These files were simulated by ehrbench. They are no patients' data."
 
     def __init__(self, task: Task, drop_unmeasured: bool = False, cache: bool = True) -> None:
         super().__init__(task)
@@ -62,11 +69,7 @@ class PhysioNet2012(Publisher):
         return ("a", "b")
 
     def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
-        sets = tuple(dict.fromkeys(sets)) or self.default_sets()
-        for name in sets:
-            if name not in SETS:
-                raise ConfigError("data.sets", f"{name!r} is no set", f"choose among {', '.join(SETS)}")
-        folder = challenge_files.folder_of(Path(root), GET)
+        sets, folder = self.chosen_sets(sets), self.folder(Path(root))
         raw = {name: challenge_files.records_path(folder, name, GET) for name in sets}
         outcomes = [read_outcomes(folder / f"Outcomes-{name}.txt", GET) for name in sets]
         with progress.step("Reading records", total=len(sets)) as step:
@@ -83,8 +86,7 @@ class PhysioNet2012(Publisher):
             measured = np.flatnonzero(~records.flags["no_measurements"])
             records, set_of = records.take(measured), set_of[measured]
             flow["records kept"] = len(records)
-        label = "simulated" if (folder / challenge_files.SIMULATED).exists() else "publisher"
-        return Cohort(records, sets, label, patients.skipped, flow, set_of)
+        return Cohort(records, sets, cohort_label(folder), patients.skipped, flow, set_of)
 
     def _patients(self, folder: Path, raw: dict[str, Path], advance: Any) -> tuple[Patients, RowStore | None]:
         """Parsed sets, end to end, from the cache where it has exactly these files read by this code."""
@@ -132,20 +134,36 @@ class PhysioNet2012(Publisher):
         code = source_digest(Path(__file__).parent, of_task, package / "features" / "events.py", *shared)
         return digest(files, code, self.hours)
 
-    def relabelled(self, root: Path, place: Path, seed: int) -> tuple[Publisher, Path] | None:
-        """Records by links, the cache among them; each file of outcomes with its rows' ids exchanged."""
-        for path in challenge_files.folder_of(Path(root), GET).resolve().iterdir():
-            if path.name.startswith("Outcomes-"):
-                (place / path.name).write_text(exchanged_outcomes(path, seed), encoding="utf-8")
-            else:
-                (place / path.name).symlink_to(path)
-        return self, place
+    def with_contents(
+        self, root: Path, place: Path, donors: Mapping[str, str]
+    ) -> tuple[Publisher, Path] | None:
+        """Outcomes by links; a folder for each set, its files those of donors with the receivers' ids."""
+        folder = self.folder(Path(root)).resolve()
+        for path in folder.glob("Outcomes-*.txt"):
+            name = path.stem.removeprefix("Outcomes-")
+            (place / path.name).symlink_to(path)
+            (place / f"set-{name}").mkdir()
+            records = challenge_files.records_path(folder, name, GET)
+            bodies = [bytes(raw.body) for raw in read_raw_files(records, self.task.forms, GET).inputs]  # type: ignore[arg-type]
+            texts = {id_in(body): body for body in bodies}
+            for record in texts:
+                text = with_id(texts[donors.get(record, record)], record)
+                (place / f"set-{name}" / f"{record}.txt").write_bytes(text)
+        return PhysioNet2012(self.task, self.drop_unmeasured, cache=False), place
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
-        challenge_files.download(Path(root), source, progress)
+        """All sets; a mirror may lack set c."""
+        folder, base = self.download_folder(Path(root)), source or challenge_files.PUBLISHER
+        download_files(
+            challenge_files.FILES, folder, base, subfolder=challenge_files.FOLDER, progress=progress
+        )
 
     def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
-        simulated_stays.simulate(Path(root), n_records, seed, progress)
+        """Sets a and b of ``n_records`` stays in all; the same bytes for a seed."""
+        if n_records < 2:
+            raise ConfigError("n_records", f"{n_records} stays cannot fill sets a and b", "give at least 2")
+        with self.simulated_folder(Path(root)) as folder:
+            simulated_stays.write_sets(folder, n_records, seed, progress)
 
 
 def _auxiliary(outcomes: list[Outcome]) -> dict[str, FloatArray]:

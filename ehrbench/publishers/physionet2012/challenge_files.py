@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ehrbench.core.errors import DataError
-from ehrbench.core.progress import Progress
-from ehrbench.publishers.downloading import Remote, download_files
+from ehrbench.publishers.downloading import Remote
 
 FOLDER = "physionet2012"
-SIMULATED = "SIMULATED"
 PUBLISHER = "https://physionet.org/files/challenge-2012/1.0.0/"
 #: SHA-256 as published in version 1.0.0; None where it is not pinned (the archive itself is still checked).
 FILES: tuple[Remote, ...] = (
@@ -22,26 +20,9 @@ FILES: tuple[Remote, ...] = (
 )
 
 
-def folder_of(root: Path, remedy: str) -> Path:
-    """``root/physionet2012``, or ``root`` itself where the files lie directly in it."""
-    if not root.is_dir():
-        raise DataError("no such data folder", file=root, remedy=remedy)
-    return root / FOLDER if (root / FOLDER).is_dir() else root
-
-
 def records_path(folder: Path, name: str, remedy: str) -> Path:
     """The archive or extracted folder of one set; an archive is preferred."""
     for path in (folder / f"set-{name}.tar.gz", folder / f"set-{name}"):
         if path.exists():
             return path
     raise DataError(f"set {name} is not there", file=folder / f"set-{name}.tar.gz", remedy=remedy)
-
-
-def download(root: Path, source: str | None, progress: Progress) -> None:
-    """Fetch all sets into ``root/physionet2012``; a mirror may lack set c. Refuses a simulated folder."""
-    folder = root / FOLDER
-    if (folder / SIMULATED).exists():
-        raise DataError(
-            "holds a simulated cohort", file=folder, remedy="move it away, or choose another folder"
-        )
-    download_files(FILES, folder, source or PUBLISHER, subfolder=FOLDER, progress=progress)

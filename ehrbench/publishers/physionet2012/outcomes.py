@@ -6,8 +6,6 @@ import math
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from ehrbench.core.errors import DataError
 from ehrbench.tasks.numbers import of_text, shown
 
@@ -69,17 +67,6 @@ def read_outcomes(path: Path, remedy: str) -> dict[str, Outcome]:
             ) from None
         outcomes[record] = Outcome(float(death), stay, survival)
     return outcomes
-
-
-def exchanged_outcomes(path: Path, seed: int) -> str:
-    """The file's text, each record with another's outcome."""
-    header, *lines = path.read_text(encoding="utf-8-sig").split("\n")
-    rows = [line.split(",") for line in lines if line.strip()]
-    at = [name.strip() for name in header.split(",")].index(COLUMNS[0])
-    ids = [row[at] for row in rows]
-    for row, other in zip(rows, np.random.default_rng(seed).permutation(len(rows)), strict=True):
-        row[at] = ids[other]
-    return "\n".join([header, *(",".join(row) for row in rows)]) + "\n"
 
 
 def _days(given: dict[str, str], column: str, negative: float) -> float:

@@ -17,15 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from ehrbench.core.digest import derive_seed
-from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.progress import Progress
 from ehrbench.core.types import FloatArray
-from ehrbench.publishers.caching import holds_real_files
-from ehrbench.publishers.physionet2012.challenge_files import FOLDER, SIMULATED
 from ehrbench.publishers.physionet2012.outcomes import COLUMNS
 from ehrbench.tasks.physionet2012.record_text import HEADER
 
-_NOTICE = "These files were simulated by ehrbench. They are no patients' data.\n"
 _FIRST_ID = {"a": 132539, "b": 142675}
 _PREVALENCE_LOGIT = -2.55
 
@@ -91,30 +87,15 @@ _COURSES: dict[str, Course] = {
 }
 
 
-def simulate(root: Path, n_records: int, seed: int, progress: Progress) -> None:
-    """Write sets a and b of ``n_records`` stays in all under ``root/physionet2012``; same bytes for a seed.
-
-    Raises DataError where other files already lie there: a real folder is never overwritten.
-    """
-    if n_records < 2:
-        raise ConfigError("n_records", f"{n_records} stays cannot fill sets a and b", "give at least 2")
-    folder = root / FOLDER
-    if holds_real_files(folder) and not (folder / SIMULATED).exists():
-        raise DataError("is not empty and not simulated", file=folder, remedy="choose another folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / SIMULATED).write_text(_NOTICE, encoding="utf-8")
-        with progress.step("Simulating", total=n_records) as step:
-            for name, size in (("a", (n_records + 1) // 2), ("b", n_records // 2)):
-                stays = []
-                for i in range(size):
-                    stays.append(_stay(_FIRST_ID[name] + i, seed))
-                    step.advance()
-                _write_set(folder, name, stays)
-    except OSError as error:
-        raise DataError(
-            f"cannot be written ({error.strerror})", file=folder, remedy="choose another folder"
-        ) from error
+def write_sets(folder: Path, n_records: int, seed: int, progress: Progress) -> None:
+    """Write sets a and b of ``n_records`` stays in all; the same bytes for a seed."""
+    with progress.step("Simulating", total=n_records) as step:
+        for name, size in (("a", (n_records + 1) // 2), ("b", n_records // 2)):
+            stays = []
+            for i in range(size):
+                stays.append(_stay(_FIRST_ID[name] + i, seed))
+                step.advance()
+            _write_set(folder, name, stays)
 
 
 def _write_set(folder: Path, name: str, stays: list[tuple[int, bytes, str]]) -> None:

@@ -133,8 +133,7 @@ class CheXpert(RadiographPublisher):
         return float(value)
 
     def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
-        folder = self.simulation_folder(root)
-        with progress.step("Drawing", total=n_records) as step:
+        with self.simulated_folder(root) as folder, progress.step("Drawing", total=n_records) as step:
             for name, body in simulated_chests.chexpert(n_records, seed):
                 simulated_chests.write(folder / name, body)
                 step.advance()

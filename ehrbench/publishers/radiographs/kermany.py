@@ -50,10 +50,6 @@ class Kermany(RadiographPublisher):
         "ehrbench data get xray --from URL"
     )
 
-    def default_sets(self) -> tuple[str, ...]:
-        """The one set there is."""
-        return self.sets
-
     def examinations(
         self, folder: Path, sets: Sequence[str], images: Mapping[str, ImageFile]
     ) -> list[Examination]:
@@ -83,8 +79,7 @@ class Kermany(RadiographPublisher):
         return np.array([float(one == cause) for one in CAUSES])
 
     def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
-        folder = self.simulation_folder(root)
-        with progress.step("Drawing", total=n_records) as step:
+        with self.simulated_folder(root) as folder, progress.step("Drawing", total=n_records) as step:
             for name, body in simulated_chests.kermany(n_records, seed):
                 simulated_chests.write(folder / name, body)
                 step.advance()

@@ -5,25 +5,24 @@ from __future__ import annotations
 import csv
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from ehrbench.core.errors import ConfigError, DataError
+from ehrbench.core.errors import DataError
 from ehrbench.core.progress import SILENT, Progress
 from ehrbench.core.task import Cohort, Parsed, Publisher, Skipped, Task
 from ehrbench.core.types import FloatArray
 from ehrbench.features.pictures import Pictures
-from ehrbench.publishers.caching import holds_real_files
 from ehrbench.publishers.downloading import Remote, download_files
+from ehrbench.publishers.published_folder import PublishedFolder, cohort_label
 from ehrbench.publishers.radiographs.decoded_images import DecodedImages, decode_images
 from ehrbench.publishers.radiographs.image_files import ImageFile, image_files
 from ehrbench.tasks.radiographs.reading import picture_records
 from ehrbench.tasks.xray import XRay
-
-SIMULATED = "SIMULATED"
 
 
 @dataclass
@@ -42,7 +41,7 @@ class Examination:
     auxiliary: Mapping[str, float] = field(default_factory=dict)
 
 
-class RadiographPublisher(Publisher):
+class RadiographPublisher(PublishedFolder):
     """A layout says which examinations there are; the rest is here.
 
     Parameters
@@ -50,17 +49,14 @@ class RadiographPublisher(Publisher):
     cache: keep decoded images on disk, under $EHRBENCH_CACHE or ``<root>/.cache``.
     """
 
-    #: Folders under the data folder in which the files may lie; the first is where they are fetched to.
-    folders: ClassVar[tuple[str, ...]]
-    sets: ClassVar[tuple[str, ...]]
     files: ClassVar[tuple[Remote, ...]]
-    #: What to do to get the files, at the end of messages.
-    get: ClassVar[str]
+    notice: ClassVar[str] = "Drawn by ehrbench. These are nobody's radiographs."
 
     def __init__(self, task: Task, cache: bool = True) -> None:
         super().__init__(task)
         assert isinstance(task, XRay)
         self.size, self.cache = task.size, bool(cache)
+        self._donors: Mapping[str, str] = {}  # of ``with_contents``
 
     @abstractmethod
     def examinations(
@@ -73,15 +69,13 @@ class RadiographPublisher(Publisher):
         return ()
 
     def read(self, root: Path, sets: Sequence[str], progress: Progress = SILENT) -> Cohort:
-        sets = tuple(dict.fromkeys(sets)) or self.default_sets()
-        for name in sets:
-            if name not in self.sets:
-                raise ConfigError("data.sets", f"{name!r} is no set", f"choose among {', '.join(self.sets)}")
-        folder = self._folder(Path(root))
+        sets, folder = self.chosen_sets(sets), self.folder(Path(root))
         images = image_files(folder, self.get)
         found = self.examinations(folder, sets, images)
         if not found:
             raise DataError("holds no examination of these sets", file=folder, remedy=self.get)
+        images_of = {one.id: one.images for one in found}
+        found = [replace(one, images=images_of[self._donors.get(one.id, one.id)]) for one in found]
         names = [name for one in found for name in one.images]
         decoded = decode_images(
             [(name, images[name]) for name in names], self.size, folder, progress, cache=self.cache
@@ -90,6 +84,14 @@ class RadiographPublisher(Publisher):
         parsed = Parsed(cohort.records, cohort.skipped, len(names), len(found) - len(cohort.records))
         self.task.check_skipped(parsed, f"mend the files under {folder}, or {self.get}")
         return cohort
+
+    def with_contents(
+        self, root: Path, place: Path, donors: Mapping[str, str]
+    ) -> tuple[Publisher, Path] | None:
+        """Images under other examinations; which of its images an examination has, is not looked at."""
+        twin = copy(self)
+        twin.cache, twin._donors = False, donors
+        return twin, root
 
     def _cohort(
         self, found: list[Examination], decoded: DecodedImages, sets: tuple[str, ...], folder: Path
@@ -116,42 +118,17 @@ class RadiographPublisher(Publisher):
             "examinations": len(records),
             "patients": len(np.unique(records.groups)),
         }
-        label = "simulated" if (folder / SIMULATED).exists() else "publisher"
-        return Cohort(records, sets, label, skipped, flow, np.array([one.set for one in kept]))
+        return Cohort(records, sets, cohort_label(folder), skipped, flow, np.array([one.set for one in kept]))
 
     def download(self, root: Path, source: str | None = None, progress: Progress = SILENT) -> None:
         """The publishers want a form or an account: without ``source`` the error says what to do by hand."""
-        folder = Path(root) / self.folders[0]
-        if (folder / SIMULATED).exists():
-            raise DataError(
-                "holds a simulated cohort", file=folder, remedy="move it away, or choose another folder"
-            )
+        folder = self.download_folder(Path(root))
         if source is None:
             name = self.files[0].name
             raise DataError("cannot be fetched without a form or an account", file=name, remedy=self.get)
         download_files(self.files, folder, source, subfolder=self.folders[-1], progress=progress)
         if not image_files(folder, self.get):
             raise DataError("holds no images", file=source, remedy="name another with --from URL")
-
-    def simulation_folder(self, root: Path) -> Path:
-        """A folder to write a simulated cohort into, marked as such; refuses one with a publisher's files."""
-        folder = Path(root) / self.folders[0]
-        if holds_real_files(folder) and not (folder / SIMULATED).exists():
-            raise DataError("is not empty and not simulated", file=folder, remedy="choose another folder")
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / SIMULATED).write_text(
-                "Drawn by ehrbench. These are nobody's radiographs.\n", encoding="utf-8"
-            )
-        except OSError as error:
-            problem = f"cannot be written ({error.strerror})"
-            raise DataError(problem, file=folder, remedy="choose another folder") from error
-        return folder
-
-    def _folder(self, root: Path) -> Path:
-        if not root.is_dir():
-            raise DataError("no such data folder", file=root, remedy=self.get)
-        return next((root / name for name in self.folders if (root / name).is_dir()), root)
 
 
 def rows_of(path: Path, remedy: str, names: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -104,8 +104,7 @@ class NIH(RadiographPublisher):
         return wanted
 
     def simulate(self, root: Path, n_records: int, seed: int, progress: Progress = SILENT) -> None:
-        folder = self.simulation_folder(root)
-        with progress.step("Drawing", total=n_records) as step:
+        with self.simulated_folder(root) as folder, progress.step("Drawing", total=n_records) as step:
             for name, body in simulated_chests.nih(n_records, seed):
                 simulated_chests.write(folder / name, body)
                 step.advance()

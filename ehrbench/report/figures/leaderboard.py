@@ -11,7 +11,7 @@ from ehrbench.core.metric import Metric
 from ehrbench.report.figure import Figure
 from ehrbench.report.rendering import metric_digits
 from ehrbench.report.run import Run
-from ehrbench.report.svg import Plot, around, number, room
+from ehrbench.report.svg import NARROW, Plot, around, number, room
 
 
 def leaderboard(run: Run, colours: Mapping[str, str]) -> Figure:
@@ -27,13 +27,38 @@ def ranking(metric: Metric, results: Mapping[str, Mapping[str, Any]], colours: M
     if not rows:
         why = "; ".join(f"{m}: {r.get('undefined', 'no value')}" for m, r in results.items())
         return Figure("leaderboard-figure", title, "", why=why, wide=True)
-    frame = _frame(rows)
-    height, margin = 62 + 46 * len(rows), room(list(rows), 150, most=300)
-    plot = Plot(title, frame, (0, len(rows)), 860, height, (margin, 150, 12, 46))
+    better = "closer to its ideal" if metric.ideal is not None else "higher"
+    better = "lower" if metric.ideal is None and not metric.greater_is_better else better
+    caption = (
+        f"{better.capitalize()} is better. Large dot: mean over outer folds. Thick line and numbers: 95 % "
+        "group bootstrap, of these fitted models on more records like these. Thin line: corrected resampled "
+        "t over folds, of the whole procedure on another sample of this size (‹ ›: it goes on beyond the "
+        "frame). Small dots: single folds."
+    )
+    left = [f"{m}: {r.get('undefined', 'no value')}" for m, r in results.items() if m not in rows]
+    caption += f" Not drawn: {'; '.join(left)}." if left else ""
+    wide, narrow = (_drawn(metric, title, rows, colours, for_phone=f).svg() for f in (False, True))
+    return Figure("leaderboard-figure", title, caption, wide, wide=True, narrow=narrow)
+
+
+def _drawn(
+    metric: Metric,
+    title: str,
+    rows: Mapping[str, Mapping[str, Any]],
+    colours: Mapping[str, str],
+    *,
+    for_phone: bool,
+) -> Plot:
+    """A row for each model; on a phone its name and numbers stand above its intervals and not beside them."""
+    frame, n = _frame(rows), len(rows)
+    if for_phone:
+        plot = Plot(title, frame, (0, n), NARROW, 62 + 60 * n, (12, 12, 12, 46))
+    else:
+        margin = room(list(rows), 150, most=300)
+        plot = Plot(title, frame, (0, n), 860, 62 + 46 * n, (margin, 150, 12, 46))
     plot.axes(f"{metric.title}, outer test", "", y_ticks=())
     for i, (model, result) in enumerate(rows.items()):
-        y, kind = len(rows) - i - 0.5, colours[model]
-        plot.text_at(margin - 10, plot.at_y(y) + 5, model, "name", anchor="end")
+        y, kind = n - i - (0.62 if for_phone else 0.5), colours[model]
         low, high = procedure(result)
         shown = np.clip([low, high], *frame)
         plot.line(shown, [y, y], f"{kind} thin", f"procedure: {_range(low, high)}")
@@ -48,18 +73,15 @@ def ranking(metric: Metric, results: Mapping[str, Mapping[str, Any]], colours: M
         words = metric_digits(result["mean"], 4) + (
             "" if np.isnan(low) else f" ({metric_digits(low)}–{metric_digits(high)})"
         )
-        plot.text_at(714, plot.at_y(y) + 5, words.replace("-", "−"), "note")
-    better = "closer to its ideal" if metric.ideal is not None else "higher"
-    better = "lower" if metric.ideal is None and not metric.greater_is_better else better
-    caption = (
-        f"{better.capitalize()} is better. Large dot: mean over outer folds. Thick line and numbers: 95 % "
-        "group bootstrap, of these fitted models on more records like these. Thin line: corrected resampled "
-        "t over folds, of the whole procedure on another sample of this size (‹ ›: it goes on beyond the "
-        "frame). Small dots: single folds."
-    )
-    left = [f"{m}: {r.get('undefined', 'no value')}" for m, r in results.items() if m not in rows]
-    caption += f" Not drawn: {'; '.join(left)}." if left else ""
-    return Figure("leaderboard-figure", title, caption, plot.svg(), wide=True)
+        words = words.replace("-", "−")
+        if for_phone:
+            above = plot.at_y(n - i) + 16
+            plot.text_at(plot.margins[0] + 6, above, model, "name")
+            plot.text_at(plot.width - plot.margins[1], above, words, "note haloed", anchor="end")
+        else:
+            plot.text_at(plot.margins[0] - 10, plot.at_y(y) + 5, model, "name", anchor="end")
+            plot.text_at(plot.width - plot.margins[1] + 4, plot.at_y(y) + 5, words, "note")
+    return plot
 
 
 def _frame(rows: Mapping[str, Mapping[str, Any]]) -> tuple[float, float]:

@@ -38,6 +38,8 @@ function outcome(name, unit) {
     bar(p, high, threshold));
   if (threshold !== undefined)
     node.append(element("div", { class: "small faint" }, `${side} the decision threshold of ${percent(threshold)}`));
+  if (unit.interval)
+    node.append(element("div", { class: "small faint" }, `${unit.interval[name].map(percent).join(" to ")} by what became of others at about this risk`));
   const models = Object.entries(unit.members || {});
   if (models.length > 1) {
     const grid = element("div", { class: "models small" });
@@ -88,8 +90,10 @@ function marked(evidence, name) {
 const SENTENCES = "Each sentence was left out in turn, and the words of the strongest ones: green spoke for the class, orange against it. What is said twice looks weaker than it is.";
 const PLACES = "Each place was covered in turn, and the strongest ones piece by piece: green spoke for the class, orange against it. Press an image to see it alone.";
 
+const VARIABLES = "Each was taken for not measured in turn, and the strongest ones for a part of their time: + spoke for the class, − against it, in log-odds. What others tell as well looks weaker than it is.";
+
 function drawEvidence(evidence) {
-  const [draw, note] = typeof evidence.on === "string" ? [marked, SENTENCES] : evidence.on?.images ? [drawnPixels, PLACES] : [];
+  const [draw, note] = typeof evidence.on === "string" ? [marked, SENTENCES] : evidence.on?.images ? [drawnPixels, PLACES] : evidence.on?.names ? [drawnVariables, VARIABLES] : [];
   if (!draw || !evidence.pieces.length) return;
   const names = Object.keys(evidence.pieces[0].effect), choice = element("div", { class: "row" }), text = element("div");
   const choose = (name) => {
@@ -123,6 +127,8 @@ function show(answer) {
   if (units.length === 1) {
     const [unit] = units;
     result.replaceChildren(...outcomes(unit));
+    if (unit.label_set)
+      result.append(element("p", {}, element("b", {}, "Cannot be ruled out: "), unit.label_set.map(words).join(", ")));
     for (const flag of unit.flags) result.append(element("span", { class: "chip" }, words(flag)));
     result.append(element("p", { class: "small faint" }, `record ${unit.record}`));
     result.append(element("div", { id: "evidence" }), ...feedbackForm(unit));
@@ -201,6 +207,7 @@ async function describe() {
   keeps = facts.keeps;
   kind = facts.target.kind;
   byId("keeps").textContent = keptInWords(keeps);
+  byId("monitoring").hidden = !keeps.predictions;
   byId("input-title").textContent = "One " + facts.words.record;
   byId("title").textContent = "ehrbench · " + words(facts.task);
   document.title = "ehrbench · " + words(facts.task);

@@ -53,6 +53,22 @@ EMPTY_NAME = "empty parameter name"
 _FORMAT = "each line is Time,Parameter,Value, for example 00:07,HR,73"
 
 
+def id_in(text: bytes) -> str:
+    """The RecordID that a text gives itself, "" where it gives none."""
+    named = _ID.search(text)
+    return named[1].decode() if named else ""
+
+
+def with_id(text: bytes, record: str) -> bytes:
+    """The same text under another RecordID.
+
+    >>> with_id(b"Time,Parameter,Value\\n00:00,RecordID,7\\n00:07,HR,73\\n", "12")
+    b'Time,Parameter,Value\\n00:00,RecordID,12\\n00:07,HR,73\\n'
+    """
+    named = _ID.search(text)
+    return text if named is None else text[: named.start(1)] + record.encode() + text[named.end(1) :]
+
+
 @dataclass(frozen=True)
 class Columns:
     """R well-formed rows of N inputs, in file order within each input.
@@ -124,8 +140,8 @@ class _Faults:
     def add_to(self, record: int, line: int, field: str, problem: str, remedy: str) -> None:
         name, place = self._names[record], f"{field} in line {line}" if field != "line" else f"line {line}"
         if record not in self._who:
-            named = _ID.search(self._bodies[record])
-            self._who[record] = named[1].decode() if named else name.rsplit("/", 1)[-1].removesuffix(".txt")
+            stem = name.rsplit("/", 1)[-1].removesuffix(".txt")
+            self._who[record] = id_in(self._bodies[record]) or stem
         who = self._who[record]
         if self._strict and problem != EMPTY_NAME:
             raise DataError(problem, file=name, record=who, field=place, remedy=remedy)

@@ -13,9 +13,6 @@ from PIL import Image
 
 from ehrbench.core.types import FloatArray, IntArray
 
-#: What ``chest`` can draw.
-SIGNS = ("haze", "spots", "wide heart", "fluid", "air", "nodule")
-
 
 def chest(size: int, seed: int, signs: tuple[str, ...] = (), *, lateral: bool = False) -> IntArray:
     """(size, size) uint8 of one drawn chest; anatomy, exposure and noise vary with ``seed``."""
