@@ -141,6 +141,16 @@ def test_a_clean_run_passes_all_of_it(clinic, capsys, monkeypatch):
     certificate = json.loads((run / "certificate.json").read_text())
     assert {name: len(d) for name, d in certificate["judged"]["1"].items()} == {"Plain": 64, "ensemble": 64}
     assert_excused_by_a_reason_alone(RunFolder.open(run), monkeypatch)
+    assert_a_flipped_outcome_is_called_so(clinic / "stays.csv", run)
+
+
+def assert_a_flipped_outcome_is_called_so(table, run):
+    """It moves the folds as well, which are stratified: those are not what is wrong."""
+    text = table.read_text()
+    assert text.endswith(",1\n")
+    table.write_text(text[:-2] + "0\n")
+    with pytest.raises(NotClean, match=r"attacked: the data are not those that were searched.* an outcome"):
+        certify_run(run, Again(), SILENT)
 
 
 def assert_excused_by_a_reason_alone(run, monkeypatch):

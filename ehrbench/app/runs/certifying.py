@@ -78,6 +78,11 @@ def certify_run(folder: Path, again: Again, progress: Progress) -> None:
         if file_digest(run / name) != expected:
             raise NotClean(f"{run / CERTIFICATE}: speaks of another {name}")
     wired = wire_run(run, progress)
+    if written.get("data_digest") != wired.search.dataset.digest:
+        raise NotClean(
+            f"{run.name}: the data are not those that were searched, of which an outcome, a content, a group or an "
+            "id was another — put their files back, or search again"
+        )
     found = certify(wired.search)
     if "judged" in written:  # earlier versions said of them what they say of a file
         found["judged"] = _judged(run, wired.search)
