@@ -1,8 +1,8 @@
 """A calibrator fitted on single inner models' out-of-fold predictions, applied to what predicts in the end.
 
-Calibration slope on fresh records (1 is ideal) and log loss, as it is and after Platt's calibrator, of the average
-of five inner models (``refit=inner``) and of one model fitted on all records (``refit=full``). ``python -m benchmarks.calibrated_average 12``: so many simulated cohorts of 600
-patients, a second each.
+Calibration slope on fresh records (1 is ideal) and log loss, as it is and after Platt's calibrator, of the
+average of five inner models (``refit=inner``) and of one model fitted on all records (``refit=full``).
+``python -m benchmarks.calibrated_average 12``: so many simulated cohorts of 600 patients, a second each.
 """
 
 from __future__ import annotations
