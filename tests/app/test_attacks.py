@@ -75,9 +75,11 @@ def searched(clinic, models, features=(), publisher="ehrbench.publishers.own_tab
     return clinic / "runs" / "attacked"
 
 
-def test_what_outlives_a_fit_is_caught_and_a_clean_model_beside_it_is_not(clinic):
+def test_what_outlives_a_fit_is_caught_and_a_clean_model_beside_it_is_not(clinic, monkeypatch):
     run = searched(clinic, ("Plain", *FIT_LEAKS))
     certify_run(run, Again(), SILENT)  # the access log is as it should be
+    shares = [["Plain", *FIT_LEAKS[:3]], [*FIT_LEAKS[3:]], []]  # as if several workers had searched it
+    monkeypatch.setattr(certifying, "_shares", lambda decided: shares)
     with pytest.raises(NotClean, match=r"the same code gives another .* something outlives a fit") as caught:
         certify_run(run, Again(counterfactual=True, folds=[1]), SILENT)
     changed = " ".join(caught.value.changed)
@@ -158,7 +160,7 @@ def assert_excused_by_a_reason_alone(run, monkeypatch):
     decided = decided_by_run(run, wired.search, wired.search.split.outer[1])
 
     def excuse():
-        return certifying._excuse(run, wired, decided)[0]
+        return certifying._excuse(run, wired, decided)
 
     assert excuse() is None
     tickets = SqlLedger.tickets
