@@ -99,9 +99,8 @@ def _on_cpu(model: Model, builder: Builder, settings: Mapping[str, Any]) -> Mode
 
 def measure(config: Mapping[str, Any], devices: Sequence[str]) -> None:
     """Print a line for each network and device."""
-    settings = check(config)
-    config, publisher = settled(config, settings, SILENT)
-    planned = plan(config, settings)
+    settings, publisher = settled(check(config), SILENT)
+    planned = plan(settings)
     cohort, split = read_and_split(publisher, settings, SILENT)
     outer = split.outer[0]
     parts = (outer.inner[0].train, outer.inner[0].valid, outer.test)

@@ -139,9 +139,8 @@ def floor_s(members: Sequence[Trainee]) -> float:
 
 
 def measure(config: Mapping[str, Any]) -> None:
-    settings = check(config)
-    config, publisher = settled(config, settings, SILENT)
-    planned = plan(config, settings)
+    settings, publisher = settled(check(config), SILENT)
+    planned = plan(settings)
     cohort, split = read_and_split(publisher, settings, SILENT)
     inner = split.outer[0].inner
     folds = [(cohort.records.take(fold.train), cohort.records.take(fold.valid)) for fold in inner]

@@ -29,12 +29,13 @@ from hydra import compose, initialize_config_dir
 from scipy.special import expit
 
 from ehrbench import metrics
-from ehrbench.app.composed.checking import Settings, check
+from ehrbench.app.composed.blocks import Settings
+from ehrbench.app.composed.checking import check
 from ehrbench.app.composed.conf import CONF
 from ehrbench.app.composed.console import terminal
 from ehrbench.app.composed.entry import resolved
 from ehrbench.app.wired.backend import open_backend
-from ehrbench.app.wired.wiring import check_ensemble
+from ehrbench.app.wired.wiring import tried
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.model import Model
@@ -209,8 +210,8 @@ def compose_search(records: Records, size: Size, config: dict[str, Any], setting
         contenders=contenders,
         metric=auroc,
         race=Race(auroc, TARGET, settings.pruner.blocks),
-        ensemble=check_ensemble(config["ensemble"]),
-        threshold=ThresholdRule(**config["threshold"]),
+        ensemble=tried(settings.ensemble),
+        threshold=ThresholdRule(settings.threshold.rule, settings.threshold.value),
         refit=settings.refit,
         seed=settings.seed,
         backend=open_backend(settings),

@@ -23,6 +23,7 @@ PAGES = sorted({ROOT / "README.md", *(ROOT / "docs").rglob("*.md")} - {ROOT / "d
 PAGES += [*sorted((ROOT / "experiments").rglob("*.md")), *sorted((ROOT / "experiments").glob("*.py"))]
 PAGES += [*sorted((ROOT / "scripts").glob("*.sh")), *sorted(CONF.rglob("*.yaml")), COMPOSE]
 CONFIGS = {"search": "config", "train": "config", "evaluate": "evaluate", "predict": "predict"}
+CONFIGS |= {"pipeline run": "pipeline", "pipeline schedule": "pipeline"}
 SERVICES = {"search": "search", "train": "train", "evaluate": "evaluate", "infer": "predict"}
 _COMMAND = re.compile(
     r"(?:python experiments/|ehrbench \w+ |scripts/worker\.sh -n |docker compose run )[^`\n]*"
@@ -62,7 +63,9 @@ def test_they_are_found() -> None:
 @pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda text: text.replace("/", "."))
 def test_it_is_taken(page: str, command: str) -> None:
     words = command.split()
-    if words[0] == "ehrbench" and words[1] in CONFIGS:
+    if words[0] == "ehrbench" and " ".join(words[1:3]) in CONFIGS:
+        name, overrides = " ".join(words[1:3]), words[3:]
+    elif words[0] == "ehrbench" and words[1] in CONFIGS:
         name, overrides = words[1], words[2:]
     elif words[0] == "ehrbench":
         build_parser().parse_args(words[1:])

@@ -9,6 +9,7 @@
         profile.json             what the training records looked like, as counts (``core.profile``)
         uncertainty.json         between what a probability lies, or which classes cannot be ruled out
         MODEL_CARD.md            the same for people, as ``ehrbench.report`` writes it
+        model_card.json, .xml    the same for programs: HTI-1's source attributes, CHAI's applied model card
         members/<model>/<k>/     member.json, featurizer.npz, and model.onnx, model.txt or model.npz
 
 A model's probability is the mean over its members k; the ensemble combines the models, then calibrates.
@@ -56,6 +57,8 @@ class Manifest:
         bundle: {"probability": [[...]], "uncalibrated": [[...]], "members": {folder: [[...]]}}.
     parity: the largest difference between training code and bundle, seen at the export on training records:
         {"n_records", "limit", "ensemble": before its calibrator, "members": {folder: ...}}; {}: never seen.
+    quantised: of a bundle whose networks are in int8, what that costs (``ehrbench bundle export --int8``):
+        {"metric", "plain", "int8", "loss", "most_loss", "models", "milliseconds": [plain, int8], ...}.
     """
 
     study_name: str
@@ -77,6 +80,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     reference: dict[str, Any] = field(default_factory=dict)
     parity: dict[str, Any] = field(default_factory=dict)
+    quantised: dict[str, Any] = field(default_factory=dict)
     calling: Calling = field(default_factory=Calling)
     format: int = FORMAT
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any, Self
 
@@ -21,6 +22,8 @@ from ehrbench.core.views import View
 
 class Featurizer(ABC):
     """Construction arguments are JSON-like and kept as attributes of the same names."""
+
+    _known: tuple[View, View] | None = None
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -37,6 +40,12 @@ class Featurizer(ABC):
     @abstractmethod
     def apply(self, view: View) -> View:
         """The finished view of an unfitted one, by what was learned."""
+
+    def apply_again(self, view: View, before: View, after: View) -> View:
+        """``apply(view)`` to the bit, where ``after`` is ``apply(before)`` of as many items that differ
+        little: what is done to each column by itself need not be done again to all."""
+        del before, after
+        return self.apply(view)
 
     @abstractmethod
     def state(self) -> dict[str, np.ndarray]:
@@ -67,4 +76,15 @@ class Featurizer(ABC):
 
     def transform(self, records: Records) -> View:
         """The finished view of any records, after ``fit`` or ``restore``."""
-        return self.apply(records.rows(self.key, self.rows))
+        view = records.rows(self.key, self.rows)
+        return self.apply(view) if self._known is None else self.apply_again(view, *self._known)
+
+    @contextmanager
+    def knowing(self, before: View, after: View) -> Iterator[None]:
+        """Inside, records are transformed whose views differ little from ``before``, item by item; ``after``
+        is the finished view of that."""
+        self._known = before, after
+        try:
+            yield
+        finally:
+            self._known = None

@@ -22,6 +22,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,8 @@ FORMAT = 1
 #: Groups that a bin which is not empty holds at least.
 FEWEST = 10
 MOST_BINS = 10
+#: Places beside those of the bins: nothing is known; the column is not described any more.
+UNKNOWN, ABSENT = -1, -2
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,34 @@ class Profile:
     probabilities: Mapping[str, Bins]
     fewest: int = FEWEST
     format: int = FORMAT
+
+    def places(self, described: Table) -> IntArray:
+        """(N, F) int16: the bin that each record falls into, in the order of ``variables``.
+
+        ``UNKNOWN`` where a value is not known; ``ABSENT`` of a column that ``described`` has not. All that a
+        monitor needs to know of a record; it takes microseconds.
+        """
+        column = {name: k for k, name in enumerate(described.names)}
+        taken = [column.get(name, -1) for name in self.variables]
+        values = np.asarray(described.values, dtype=np.float64)
+        values = np.c_[values, np.full(len(values), np.nan)][:, taken]  # (N, F)
+        found = (self._edges <= values[:, :, None]).sum(axis=2, dtype=np.int16)
+        for k, (name, bins) in enumerate(self.variables.items()):
+            if bins.levels and taken[k] >= 0:
+                known = ~np.isnan(values[:, k])
+                found[known, k] = bins._place(values[known, k], described.levels.get(name, ()))
+        found[np.isnan(values)] = UNKNOWN
+        found[:, np.array(taken) < 0] = ABSENT
+        return np.asarray(found)
+
+    @cached_property
+    def _edges(self) -> FloatArray:
+        """(F, E) edges of all variables, filled up with NaN, which nothing reaches."""
+        edges = [bins.edges for bins in self.variables.values()]
+        made = np.full((len(edges), max(map(len, edges), default=0)), np.nan)
+        for row, of_one in zip(made, edges, strict=True):
+            row[: len(of_one)] = of_one
+        return made
 
     def to_json(self) -> str:
         """The content of ``profile.json``."""

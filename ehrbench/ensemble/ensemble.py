@@ -54,6 +54,8 @@ class Ensemble:
     combiner: Combiner
     calibrator: Calibrator
     out_of_fold: FloatArray
+    #: Cross-fitted log loss of what was chosen; NaN where nothing could be.
+    loss: float = float("nan")
 
     def __init__(
         self,
@@ -111,6 +113,7 @@ class Ensemble:
             "combiners": _table(candidates, between, calibrator=[self.calibrators[at] for at in best]),
             "calibrators": _table(self.calibrators, by_combiner[chosen]),
         }
+        self.loss = float(losses[chosen, simplest][~np.isnan(losses[chosen, simplest])].mean())
         self.out_of_fold = calibrated[chosen][simplest]
         self.combiner = COMBINERS[candidates[chosen]]().fit(scores, y, **arguments)
         calibrator = CALIBRATORS[self.calibrators[simplest]]()

@@ -29,6 +29,8 @@ from ehrbench.features.pictures import REGIONS, region
 from ehrbench.models.logistic import Logistic
 
 if TYPE_CHECKING:
+    import lightgbm
+
     from ehrbench.models.lightgbm import LightGBM
     from ehrbench.models.network import NetworkModel
 
@@ -60,7 +62,7 @@ def attribute(model: Model, records: Records, times: Steps, units: IntArray | No
 
     Raises Unexplained.
     """
-    if not (isinstance(model, Logistic) or _is_network(model) or _is_trees(model)):
+    if not (isinstance(model, Logistic) or _is_network(model) or is_trees(model)):
         raise Unexplained(f"there is no attribution for a {type(model).__name__}")
     view = model.featurizer.transform(records)
     if _is_network(model) and isinstance(view, views.Image):
@@ -78,7 +80,7 @@ def attribute(model: Model, records: Records, times: Steps, units: IntArray | No
         method = f"coefficient × input, {CENTRE}"
         parts, gap = values[:, None, :] * _coefficient(model).T, 0.0  # (U, C, F)
     else:
-        assert _is_trees(model)
+        assert is_trees(model)
         method = "TreeSHAP, against the mean training record"
         parts, gap = tree_shap(model, values)
     return Attribution(method, by_source(parts, values, named["values"]), gap)
@@ -89,7 +91,7 @@ def _is_network(model: Model) -> TypeGuard[NetworkModel]:
     return isinstance(model, getattr(sys.modules.get("ehrbench.models.network"), "NetworkModel", ()))
 
 
-def _is_trees(model: Model) -> TypeGuard[LightGBM]:
+def is_trees(model: Model) -> TypeGuard[LightGBM]:
     return isinstance(model, getattr(sys.modules.get("ehrbench.models.lightgbm"), "LightGBM", ()))
 
 
@@ -109,16 +111,21 @@ def mean(attributions: Sequence[Attribution]) -> Attribution:
     )
 
 
-def tree_shap(model: LightGBM, values: FloatArray) -> tuple[FloatArray, float]:
-    """(U, C, F) Shapley values of the raw scores, and the gap to these."""
+def boosters_of(model: LightGBM) -> list[lightgbm.Booster]:
+    """One, or one a class."""
     import lightgbm
-
-    from ehrbench.models.lightgbm import raw_scores
 
     with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
         model.export(Path(folder))
         files = sorted(Path(folder).glob("model*.txt"), key=lambda path: (len(path.name), path.name))
-        boosters = [lightgbm.Booster(model_file=file) for file in files]
+        return [lightgbm.Booster(model_file=file) for file in files]
+
+
+def tree_shap(model: LightGBM, values: FloatArray) -> tuple[FloatArray, float]:
+    """(U, C, F) Shapley values of the raw scores, and the gap to these."""
+    from ehrbench.models.lightgbm import raw_scores
+
+    boosters = boosters_of(model)
     n, f = values.shape
     found = [
         np.asarray(b.predict(values, pred_contrib=True, num_threads=model.threads)).reshape(n, -1, f + 1)

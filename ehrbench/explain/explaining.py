@@ -42,6 +42,7 @@ from ehrbench.explain.agreement import agreement
 from ehrbench.explain.attribution import Attribution, Unexplained, attribute, mean
 from ehrbench.explain.payloads import Steps, parameters, until
 from ehrbench.explain.permutation import metric_drops
+from ehrbench.explain.repeated import Repeated
 from ehrbench.explain.sources import Source
 from ehrbench.spine.procedure import ENSEMBLE_NAME, Decided
 
@@ -126,13 +127,13 @@ def _fold(
     many = setting.dataset.open(setting.fold, "test", drawn).cached()
     few = many.take(np.arange(min(each, len(many)))).cached()
     fitted, unlabelled = decided.fitted(target, refit), few.without_labels()
-    course = np.zeros((times.n, few.total_units))
-    for k, hour in enumerate(times.ends()):
-        course[k] = fitted.predict(until(few, hour))[ENSEMBLE_NAME][:, 0]
+    again, course = Repeated(fitted, unlabelled), np.zeros((times.n, few.total_units))
+    for k, hour in reversed(list(enumerate(times.ends()))):
+        course[k] = again.follow(until(few, hour))[ENSEMBLE_NAME][:, 0]
         bar.advance()
     counts = times.measured(few.payload)
     units = _some(few, each, np.random.default_rng(derive_seed(seed, "explain units", setting.fold.name)))
-    p, owner = fitted.predict(unlabelled)[ENSEMBLE_NAME][units], few.unit_record[units]
+    p, owner = again.known[ENSEMBLE_NAME][units], few.unit_record[units]
     found = _Fold(few, units, p, course[:, units], counts[owner])
     for name, models in fitted.models.items():
         bar.note(name)

@@ -15,8 +15,9 @@ from ehrbench.core.calling import Calling
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Step
 from ehrbench.core.records import Records
-from ehrbench.core.types import FloatArray, IntArray
-from ehrbench.explain.payloads import exchanged, parameters
+from ehrbench.core.types import FloatArray
+from ehrbench.explain.payloads import parameters
+from ehrbench.explain.repeated import Repeated
 from ehrbench.spine.procedure import Fitted
 from ehrbench.statistics.fold_data import FoldData
 
@@ -49,26 +50,13 @@ def metric_drops(
             for name, p in probabilities.items()
         }
 
-    known = fitted.predict(records.without_labels())
-    base = gains(known)
+    again = Repeated(fitted, records.without_labels())
+    base = gains(again.known)
     drops: dict[str, dict[str, list[float]]] = {name: {} for name in base}
     for parameter in parameters(records.payload):
         bar.note(parameter)
         for order in donors:
-            for name, gain in gains(_predicted(fitted, records, known, parameter, order)).items():
+            for name, gain in gains(again.exchanged(parameter, order)).items():
                 drops[name].setdefault(parameter, []).append(base[name] - gain)
             bar.advance()
     return drops
-
-
-def _predicted(
-    fitted: Fitted, records: Records, known: Mapping[str, FloatArray], parameter: str, donors: IntArray
-) -> Mapping[str, FloatArray]:
-    """Probabilities after an exchange; only the records that it changes are predicted again."""
-    index, changed = exchanged(records, parameter, donors)
-    if not len(index):
-        return known
-    units, again = records.units_of(index), {name: p.copy() for name, p in known.items()}
-    for name, p in fitted.predict(changed).items():
-        again[name][units] = p
-    return again

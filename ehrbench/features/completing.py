@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ehrbench.core.types import IntArray
+from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.core.views import Table, indicators
+from ehrbench.features.rows import alike
 from ehrbench.features.scaling import Scaling
 
 
@@ -43,7 +44,17 @@ class Completing:
     def apply(self, table: Table) -> Table:
         """(U, K + M) finite float32: scaled columns, then indicators (1 = missing)."""
         scaled = self._scaling.apply(table.values[:, self._kept])
-        scaled = np.where(np.isnan(scaled), self._median, scaled)
+        return self._completed(table, np.where(np.isnan(scaled), self._median, scaled))
+
+    def apply_again(self, table: Table, before: Table, after: Table) -> Table:
+        """``apply(table)`` by the cells that differ from ``before``, of as many rows; ``after``: of that."""
+        values, scaled = table.values[:, self._kept], after.values[:, : len(self._kept)].copy()
+        rows, columns = np.nonzero(~alike(values, before.values[:, self._kept]))
+        found = self._scaling.cells(values[rows, columns], columns)
+        scaled[rows, columns] = np.where(np.isnan(found), self._median[columns], found)
+        return self._completed(table, scaled)
+
+    def _completed(self, table: Table, scaled: FloatArray) -> Table:
         missing = np.isnan(table.values[:, self._indicated]).astype(np.float32)
         kept, holes = ([table.names[k] for k in places] for places in (self._kept, self._indicated))
         indicated = indicators(holes, table.parameter_of)

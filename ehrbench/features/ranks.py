@@ -27,29 +27,30 @@ class Ranks:
         begins[:, 2 : self._n + 1] = np.maximum.accumulate(numbers, axis=1)
         self._knots, self._begins = padded.ravel(), begins.ravel()  # begins: knots below this one's run
 
-    def __call__(self, x: FloatArray) -> FloatArray:
-        """x (U, F) float64 to ranks in 0 … 1; NaN stays NaN."""
+    def __call__(self, x: FloatArray, columns: IntArray | None = None) -> FloatArray:
+        """x (U, F) float64 to ranks in 0 … 1; NaN stays NaN. columns: of single cells x (K,), each one's."""
         n, at = self._n, self._at
-        upto = self._upto(x)  # (U, F)
+        first = self._first if columns is None else self._first[columns]
+        upto = self._upto(x, first)  # (U, F)
         i = upto.clip(1, n - 1)  # x lies between knots i and i + 1, counted from 1
-        left, right = self._knots.take(self._first + i), self._knots.take(self._first + i + 1)
+        left, right = self._knots.take(first + i), self._knots.take(first + i + 1)
         low, high = at.take(i - 1), at.take(n - 1 - i)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             up = (at.take(i) - low) / (right - left) * (x - left) + low
             down = (at.take(n - i) - high) / (right - left) * (right - x) + high
         up[upto == 0], up[upto == n] = at[0], at[-1]
         down[upto == 0], down[upto == n] = at[-1], at[0]
-        place = self._first + upto
+        place = first + upto
         tie = self._knots.take(place) == x
         up[tie] = at.take(upto[tie] - 1)
         down[tie] = at.take(n - 1 - self._begins.take(place[tie]))
         return np.asarray(np.where(np.isnan(x), np.nan, (up + 1 - down) / 2))
 
-    def _upto(self, x: FloatArray) -> IntArray:
+    def _upto(self, x: FloatArray, first: IntArray) -> IntArray:
         """(U, F) how many of the column's knots are at or below x, by bisection; 0 for NaN."""
-        place = np.repeat(self._first[None], len(x), axis=0)
+        place = np.broadcast_to(first, x.shape).copy()
         step = self._width // 2
         while step:
             place += step * (self._knots.take(place + step) <= x)
             step //= 2
-        return np.asarray(np.minimum(place - self._first, self._n))
+        return np.asarray(np.minimum(place - first, self._n))

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from ehrbench.core.errors import ConfigError
-from ehrbench.core.types import FloatArray
+from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.features.ranks import Ranks
 
 Method = Literal["standard", "robust", "quantile"]
@@ -63,15 +63,8 @@ class Scaling:
 
     def apply(self, values: FloatArray) -> FloatArray:
         """(…, F) float32, scaled; NaN stays NaN. A value outside the training range counts as its end."""
-        if self.method == "quantile":
-            return self._normal_scores(values)
-        low, high, centre, spread = self._narrow
-        out = values.clip(low, high).astype(np.float32, copy=False)
-        out -= centre
-        out /= spread
-        return out
-
-    def _normal_scores(self, values: FloatArray) -> FloatArray:
+        if self.method != "quantile":
+            return self._linear(values, *self._narrow)
         out = np.empty(values.shape, dtype=np.float32)
         if not out.size:
             return out
@@ -79,9 +72,27 @@ class Scaling:
         rows, scores = values.reshape(-1, n_columns), out.reshape(-1, n_columns)
         size = max(1, _CELLS // n_columns)
         for start in range(0, len(rows), size):
-            rank = self._ranks(rows[start : start + size].astype(np.float64))
-            scores[start : start + size] = ndtri(rank.clip(0.5 / _QUANTILES, 1 - 0.5 / _QUANTILES))
+            scores[start : start + size] = self._normal_scores(rows[start : start + size])
         return out
+
+    def cells(self, values: FloatArray, columns: IntArray) -> FloatArray:
+        """(K,) float32: single cells scaled, each as of its column."""
+        if self.method != "quantile":
+            return self._linear(values, *(part[columns] for part in self._narrow))
+        return self._normal_scores(values, columns)
+
+    def _linear(
+        self, values: FloatArray, low: FloatArray, high: FloatArray, centre: FloatArray, spread: FloatArray
+    ) -> FloatArray:
+        out = values.clip(low, high).astype(np.float32, copy=False)
+        out -= centre
+        out /= spread
+        return out
+
+    def _normal_scores(self, values: FloatArray, columns: IntArray | None = None) -> FloatArray:
+        rank = self._ranks(values.astype(np.float64), columns)
+        scores = ndtri(rank.clip(0.5 / _QUANTILES, 1 - 0.5 / _QUANTILES))
+        return np.asarray(scores, dtype=np.float32)
 
     def _prepare(self) -> None:
         if self.method == "quantile":

@@ -148,6 +148,11 @@ class Statistics(Featurizer):
     def apply(self, view: View) -> View:
         return view if self._completing is None else self._completing.apply(view)  # type: ignore[arg-type]
 
+    def apply_again(self, view: View, before: View, after: View) -> View:
+        if self._completing is None:
+            return view
+        return self._completing.apply_again(view, before, after)  # type: ignore[arg-type]
+
     def state(self) -> dict[str, np.ndarray]:
         return {} if self._completing is None else self._completing.state()
 

@@ -112,6 +112,21 @@ def connected(uri: str) -> Any:
     return client
 
 
+def experiment_of(client: Any, name: str, store: Path | None) -> str:
+    """The id of an experiment, made or restored where need be; store: the file it is kept in, if any."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, None if store is None else artifacts_of(store)))
+        except Exception:
+            found = client.get_experiment_by_name(name)  # made elsewhere meanwhile?
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
 def _find_home() -> None:
     """MLflow asks for the user's home while it is imported, which a container's numeric user may lack."""
     try:

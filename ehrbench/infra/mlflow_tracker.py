@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.files import CHECKSUMS
 from ehrbench.core.run_folder import TRACKED, RunFolder
-from ehrbench.infra.mlflow_store import artifacts_of, connected, sqlite_path
+from ehrbench.infra.mlflow_store import connected, experiment_of, sqlite_path
 from ehrbench.infra.tracked_search import Point, TrackedRun, TrackedSearch
 
 logger = logging.getLogger(__name__)
@@ -55,9 +55,9 @@ class MlflowTracker:
 
     def catch_up(self, search: TrackedSearch) -> None:
         if self._client is None:
-            self._client = self._connect()
+            self._client = connected(self._uri)
         if not self._experiment_id:
-            self._experiment_id = self._open_experiment()
+            self._experiment_id = experiment_of(self._client, self._experiment, self._store)
             self._look(search)
         whole = search.whole()
         if whole.key not in self._ids:
@@ -65,25 +65,6 @@ class MlflowTracker:
         for trial in search.trials(self._shown):
             self._bring(search, trial)
         self._bring(search, whole)
-
-    # --- connection --------------------------------------------------------------------------------------
-
-    def _connect(self) -> Any:
-        return connected(self._uri)
-
-    def _open_experiment(self) -> str:
-        found = self._client.get_experiment_by_name(self._experiment)
-        if found is None:
-            try:
-                beside = artifacts_of(self._store) if self._store is not None else None
-                return str(self._client.create_experiment(self._experiment, beside))
-            except Exception:
-                found = self._client.get_experiment_by_name(self._experiment)  # made elsewhere meanwhile?
-                if found is None:
-                    raise
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
 
     # --- runs --------------------------------------------------------------------------------------------
 
@@ -99,8 +80,9 @@ class MlflowTracker:
                 self._client.delete_run(run.info.run_id)
                 continue
             self._ids[key] = run.info.run_id
-            above = self._ids.get(search.name) if key != search.name else None
-            if SHOWN_TAG in run.data.tags and run.data.tags.get(PARENT_TAG) == above:
+            lies = run.data.tags.get(PARENT_TAG)
+            above = self._ids.get(search.name) if key != search.name else lies  # a pipeline's, or none
+            if SHOWN_TAG in run.data.tags and lies == above:
                 self._shown[key] = run.data.tags[SHOWN_TAG]
 
     def _found(self, search: TrackedSearch) -> Iterator[Any]:

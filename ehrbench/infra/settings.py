@@ -74,6 +74,7 @@ class Environment:
     mlflow_tracking_uri: str = ""
     ehrbench_data: str = ""
     registry_webhook: Secret = Secret("")  # noqa: RUF009 — its address is often all that guards it
+    monitor_webhook: Secret = Secret("")  # noqa: RUF009 — likewise
 
     @staticmethod
     def read(env_file: Path | None = Path(".env"), environ: Mapping[str, str] | None = None) -> Environment:

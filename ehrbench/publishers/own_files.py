@@ -89,10 +89,10 @@ class OwnFiles(Publisher, Generic[OwnTask]):
 
     def table(self, key: str, file: str | None) -> RawTable:
         """A file, or the files of a folder or archive, as one table; key: of ``data``, that names it."""
-        remedy = f"say data.{key}=PATH"
         if not file:
-            raise ConfigError(f"data.{key}", "no file is named", remedy)
+            raise ConfigError(f"data.{key}", "no file is named", f"say data.{key}=PATH")
         if key not in self._tables:
+            remedy = f"name a file that is there and whole by data.{key}=PATH"
             found = read_raw_files(Path(file).expanduser(), self.task.forms, remedy).inputs
             table = stacked([read_table(raw.name, bytes(raw.body)) for raw in found])  # type: ignore[arg-type]
             self._tables[key] = self._exchanged(table) if self._donors else table
@@ -150,6 +150,12 @@ def check_column(table: RawTable, column: str, key: str) -> None:
         raise ConfigError(key, f"{table.name} has no column {column!r}", f"it has {near}")
 
 
+def check_rows(table: RawTable) -> None:
+    """DataError where there is nothing below a file's header."""
+    if not table.n_rows:
+        raise DataError("holds no rows", file=table.name, remedy="give them below its header")
+
+
 def predicting(
     table: Mapping[str, pa.Array], apart: Collection[str | None], wanted: Mapping[str, str]
 ) -> tuple[list[Column], list[str]]:
@@ -191,9 +197,9 @@ def stacked(tables: list[RawTable]) -> RawTable:
         same = all(c.type == cells[0].type for c in cells)
         columns[name] = pa.concat_arrays(cells if same else [c.cast(pa.string()) for c in cells])
     name = first.name.rsplit("/", 1)[0]
-    return RawTable(
-        name, columns, sum(t.n_rows for t in tables), 1, tuple(n for t in tables for n in t.notes)
-    )
+    notes = tuple(note for table in tables for note in table.notes)
+    parts = tuple(replace(table, columns={}) for table in tables)
+    return RawTable(name, columns, sum(table.n_rows for table in tables), 1, notes, parts=parts)
 
 
 def dates_in(table: RawTable, name: str, wanted: str | None, key: str = "time") -> Column:
@@ -228,17 +234,26 @@ def middle(column: Column, table: RawTable) -> Any:
 
 
 def betrayals(table: Table, y: FloatArray, classes: Sequence[str]) -> list[str]:
-    """What to warn of: columns that rank a class almost without fault by themselves, known rows only."""
+    """What to warn of: columns that rank a class almost without fault by themselves.
+
+    By their values, in rows that have one; or by whether there is a value, as the date or the cause of death.
+    """
     notes = []
     for c, name in enumerate(classes):
         label = y[:, c]
         for j, column in enumerate(table.names):
-            auroc = _auroc(label, table.values[:, j], column in table.levels)
-            if auroc is not None and auroc > BETRAYING:
-                notes.append(
-                    f"{column} tells {name} by itself (AUROC {auroc:.4f}): is it known before the outcome? "
-                    f"task.drop=[{column}] leaves it out"
-                )
+            cells = table.values[:, j]
+            given = (~np.isnan(cells)).astype(np.float64)
+            for subject, auroc in (
+                (column, _auroc(label, cells, column in table.levels)),
+                (f"whether {column} is given", _auroc(label, given, False)),
+            ):
+                if auroc is not None and auroc > BETRAYING:
+                    notes.append(
+                        f"{subject} tells {name} by itself (AUROC {auroc:.4f}): is it known before the "
+                        f"outcome? task.drop=[{column}] leaves it out"
+                    )
+                    break
     return notes
 
 

@@ -25,6 +25,7 @@ from ehrbench.publishers.own_files import (
     OwnFiles,
     betrayals,
     check_column,
+    check_rows,
     dates_in,
     days_in,
     middle,
@@ -168,8 +169,7 @@ class OwnSeriesFiles(OwnFiles[OwnSeries]):
         table = self.of_set(name)
         for role, column in zip(("id", "time", "variable", "value"), self.task.form.columns, strict=True):
             check_column(table, column, "task.id" if role == "id" else f"task.measurements.{role}")
-        if not table.n_rows:
-            raise DataError("holds no rows", file=table.name, remedy="give measurements, a row each")
+        check_rows(table)
         return table
 
     def _beside(self, key: str) -> RawTable:
@@ -218,9 +218,7 @@ class OwnSeriesFiles(OwnFiles[OwnSeries]):
             example = next(iter(sorted(named)), "")
             problem = f"no id of it is among {first.name}'s, such as {example}"
             remedy = "write ids alike in both, or name their column by task.id"
-            raise DataError(
-                problem, file=labels.name, record=labels.row(0), field=self.task.id, remedy=remedy
-            )
+            raise labels.fault(0, self.task.id, problem, remedy)
         if unknown := sorted(named - labelled):
             notes.append(
                 f"{labels.name}: {len(unknown):,} ids of {first.name} have no label there, the first is "
@@ -229,7 +227,7 @@ class OwnSeriesFiles(OwnFiles[OwnSeries]):
         if silent := [i for i in without.tolist() if known[i]]:
             notes.append(
                 f"{first.name}: {len(silent):,} ids of {labels.name} have no row, the first is "
-                f"{ids[silent[0]]} ({labels.row(silent[0])}); predicted from descriptors alone"
+                f"{ids[silent[0]]} ({labels.where(silent[0])}); predicted from descriptors alone"
             )
         return set_of, notes
 
@@ -258,7 +256,7 @@ class OwnSeriesFiles(OwnFiles[OwnSeries]):
                 at = int(wrong[0]) if len(wrong) else 0
                 problem = f"{labels.columns[name][at].as_py()!r} is neither 0 nor 1"
                 remedy = "give 0, 1 or nothing, or leave it out of task.auxiliary"
-                raise DataError(problem, file=labels.name, record=labels.row(at), field=name, remedy=remedy)
+                raise labels.fault(at, name, problem, remedy)
             found[name] = values[rows].astype(np.float64)
         return found
 

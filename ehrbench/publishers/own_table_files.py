@@ -22,14 +22,18 @@ from ehrbench.publishers.own_files import (
     OwnFiles,
     betrayals,
     check_column,
+    check_rows,
     days_in,
     middle,
     predicting,
     reading,
 )
+from ehrbench.tasks.own_cells import check_once
 from ehrbench.tasks.own_labels import labels_of, settled_labels
 from ehrbench.tasks.own_table import OwnTable, joined_rows
 from ehrbench.tasks.tabular_files import RawTable
+
+_REPEATED = "keep one of the two, or where a patient has several rows say task.group in place of task.id"
 
 
 class OwnTableFiles(OwnFiles[OwnTable]):
@@ -46,15 +50,17 @@ class OwnTableFiles(OwnFiles[OwnTable]):
         used += [(k, v) for k, v in (("id", task.id), ("group", task.group), ("time", task.time)) if v]
         for key, one in used:
             check_column(table, one, f"task.{key}")
+        check_rows(table)
         for named in (*task.wanted, *task.drop):
             if named not in table.columns:
                 raise ConfigError(f"task.columns.{named}", f"{table.name} has no such column", "leave it out")
         apart = {*task.labels, *filter(None, (task.id, task.group, task.time)), *task.drop}
         columns, notes = predicting(table.columns, apart, task.wanted)
         if not columns:
-            raise DataError(
-                "has no column to predict from", file=table.name, remedy="name kinds by task.columns"
-            )
+            others = [f"{name!r}" for name in table.columns if name not in apart]
+            problem = f"has no column to predict from, {'; '.join(notes) or 'besides the label'}"
+            remedy = "say task.columns.COLUMN=category" if others else "give one beside it"
+            raise DataError(problem, file=table.name, remedy=remedy)
         return settled_labels(task.labels, task.positive, table) | {
             "columns": [column.to_json() for column in columns],
             "example": {column.name: middle(column, table) for column in columns},
@@ -76,6 +82,8 @@ class OwnTableFiles(OwnFiles[OwnTable]):
             for name in sets:
                 table = self.of_set(name)
                 kept, records, skipped = task.records_of(table, strict=False)
+                if task.id:
+                    check_once(table, records.ids, _REPEATED, kept)
                 y = labels_of(table, task.labels, task.settled or {}, task.target)[kept]
                 known = np.flatnonzero(~np.isnan(y).all(axis=1))
                 unknown += len(kept) - len(known)

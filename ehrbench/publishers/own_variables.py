@@ -38,7 +38,7 @@ def settled_variables(long: LongTable, task: OwnSeries) -> tuple[list[str], dict
     for i in in_words[:_TOLD]:
         first = int(timed[np.flatnonzero((code == i) & np.isnan(value))[0]])
         cell = shown(table.columns[form.value][first].as_py())
-        told = f"{long.variables[i]}: told in words ({cell}, {table.row(first)}), not in numbers"
+        told = f"{long.variables[i]}: told in words ({cell}, {table.where(first)}), not in numbers"
         if not isinstance(task.variables, int) and long.variables[i] in task.variables:
             remedy = "give numbers, or leave it out of task.variables"
             raise DataError(told, file=table.name, field=form.value, remedy=remedy)
@@ -110,7 +110,7 @@ def outside(long: Sequence[LongTable], task: OwnSeries) -> list[str]:
                 first = int(wrong[0])
                 told = (
                     f"{name}: {len(wrong):,} of {len(rows):,} values are outside {low:g} to {high:g} and not "
-                    f"believed, the first is {one.value[first]:g} in {one.table.name}, {one.table.row(first)}"
+                    f"believed, the first is {one.value[first]:g} in {', '.join(one.table.place(first))}"
                 )
                 found.append((len(wrong), told))
     found.sort(key=lambda one: -one[0])

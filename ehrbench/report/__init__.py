@@ -5,7 +5,8 @@ predicted or looked up elsewhere, and the same folder and seed give the same fig
 """
 
 from ehrbench.report.attempts import Attempts, failures
-from ehrbench.report.card import model_card, write_model_card
+from ehrbench.report.card import model_card
+from ehrbench.report.cards import write_model_card
 from ehrbench.report.compare import compare_runs
 from ehrbench.report.page import write_report
 

@@ -1,50 +1,18 @@
 """Model card: what a bundle is for, made from, how well it does and for whom (Mitchell et al. 2019).
 
 Markdown, from the same facts as the report: the run's summary, the bundle's manifest, and the metrics by
-subgroup. ``write_model_card`` puts it into a run's bundle.
+subgroup. ``cards`` puts it into a run's bundle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ehrbench import metrics
-from ehrbench.core.bundle import Manifest, check_checksums, write_checksums
-from ehrbench.core.progress import SILENT, Progress
-from ehrbench.core.run_folder import BUNDLE
-from ehrbench.report.attempts import Attempts
-from ehrbench.report.rendering import how_chosen, interval, write_page
-from ehrbench.report.run import read_run
-from ehrbench.statistics.subgroups import MINIMUM, MINIMUM_EACH, Subgroup, by_subgroup
-
-CARD = "MODEL_CARD.md"
-N_BOOTSTRAP = 1000
-
-
-def write_model_card(
-    folder: Path, *, seed: int = 0, n_bootstrap: int = N_BOOTSTRAP, progress: Progress = SILENT
-) -> Path:
-    """Write ``<folder>/bundle/MODEL_CARD.md`` and list it in the bundle's checksums; its path.
-
-    The bundle is checked first, so that an altered one is never given fresh checksums. Raises BundleError
-    naming the file that is missing or altered; StorageError when the card cannot be written.
-    """
-    bundle = Path(folder) / BUNDLE
-    check_checksums(bundle)
-
-    def made() -> str:
-        run = read_run(folder)
-        of_all = (run.folds, run.families, run.leader, [run.metric], run.target)
-        groups = by_subgroup(*of_all, seed=seed, n_bootstrap=n_bootstrap)
-        return model_card(run.summary, run.manifest, groups)
-
-    with progress.step("model card"):
-        text = Attempts(folder).part("card", made, lambda why: f"# Model card\n\nThere is none: {why}.\n")
-        path = write_page(bundle / CARD, text)
-        write_checksums(bundle)
-    return path
+from ehrbench.core.bundle import Manifest
+from ehrbench.report.rendering import how_chosen, interval
+from ehrbench.statistics.subgroups import MINIMUM, MINIMUM_EACH, Subgroup
 
 
 def model_card(summary: Mapping[str, Any], manifest: Manifest, subgroups: Sequence[Subgroup] = ()) -> str:
@@ -61,7 +29,7 @@ def model_card(summary: Mapping[str, Any], manifest: Manifest, subgroups: Sequen
         _performance(summary, manifest),
         _by_subgroup(summary, subgroups),
         _thresholds(manifest),
-        _limits(summary, manifest),
+        "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits(summary)),
         _provenance(summary, manifest),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -182,8 +150,9 @@ def _thresholds(manifest: Manifest) -> str:
     return f"## Thresholds\n\n{how[0].upper() + how[1:]}; positive at or above.\n\n{listed}"
 
 
-def _limits(summary: Mapping[str, Any], manifest: Manifest) -> str:
-    limits = [
+def limits(summary: Mapping[str, Any]) -> list[str]:
+    """Sentences that hold of every run, and of this one."""
+    found = [
         "Judged on records of the same source as it was made from; elsewhere it may do worse, and its "
         "calibration first of all.",
         "The interval of these fitted models takes the models as given; that of the procedure is "
@@ -192,10 +161,10 @@ def _limits(summary: Mapping[str, Any], manifest: Manifest) -> str:
         "Records of patients it was made from are known by salted hashes; judge it on others.",
     ]
     if summary["cohort"] != "publisher":
-        limits.insert(0, "Made from simulated records: it knows nothing of patients.")
+        found.insert(0, "Made from simulated records: it knows nothing of patients.")
     if not summary["data"].get("flow"):
-        limits.append("How its records were chosen is not recorded.")
-    return "## Limits\n\n" + "\n".join(f"- {limit}" for limit in limits)
+        found.append("How its records were chosen is not recorded.")
+    return found
 
 
 def _provenance(summary: Mapping[str, Any], manifest: Manifest) -> str:

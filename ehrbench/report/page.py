@@ -29,6 +29,7 @@ from ehrbench.report.figures import risk_curves
 from ehrbench.report.figures.fold_variance import fold_variance
 from ehrbench.report.figures.forest import forest
 from ehrbench.report.figures.importances import importances
+from ehrbench.report.figures.latency import latency
 from ehrbench.report.figures.leaderboard import leaderboard
 from ehrbench.report.figures.optimism import optimism
 from ehrbench.report.figures.parallel import parallel
@@ -123,6 +124,8 @@ def report_context(
         bar.note("hyperparameters")
         searched = [m for m in run.ranking if m != ENSEMBLE]
         search_figures = [f for m in searched for f in search(run, m, colours[m], seed, attempts)]
+        if (run.config.get("search") or {}).get("latency_ms"):
+            search_figures.insert(0, attempts.figure("latency", lambda: latency(run, colours)))
         bar.advance()
         bar.note("figures")
         drawn = {

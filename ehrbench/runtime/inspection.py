@@ -63,6 +63,7 @@ def facts(bundle: Bundle) -> dict[str, Any]:
         "calling": asdict(manifest.calling),
         "metrics": {name: _figures(result) for name, result in manifest.metrics.items()},
         "parity": manifest.parity,
+        "quantised": manifest.quantised,
         "members": [_member(bundle, folder) for folders in manifest.models.values() for folder in folders],
         "versions": manifest.versions,
         "bytes": sum(int(file["bytes"]) for file in files.values()),

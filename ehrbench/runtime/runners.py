@@ -6,7 +6,7 @@ Thread safety: ``scores`` keeps no state and may be called from several threads 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -20,6 +20,7 @@ from ehrbench.core.views import Bag, View
 from ehrbench.runtime.opening import read_file
 
 Device = Literal["cpu", "cuda"]
+Tensor = tuple[str, list[int]]
 
 #: Rows given to a network at once: enough to fill a core's vector units, little enough for any memory.
 ONNX_BATCH = 256
@@ -72,6 +73,14 @@ class OnnxRunner:
         outputs = [node.name for node in self._session.get_outputs()]
         if outputs != ["scores"]:
             raise BundleError(f"{self._path}: outputs are {', '.join(outputs)}, not the single output scores")
+
+    def ports(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Inputs and outputs of the graph: name -> ONNX Runtime's type, and shape with -1 for a free axis."""
+
+        def of(nodes: Iterable[Any]) -> dict[str, Tensor]:
+            return {n.name: (n.type, [d if isinstance(d, int) else -1 for d in n.shape]) for n in nodes}
+
+        return of(self._session.get_inputs()), of(self._session.get_outputs())
 
     def scores(self, view: View) -> FloatArray:
         if missing := self._inputs.keys() - view.ports().keys():

@@ -6,14 +6,14 @@
     GET  /example         a record in the publisher's format
     GET  /, /docs         pages for people; they need no network but this server
 
-What is kept is asked in ``keeping``, whether it goes well in ``probes``. Nothing is global: ``create_app``
-may be called many times in one process.
+What is kept is asked in ``keeping``, whether it goes well in ``probes`` and ``watching``. Nothing is global:
+``create_app`` may be called many times in one process.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,9 @@ from fastapi.staticfiles import StaticFiles
 
 from ehrbench.serve.answers import ModelAnswer, PredictAnswer, model_answer, predict_answer
 from ehrbench.serve.asked import Alias, Explain, TheService, problems
+from ehrbench.serve.clinical.cds_hooks import add_cds_hooks
+from ehrbench.serve.clinical.code_map import CodeMap
+from ehrbench.serve.clinical.fhir import add_fhir
 from ehrbench.serve.deployments import CHAMPION
 from ehrbench.serve.inputs import read_inputs
 from ehrbench.serve.keeping import add_keeping, keeps
@@ -37,6 +40,7 @@ from ehrbench.serve.problems import Problem, install_problem_handlers
 from ehrbench.serve.requests import RequestMiddleware
 from ehrbench.serve.service import Service
 from ehrbench.serve.streaming import add_streaming, rows_are_records
+from ehrbench.serve.watching import add_watching
 
 if TYPE_CHECKING:
     from ehrbench.serve.store import PredictionStore
@@ -52,25 +56,30 @@ def create_app(
     *,
     store: PredictionStore | None = None,
     keys: ApiKeys | None = None,
+    maps: Mapping[str, CodeMap] | None = None,
 ) -> FastAPI:
     """An app that serves the bundle, or the bundles by alias, at ``place`` (``deployments``).
 
     Bundles are loaded when the app starts; until then, and when the champion cannot be used, every answer
     that needs one is a 503 and ``/healthz`` says why. store: where predictions are kept, closed with the
-    app; keys: who may write and see what is kept.
+    app; keys: who may write and see what is kept; maps: by task, where FHIR and CDS Hooks are answered, too.
     """
     service = Service(Path(place), settings or ServeSettings(), store, keys)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(service.load())
-        watching = asyncio.create_task(service.watch())
+        beside = [asyncio.create_task(service.watch())]
+        if store is not None:
+            beside.append(asyncio.create_task(watch.run()))
         yield
         service.drain()
-        watching.cancel()
+        for task in beside:
+            task.cancel()
         await loading
-        with suppress(asyncio.CancelledError):
-            await watching
+        for task in beside:
+            with suppress(asyncio.CancelledError):
+                await task
         await service.close()
 
     app = FastAPI(title="ehrbench", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -81,6 +90,10 @@ def create_app(
     add_streaming(app)
     add_keeping(app)
     add_probes(app)
+    watch = add_watching(app)
+    if maps is not None:
+        add_fhir(app, maps)
+        add_cds_hooks(app, maps)
     _add_pages(app)
     app.openapi = lambda: _openapi(app, service)  # type: ignore[method-assign]
     return app

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, or_, select
 
-from ehrbench.serve.kept_tables import audit, inputs, outcomes, predictions, utc_now
+from ehrbench.serve.kept_tables import audit, described, inputs, outcomes, predictions, utc_now
 
 log = logging.getLogger("ehrbench.serve")
 
@@ -41,6 +41,7 @@ def _delete(
     n_outcomes = n_predictions = 0
     for start in range(0, len(ids), BATCH):
         some = ids[start : start + BATCH]
+        connection.execute(delete(described).where(described.c.prediction.in_(some)))
         n_outcomes += connection.execute(delete(outcomes).where(outcomes.c.prediction.in_(some))).rowcount
         n_predictions += connection.execute(delete(predictions).where(predictions.c.id.in_(some))).rowcount
     n_inputs = connection.execute(delete(inputs).where(bodies)).rowcount

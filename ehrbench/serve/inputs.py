@@ -98,7 +98,8 @@ async def _read_body(request: Request, most: int) -> bytes:
     A client that is cut off while it sends sees a broken connection, not the answer: so what is too much is
     read to its end and thrown away, up to ``_PATIENCE`` times ``most``.
     """
-    too_large = Problem(413, f"the body is larger than {most} bytes", remedy="post fewer records at once")
+    problem = f"the body is larger than {most} bytes"
+    too_large = Problem(413, problem, remedy="post fewer records at once, or a smaller one")
     declared = of_text(request.headers.get("content-length", ""))
     if declared is not None and declared > _PATIENCE * most:
         raise too_large

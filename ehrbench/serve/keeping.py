@@ -69,31 +69,31 @@ def add_keeping(app: FastAPI) -> None:
     )
     async def feedback(request: Request, service: TheService, by: Writer) -> FeedbackAnswer:
         """Tell what became of a predicted unit, any time later; told again, the last outcome counts."""
-        _kept_at_all(service)
+        kept_at_all(service)
         told = await _read(request, service)
         from ehrbench.serve.told_outcomes import keep_outcome
 
-        answer = await _asked(service, lambda c: keep_outcome(c, told.prediction, told.outcome, by))
+        answer = await asked(service, lambda c: keep_outcome(c, told.prediction, told.outcome, by))
         service.instruments.feedback.inc()
         return answer
 
     @app.get("/records/{record}", responses=problems(401, 403, 404, 422, 503), openapi_extra=_SECURED)
     async def kept(record: RecordName, service: TheService, by: Reader) -> KeptAnswer:
         """Predictions and outcomes that are kept of a record or patient."""
-        _kept_at_all(service)
+        kept_at_all(service)
         from ehrbench.serve.told_outcomes import kept_of
 
-        return await _asked(service, lambda c: kept_of(c, record))
+        return await asked(service, lambda c: kept_of(c, record))
 
     @app.delete("/records/{record}", responses=problems(401, 403, 404, 422, 503), openapi_extra=_SECURED)
     async def forgotten(
         record: RecordName, request: Request, service: TheService, by: Reader
     ) -> ForgottenAnswer:
         """Delete all that is kept of a record or patient: predictions, outcomes, posted bodies."""
-        _kept_at_all(service)
+        kept_at_all(service)
         from ehrbench.serve.forgetting import forget
 
-        n = await _asked(service, lambda c: forget(c, record, by, request.state.request_id))
+        n = await asked(service, lambda c: forget(c, record, by, request.state.request_id))
         return ForgottenAnswer(predictions=n)
 
 
@@ -111,12 +111,13 @@ async def _read(request: Request, service: Service) -> FeedbackRequest:
         raise Problem(422, str(first["msg"]), field=place, remedy="see /docs for what is read") from error
 
 
-def _kept_at_all(service: Service) -> None:
+def kept_at_all(service: Service) -> None:
+    """Problem 404 of a server without a store."""
     if service.store is None:
         raise Problem(404, "this server keeps no predictions", remedy="start it with --store")
 
 
-async def _asked(service: Service, job: Callable[[Connection], T]) -> T:
+async def asked(service: Service, job: Callable[[Connection], T]) -> T:
     """What the store answers; Problem 503 where its database is away."""
     assert service.store is not None
     try:

@@ -50,6 +50,16 @@ predictions = Table(
     Column("input", _name(), index=True),
     Column("place", Integer, nullable=False),  # among the records of that input
 )
+described = Table(
+    "served_described",
+    metadata,
+    Column(
+        "number", Integer, primary_key=True, autoincrement=True
+    ),  # never given twice: looks are told by it
+    Column("prediction", _name(), nullable=False, index=True),
+    Column("places", LargeBinary().with_variant(mysql.BLOB, "mysql", "mariadb"), nullable=False),  # <i2
+    sqlite_autoincrement=True,
+)
 outcomes = Table(
     "served_outcomes",
     metadata,

@@ -21,7 +21,8 @@ class ServeSettings:
         lets go.
     rate: requests a second of one client, in the long run; twice as many may come at once, more are told to
         come back (429). 0: any number.
-    watch_s: between two looks whether an alias has moved.
+    watch_s: between two looks whether an alias has moved. monitor_s: between two looks at what the store has
+        of what was predicted (``watching``).
     """
 
     threads: int = 1
@@ -35,6 +36,7 @@ class ServeSettings:
     body_timeout_s: float = 60
     rate: float = 0
     watch_s: float = 2
+    monitor_s: float = 300
 
     def __post_init__(self) -> None:
         for name in ("threads", "concurrency", "max_body_bytes", "max_records", "max_units", "max_streams"):
@@ -46,8 +48,9 @@ class ServeSettings:
         for name in ("max_waiting", "rate"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"serve.{name}", f"{getattr(self, name)} is negative", "give 0 or more")
-        if not self.watch_s > 0:
-            raise ConfigError("serve.watch_s", f"{self.watch_s:g} leaves no time", "give seconds above 0")
+        for name in ("watch_s", "monitor_s"):
+            if not (given := getattr(self, name)) > 0:
+                raise ConfigError(f"serve.{name}", f"{given:g} leaves no time", "give seconds above 0")
         if self.device not in ("cpu", "cuda"):
             raise ConfigError("serve.device", f"{self.device!r} is unknown", "give cpu or cuda")
 

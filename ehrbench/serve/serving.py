@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -18,6 +18,7 @@ import uvicorn
 
 from ehrbench.core.errors import BundleError, ConfigError, EhrbenchError
 from ehrbench.serve.app import create_app
+from ehrbench.serve.clinical.code_map import CodeMap
 from ehrbench.serve.keys import ApiKeys
 from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.requests import JsonFormatter
@@ -38,6 +39,7 @@ def serve(
     *,
     store: PredictionStore | None = None,
     keys: ApiKeys | None = None,
+    maps: Mapping[str, CodeMap] | None = None,
     drain_s: float = 0,
 ) -> None:
     """Serve ``bundle`` at ``host:port`` (0: any free port) until SIGTERM or Ctrl-C; returns when drained.
@@ -55,7 +57,7 @@ def serve(
         )
     failures: list[EhrbenchError] = []
     with _listen(host, port) as listening, _json_logs(), _quiet_signals():
-        app = create_app(bundle, settings, store=store, keys=keys)
+        app = create_app(bundle, settings, store=store, keys=keys, maps=maps)
         server = _DrainingServer(
             uvicorn.Config(
                 app,

@@ -2,6 +2,7 @@
 
     served_inputs        a posted body, as it came; only where inputs are kept
     served_predictions   one row a predicted record: its units' probabilities and calls, by which version
+    served_described     into which bins of the bundle's profile its described values fall (``monitor``)
     served_outcomes      what became of a predicted unit, as often as it is told; the last one counts
     served_audit         what was deleted, when, and by whose key; never whose record it was
 
@@ -13,32 +14,26 @@ same thread, behind everything that was predicted before, and its answer is wait
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from functools import cached_property
+from datetime import timedelta
 from typing import Any, TypeVar
 
-import numpy as np
 from sqlalchemy import (
     Connection,
     Engine,
-    insert,
 )
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from ehrbench.core.errors import StorageError
-from ehrbench.core.target import Target
 from ehrbench.core.task import RawInput
-from ehrbench.core.types import BoolArray, FloatArray, IntArray
 from ehrbench.serve.forgetting import sweep
-from ehrbench.serve.kept_tables import inputs, metadata, predictions, utc_now
+from ehrbench.serve.kept_requests import KeptRequest, insert_requests, kept_request
+from ehrbench.serve.kept_tables import metadata, utc_now
 from ehrbench.serve.limits import StoreSettings
 from ehrbench.serve.served import Served
 
@@ -56,55 +51,6 @@ SWEEP_S = 3600.0
 
 #: What no other try would mend: rows that do not fit their columns, or stand there already.
 REFUSED = (DataError, IntegrityError, ProgrammingError)
-
-
-@dataclass(frozen=True, eq=False)
-class KeptPrediction:
-    """One predicted record. id: of all its units, each of which appends its number (``unit_id``).
-
-    units: (U,), probabilities and called: (U, C). source: number of the posted body that it came in; place:
-        its own among that body's records.
-    """
-
-    id: str
-    record: str
-    patient: str
-    units: IntArray
-    probabilities: FloatArray
-    called: BoolArray
-    source: int
-    place: int
-
-
-@dataclass(frozen=True, eq=False)
-class KeptRequest:
-    """What one request predicted, and by what; inputs: the posted bodies, empty where they are not kept."""
-
-    token: str
-    request_id: str
-    alias: str
-    version: str
-    task: str
-    target: Target
-    predictions: Sequence[KeptPrediction]
-    inputs: Sequence[RawInput]
-    made_at: datetime
-
-    @cached_property
-    def bodies(self) -> list[tuple[str, bytes]]:
-        """Kind and bytes of each posted body."""
-        return [
-            ("file", raw.body)
-            if isinstance(raw.body, bytes)
-            else ("json", json.dumps(raw.body, ensure_ascii=False).encode())
-            for raw in self.inputs
-        ]
-
-    @cached_property
-    def n_bytes(self) -> int:
-        """About what it takes while it waits."""
-        arrays = sum(p.units.nbytes + p.probabilities.nbytes + p.called.nbytes for p in self.predictions)
-        return 500 * len(self.predictions) + arrays + sum(len(body) for _, body in self.bodies)
 
 
 class PredictionStore:
@@ -231,15 +177,10 @@ class PredictionStore:
     def _write(self, requests: Sequence[KeptRequest]) -> None:
         if not requests and self._made:
             return
-        bodies = [row for request in requests for row in _input_rows(request)]
-        rows = [row for request in requests for row in _prediction_rows(request)]
         with self._engine.begin() as connection:
             if not self._made:
                 metadata.create_all(connection)
-            if bodies:
-                connection.execute(insert(inputs), bodies)
-            if rows:
-                connection.execute(insert(predictions), rows)
+            insert_requests(connection, requests)
         self._made = True
 
     def _come_back(self, requests: Sequence[KeptRequest]) -> None:
@@ -289,72 +230,3 @@ class PredictionStore:
         self._swept_at = time.monotonic()
         before = utc_now() - timedelta(days=self.settings.retention_days)
         self._do(lambda connection: sweep(connection, before), Future())
-
-
-def kept_request(served: Served, inputs: Sequence[RawInput], request_id: str) -> KeptRequest:
-    """What is kept of one request; ``inputs`` empty: not what was posted."""
-    records, bundle, first = served.records, served.bundle, np.cumsum(served.records.n_units)
-    parts = [slice(end - n, end) for end, n in zip(first, records.n_units, strict=True)]
-    kept = [
-        KeptPrediction(
-            id=f"{served.token}-{n}",
-            record=str(records.ids[n]),
-            patient=str(records.groups[n]),
-            units=records.unit_number[part],
-            probabilities=served.prediction.probabilities[part],
-            called=served.called[part],
-            source=served.sources[n],
-            place=n - served.sources.index(served.sources[n]),
-        )
-        for n, part in enumerate(parts)
-    ]
-    return KeptRequest(
-        token=served.token,
-        request_id=request_id,
-        alias=served.deployment.alias,
-        version=bundle.digest,
-        task=bundle.task.name,
-        target=bundle.manifest.target,
-        predictions=kept,
-        inputs=inputs,
-        made_at=utc_now(),
-    )
-
-
-def _input_rows(request: KeptRequest) -> list[dict[str, Any]]:
-    named = zip(request.inputs, request.bodies, strict=True)
-    return [
-        {
-            "id": f"{request.token}-{number}",
-            "made_at": request.made_at,
-            "name": raw.name,
-            "kind": kind,
-            "body": body,
-        }
-        for number, (raw, (kind, body)) in enumerate(named)
-    ]
-
-
-def _prediction_rows(request: KeptRequest) -> list[dict[str, Any]]:
-    shared = {
-        "made_at": request.made_at,
-        "request_id": request.request_id,
-        "alias": request.alias,
-        "version": request.version,
-        "task": request.task,
-        "target": json.dumps({"kind": request.target.kind, "classes": list(request.target.classes)}),
-    }
-    return [
-        {
-            **shared,
-            "id": one.id,
-            "record": one.record,
-            "patient": one.patient,
-            "units": json.dumps(one.units.tolist()),
-            "probabilities": json.dumps(np.round(one.probabilities, 7).tolist()),
-            "called": json.dumps(one.called.astype(int).tolist()),
-            "input": f"{request.token}-{one.source}" if request.inputs else None,
-            "place": one.place,
-        }
-        for one in request.predictions
-    ]

@@ -129,7 +129,7 @@ def _write_members(
     of_example: dict[str, FloatArray] = {}
     of_probe: dict[str, FloatArray] = {}
     with progress.step("exporting members") as bar:
-        for chosen in decided.chosen:
+        for chosen in decided.combined:
             models[chosen.name] = []
             for number, model in enumerate(chosen.models(refit)):
                 folder = work / MEMBERS / chosen.name / str(number)

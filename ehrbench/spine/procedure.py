@@ -22,6 +22,7 @@ from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray, IntArray
 from ehrbench.ensemble import Ensemble
 from ehrbench.spine.folds import OuterFold
+from ehrbench.spine.latency import trial_ms
 from ehrbench.spine.study import Study
 from ehrbench.spine.thresholds import ThresholdRule
 from ehrbench.spine.trial import TrialSetting, check_predictions, out_of_fold, restore_model
@@ -42,6 +43,11 @@ class Chosen:
     @property
     def name(self) -> str:
         return self.study.key.model
+
+    @property
+    def latency_ms(self) -> float | None:
+        """Of a record's answer, where it was measured."""
+        return trial_ms(self.study.setting.ledger, self.study.key, self.row.number)
 
     def models(self, refit: str) -> list[Model]:
         """The fitted models that predict for this one: one an inner fold, or one refitted on all of them."""
@@ -85,6 +91,11 @@ class Decided:
     def fold(self) -> OuterFold:
         return self.setting.fold
 
+    @property
+    def combined(self) -> list[Chosen]:
+        """Those that the ensemble is made of."""
+        return [c for c in self.chosen if c.name in self.ensemble.combiner.models]
+
     def fitted(self, target: Target, refit: str) -> Fitted:
         """The same with its models in memory, ready to predict."""
         return Fitted({c.name: c.models(refit) for c in self.chosen}, self.ensemble, target)
@@ -101,12 +112,17 @@ class Fitted:
     def predict(self, records: Records) -> dict[str, FloatArray]:
         """Model or ensemble -> probabilities (U, C) of the records' units."""
         shape = (records.total_units, self.target.n_classes)
-        probabilities: dict[str, FloatArray] = {
-            name: np.mean([check_predictions(m.predict(records), shape, name) for m in models], axis=0)
-            for name, models in self.models.items()
-        }
-        scores = {name: self.target.scores(p) for name, p in probabilities.items()}
-        return probabilities | {ENSEMBLE_NAME: self.ensemble.predict(scores)}
+        return self.combined(
+            {
+                name: np.mean([check_predictions(m.predict(records), shape, name) for m in models], axis=0)
+                for name, models in self.models.items()
+            }
+        )
+
+    def combined(self, by_model: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """Each model's mean (U, C), and the ensemble's of them."""
+        scores = {name: self.target.scores(p) for name, p in by_model.items()}
+        return dict(by_model) | {ENSEMBLE_NAME: self.ensemble.predict(scores)}
 
 
 @dataclass(frozen=True)
@@ -142,7 +158,12 @@ def decide(
     first.dataset.open(first.fold, "threshold", index)
     scores = {c.name: target.scores(c.out_of_fold) for c in chosen}
     seed = derive_seed(first.seed, "ensemble", first.fold.name)
-    ensemble = Ensemble(**options).fit(scores, y, target=target, fold=fold, group=group, seed=seed)
+    arguments: dict[str, Any] = {"target": target, "fold": fold, "group": group, "seed": seed}
+    candidates = [
+        Ensemble(**options).fit({name: scores[name] for name in names}, y, **arguments)
+        for names in _in_time(chosen)
+    ]
+    ensemble = min(candidates, key=lambda one: one.loss)
     out = {c.name: c.out_of_fold for c in chosen} | {ENSEMBLE_NAME: ensemble.out_of_fold}
     if ordered:
         counts = first.dataset.cohort.records.n_units[index]
@@ -152,6 +173,14 @@ def decide(
     calling = {name: how for name, (how, _) in found.items()}
     thresholds = {name: cuts for name, (_, cuts) in found.items()}
     return Decided(tuple(chosen), ensemble, thresholds, calling, rule.given(y, target), index, out)
+
+
+def _in_time(chosen: Sequence[Chosen]) -> list[tuple[str, ...]]:
+    """Sets of models that an ensemble may be made of: all of them, where nothing limits its latency."""
+    limit = chosen[0].study.setting.latency
+    if limit is None:
+        return [tuple(c.name for c in chosen)]
+    return limit.affordable({c.name: c.latency_ms or 0.0 for c in chosen})
 
 
 def test(decided: Decided, target: Target, refit: str) -> Tested:
@@ -197,6 +226,7 @@ def describe(decided: Decided, metric: Metric) -> dict[str, Any]:
                 f"inner_{metric.name}": c.row.value,
                 "inner_by_fold": [fit.score for fit in sorted(c.row.fits, key=lambda f: f.fold)],
                 "best_steps": [fit.best_step for fit in sorted(c.row.fits, key=lambda f: f.fold)],
+                **({} if c.latency_ms is None else {"latency_ms": c.latency_ms}),
             }
             for c in decided.chosen
         },

@@ -24,6 +24,7 @@ from ehrbench.core.progress import Progress
 from ehrbench.core.target import Target
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.folds import OuterFold, Split
+from ehrbench.spine.latency import LatencyLimit
 from ehrbench.spine.procedure import Decided, Tested, decide, test
 from ehrbench.spine.race import Race
 from ehrbench.spine.space import Space
@@ -41,6 +42,7 @@ class Contender:
     space: Space
     space_settings: Mapping[str, Any]
     n_trials: int
+    portfolio: Sequence[Mapping[str, Any]] = ()  # settings that the first trials try, see ``Study``
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Search:
     backend: Backend
     settings: Mapping[str, Any] = field(default_factory=dict)  # of sampler and pruner, for the digest
     ordered: bool = False  # see core.task.Task
+    latency: LatencyLimit | None = None
 
     def study(self, model: str, fold: OuterFold) -> Study:
         """Open one study; StudyMismatch when it exists with other data, folds, space, metric or trainer."""
@@ -111,10 +114,12 @@ class Search:
             race=self.race,
             ledger=ledger,
             seed=self.seed,
+            latency=self.latency,
         )
         return Study(
             setting=setting,
             space=contender.space,
+            portfolio=contender.portfolio,
             n_trials=contender.n_trials,
             memory=optuna.create_study(
                 direction="maximize" if maximize else "minimize", pruner=self.backend.pruner
@@ -132,11 +137,13 @@ class Search:
             "folds": fold.digest,
             **{f"model.{name}": value for name, value in contender.builder.settings().items()},
             "space": dict(contender.space_settings),
+            "portfolio": [dict(settings) for settings in contender.portfolio],
             "metric": self.metric.name,
             "threshold": str(self.threshold) if self.metric.needs_threshold else None,
             "search": dict(self.settings),
             "race_blocks": None if self.race is None else self.race.blocks,
             "seed": self.seed,
+            **({"latency_ms": self.latency.limit_ms} if self.latency else {}),
             **({"unscored": self.target.unscored} if self.target.unscored else {}),
         }
 

@@ -54,7 +54,8 @@ class Study:
     """A TrialSetting with a space and a budget.
 
     The first ticket tries the model's own settings, as far as the space holds them: a search that ends
-    below what the authors of a model chose would be a poor one, and they know nothing of any fold.
+    below what the authors of a model chose would be a poor one, and they know nothing of any fold. The next
+    ones try those of ``portfolio``, which were good elsewhere, likewise; what they leave out is sampled.
 
     memory: this worker's mirror of the tickets (see ``mirror``), of which samplers and pruners ask.
     make_sampler: a fresh sampler for each trial, so that what is asked depends only on the trials finished
@@ -63,6 +64,7 @@ class Study:
 
     setting: TrialSetting
     space: Space
+    portfolio: Sequence[Mapping[str, Any]]
     n_trials: int
     memory: optuna.Study
     make_sampler: MakeSampler
@@ -238,9 +240,10 @@ class Study:
             self.setting.seed, "sampler", self.key.model, self.setting.fold.name, ticket.number, attempt
         )
         self.memory.sampler = sampler = self.make_sampler(seed)
-        if ticket.number == 0:
-            first = self.space.within(self.setting.builder.defaults())
-            self.memory.sampler = optuna.samplers.PartialFixedSampler(first, sampler)
+        starts = [self.setting.builder.defaults(), *self.portfolio]
+        if ticket.number < len(starts) and not attempt:  # again only where the space holds it twice
+            start = self.space.within(starts[ticket.number])
+            self.memory.sampler = optuna.samplers.PartialFixedSampler(start, sampler)
         with self._blaming("sampler", sampler, ticket.number):
             trial = self.memory.ask()
             return trial, self.space.suggest(trial)

@@ -29,6 +29,7 @@ from ehrbench.core.target import Target
 from ehrbench.core.types import BoolArray, FloatArray
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.folds import OuterFold, halves
+from ehrbench.spine.latency import LatencyLimit
 from ehrbench.spine.race import Race
 from ehrbench.spine.thresholds import ThresholdRule
 
@@ -113,6 +114,7 @@ class TrialSetting:
     race: Race | None
     ledger: Ledger
     seed: int
+    latency: LatencyLimit | None = None
 
     def fit_seed(self, ticket: int, inner: int) -> int:
         """Seed of one Fit; not of its study's name, so that equal searches under two names agree."""
@@ -230,7 +232,7 @@ def fit_folds(setting: TrialSetting, claim: Claim, folds: Sequence[int], lease: 
             yield folds[at], result
             continue
         try:
-            fit = _fit_of(setting, folds[at], planned[at], result, lease)
+            fit = _fit_of(setting, claim.number, folds[at], planned[at], result, lease)
         except FitError as error:
             yield folds[at], error
             continue
@@ -240,7 +242,9 @@ def fit_folds(setting: TrialSetting, claim: Claim, folds: Sequence[int], lease: 
         began = time.monotonic()
 
 
-def _fit_of(setting: TrialSetting, inner: int, planned: PlannedFit, result: FitResult, lease: Lease) -> Fit:
+def _fit_of(
+    setting: TrialSetting, ticket: int, inner: int, planned: PlannedFit, result: FitResult, lease: Lease
+) -> Fit:
     """A fitted model's Fit, its predictions and its state among the artifacts."""
     valid, model = planned.valid, planned.model
     assert valid is not None
@@ -254,6 +258,8 @@ def _fit_of(setting: TrialSetting, inner: int, planned: PlannedFit, result: FitR
         except UndefinedMetric as error:
             raise FitError(f"inner fold {inner}: {error}") from error
         steps = {} if setting.race is None else _steps(setting, setting.race, predictions, inner)
+        if setting.latency is not None:
+            setting.latency.check(setting.ledger, setting.key, ticket, model, valid, len(setting.fold.inner))
     lease.check()
     setting.dataset.persist(setting.ledger, setting.key.study_name)
     return Fit(

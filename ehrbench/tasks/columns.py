@@ -105,8 +105,8 @@ def infer(name: str, cells: pa.Array, wanted: str | None = None) -> tuple[Column
         return Column(name, "text"), f"{told} (say task.columns.{name}=date:%d/%m/%Y)"
     if date_format:
         return Column(name, "date", date_format, unit), ""
-    if other := _other_form(known):
-        told = f"{name}: dates of several forms ({known[0].as_py()}, {other}); left out: write them alike"
+    if forms := _two_forms(known):
+        told = f"{name}: dates of several forms ({', '.join(forms)}); left out: write them alike"
         return Column(name, "text"), told
     n_levels = len(pc.unique(known))
     if n_levels <= max(FEW, min(MOST, len(known) // ROWS_A_LEVEL)):
@@ -190,13 +190,16 @@ def formats_of(known: pa.Array) -> list[str]:
     return [f for f in tried if not pc.any(pc.is_null(_parsed(known, f))).as_py()]
 
 
-def _other_form(known: pa.Array) -> str:
-    """The first text that is no date of the first one's form, where most are; "" where there is none."""
-    for date_format in formats_of(known.slice(0, 1)):
-        odd = pc.is_null(_parsed(known, date_format)).to_numpy(zero_copy_only=False)
-        if odd.any() and odd.mean() < 0.5:
-            return str(known[int(np.flatnonzero(odd)[0])].as_py())
-    return ""
+def _two_forms(known: pa.Array) -> list[str]:
+    """Where most texts are dates of one form or another: the first, and the first that is not of its form."""
+    few = known.slice(0, 2000)
+    dates = pc.is_valid(pc.coalesce(*(_parsed(few, date_format) for date_format in DATES)))
+    if not pc.mean(pc.cast(dates, pa.int8())).as_py() > 0.5:
+        return []
+    first = few.filter(dates).slice(0, 1)
+    odd = [pc.is_null(_parsed(known, date_format)) for date_format in formats_of(first)]
+    fewest = min((one.to_numpy(zero_copy_only=False) for one in odd), key=np.count_nonzero)
+    return [str(first[0].as_py()), *(str(known[int(at)].as_py()) for at in np.flatnonzero(fewest)[:1])]
 
 
 def date_format_of(texts: pa.Array) -> str:

@@ -106,10 +106,7 @@ def time_format(table: RawTable, form: LongForm, wanted: str | None) -> str:
         both = formats_of(few)
         if len(both) > 1 and both[0] in AMBIGUOUS:
             remedy = f"say 'task.columns={{{form.time}: \"date:{both[-1]}\"}}'"
-            raise DataError(
-                "holds dates that may begin with the day or the month",
-                file=table.name, record=table.row(0), field=form.time, remedy=remedy,
-            )  # fmt: skip
+            raise table.fault(0, form.time, "holds dates that may begin with the day or the month", remedy)
         if both:
             return both[0]
     best = max(shares, key=lambda kind: float(shares[kind]))
@@ -118,7 +115,7 @@ def time_format(table: RawTable, form: LongForm, wanted: str | None) -> str:
         problem = f"{shown(cells[0].as_py())} is no time: neither a number, HH:MM nor a date"
         named = f"'task.columns={{{form.time}: \"date:%d.%m.%Y %H:%M\"}}'"
         remedy = f"give {form.unit} since the start, or say {named}"
-        raise DataError(problem, file=table.name, record=table.row(at), field=form.time, remedy=remedy)
+        raise table.fault(at, form.time, problem, remedy)
     return best
 
 
@@ -269,7 +266,7 @@ class _RowFaults:
         problem = problem.format(cell=shown(cell))
         if self._strict:
             raise table.fault(row, field, problem, remedy)
-        self._found.setdefault(int(row), Skipped(table.name, table.row(row), field, problem))
+        self._found.setdefault(int(row), Skipped(*table.place(row), field, problem))
 
     def listed(self) -> tuple[Skipped, ...]:
         return tuple(self._found[row] for row in sorted(self._found))

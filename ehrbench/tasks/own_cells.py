@@ -11,7 +11,7 @@ import pyarrow as pa
 from ehrbench.core.errors import DataError
 from ehrbench.core.records import Payload, Records
 from ehrbench.core.task import Skipped
-from ehrbench.core.types import BoolArray, FloatArray, StrArray
+from ehrbench.core.types import BoolArray, FloatArray, IntArray, StrArray
 from ehrbench.tasks.columns import SHOWN, Column, values_of
 from ehrbench.tasks.names import NAME_REMEDY, fault_of_name
 from ehrbench.tasks.numbers import of_json, shown
@@ -47,7 +47,7 @@ def read_cells(
             problem = f"{cell} is no {column.kind}" + (f" ({column.format})" if column.format else "")
             if strict:
                 raise table.fault(i, column.name, problem, REMEDY)
-            faults.setdefault(i, Skipped(table.name, table.row(i), column.name, problem))
+            faults.setdefault(i, Skipped(*table.place(i), column.name, problem))
     return values, levels, faults
 
 
@@ -134,7 +134,7 @@ def named_in(table: RawTable, column: str | None, strict: bool, faults: dict[int
         if problem and (strict or cell is None):
             raise table.fault(i, column, problem, "fill it in" if cell is None else NAME_REMEDY)
         if problem:
-            faults.setdefault(i, Skipped(table.name, table.row(i), column, problem))
+            faults.setdefault(i, Skipped(*table.place(i), column, problem))
         names.append(name)
     return names
 
@@ -142,3 +142,14 @@ def named_in(table: RawTable, column: str | None, strict: bool, faults: dict[int
 def names_in(table: RawTable, column: str) -> StrArray:
     """(N,) the name in each row; DataError for the first that is none."""
     return np.array(named_in(table, column, True, {}), dtype=str)
+
+
+def check_once(table: RawTable, names: StrArray, remedy: str, rows: IntArray | None = None) -> None:
+    """DataError for the first of ``names`` (N,) that stands twice; rows: theirs, where not all have one."""
+    _, first, number = np.unique(names, return_index=True, return_inverse=True)
+    for again in np.flatnonzero(first[number] != np.arange(len(names)))[:1].tolist():
+        both = np.array([first[number[again]], again])
+        before, at = (both if rows is None else rows[both]).tolist()
+        file, row = table.place(at)
+        problem = f"stands there twice, in {table.where(before)} too"
+        raise DataError(problem, file=file, record=f"{names[again]}, {row}", remedy=remedy)

@@ -8,10 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehrbench.core.errors import DataError
 from ehrbench.core.types import FloatArray, IntArray, StrArray
 from ehrbench.tasks.columns import Column
-from ehrbench.tasks.own_cells import names_in
+from ehrbench.tasks.own_cells import check_once, names_in
 from ehrbench.tasks.tabular_files import RawTable
 
 
@@ -23,11 +22,7 @@ def brought_together(ids: StrArray, id: str, tables: Sequence[RawTable]) -> RawT
     columns: dict[str, pa.Array] = {}
     for table in tables:
         names = names_in(table, id)
-        _, first, number = np.unique(names, return_index=True, return_inverse=True)
-        for row in np.flatnonzero(first[number] != np.arange(len(names)))[:1].tolist():
-            before = table.row(int(first[number[row]]))
-            problem, remedy = f"stands there twice, in {before} too", "keep one of the two"
-            raise DataError(problem, file=table.name, record=f"{names[row]}, {table.row(row)}", remedy=remedy)
+        check_once(table, names, "keep one of the two")
         at = pa.array(places(ids, names), pa.int64())
         at = pc.if_else(pc.less(at, 0), None, at)
         for name, cells in table.columns.items():

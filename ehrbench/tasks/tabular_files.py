@@ -37,7 +37,8 @@ class RawTable:
     """Named columns of one length, chunks joined.
 
     first_line: the line of a CSV's first row, else 1; lines: of each row, where they do not just follow it.
-    posted: it is one record of that name, and no file.
+    posted: it is one record of that name, and no file. parts: the files that it was put together from,
+    without their cells.
     """
 
     name: str
@@ -47,17 +48,28 @@ class RawTable:
     notes: tuple[str, ...] = ()
     posted: bool = False
     lines: tuple[int, ...] = ()
+    parts: tuple[RawTable, ...] = ()
 
-    def row(self, index: int) -> str:
-        """How a person finds row ``index`` in the file."""
+    def place(self, index: int) -> tuple[str, str]:
+        """The file of row ``index``, and how a person finds it there."""
+        for part in self.parts:
+            if index < part.n_rows:
+                return part.place(index)
+            index -= part.n_rows
         number = self.lines[index] if self.lines else index + self.first_line
-        return f"{'line' if self.first_line > 1 else 'row'} {number}"
+        return self.name, f"{'line' if self.first_line > 1 else 'row'} {number}"
+
+    def where(self, index: int) -> str:
+        """The row, with its file where there are several."""
+        file, row = self.place(index)
+        return f"{file}, {row}" if self.parts else row
 
     def fault(self, index: int, column: str, problem: str, remedy: str) -> DataError:
         """What is wrong with a cell, and where it stands."""
         if self.posted:
             return DataError(problem, record=self.name, field=column, remedy=remedy)
-        return DataError(problem, file=self.name, record=self.row(index), field=column, remedy=remedy)
+        file, row = self.place(index)
+        return DataError(problem, file=file, record=row, field=column, remedy=remedy)
 
 
 def read_table(name: str, body: bytes) -> RawTable:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ehrbench.app.composed.checking import Data
+from ehrbench.app.composed.blocks import Data
 from ehrbench.app.wired.data_versions import recorded_versions
 from ehrbench.core.errors import DataError
 

@@ -155,7 +155,7 @@ def test_an_address_with_a_password_ends_before_hydra_could_print_it(begin_with,
         (["ensemble.combiners=mean"], "ensemble.combiners: 'mean' is not a list"),
         (["task.build.hours=soon"], "task.build.hours: 'soon' is not in (0, 48]"),
         (["threshold.rule=f2"], "threshold.rule: there is no rule 'f2'"),
-        (["+threshold.cut=0.5"], "threshold.cut: unknown key — give rule and value"),
+        (["+threshold.cut=0.5"], "threshold.cut: unknown key — --cfg job shows all keys"),
         (["model.logistic.build=null"], "model.logistic.build: None is no group of settings"),
         (["task.views=null"], "task.views: None is no group of settings"),
         (

@@ -99,7 +99,7 @@ def test_a_study_is_known_by_whether_its_folds_train_together(tmp_path: Path) ->
         config = tiny_config(
             "beats", tmp_path, "models=[lstm,logistic]", "trainer.accelerator=cpu", *overrides
         )
-        contenders = plan(config, check(config)).contenders
+        contenders = plan(check(config)).contenders
         assert "together" not in contenders["logistic"].builder.settings()["build"]
         return contenders["lstm"].builder.settings()["build"]["together"]
 

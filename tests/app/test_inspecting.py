@@ -10,18 +10,8 @@ import numpy as np
 import pytest
 
 from ehrbench.app.command.cli import main
-from ehrbench.app.search.searching import search
 from ehrbench.core.bundle import write_checksums
 from ehrbench.core.model import load_arrays, save_arrays
-from tests.spine.composing import tiny_config
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs")
-    small = ("protocol=holdout", "protocol.inner_folds=2", "models=[logistic,lightgbm,mlp]", "n_trials=1")
-    search(tiny_config("beats", folder, *small, "report.explained=0", "model.mlp.build.max_epochs=2"))
-    return folder / "tiny-beats-holdout"
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> str:

@@ -37,7 +37,7 @@ def test_each_completes_every_trial(group, name, request, tmp_path, monkeypatch)
     none = [] if group == "pruner" else ["pruner=none"]
     options = [f"{group}={name}", f"n_trials={N_TRIALS}", "models=[logistic]", *none, *haste]
     config = tiny_config("beats", tmp_path, *options)
-    search = wire(config, check(config), "study", SILENT).search
+    search = wire(check(config), "study", SILENT).search
     study = search.study("logistic", search.split.outer[0])
     study.run(SILENT)
     rows = search.backend.ledger.tickets(study.key)

@@ -56,7 +56,7 @@ SETTINGS = ["task.label=died", "task.group=patient", "task.time=admitted", "prot
 
 def split_of(config: dict[str, Any]) -> tuple[Cohort, Split]:
     settings = check(config)
-    publisher = build_publisher(config["task"], build_task(config["task"]))
+    publisher = build_publisher(config["task"]["publisher"], build_task(config["task"]["build"]))
     publisher.settle(Path(settings.data.root))
     return read_and_split(publisher, settings, SILENT)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ehrbench.core.errors import BundleError
-from ehrbench.core.profile import FEWEST, Bins, Profile, bins, profile
+from ehrbench.core.profile import ABSENT, FEWEST, UNKNOWN, Bins, Profile, bins, profile
 from ehrbench.core.target import Target
 from ehrbench.core.views import Table
 
@@ -97,3 +97,25 @@ def test_read_back_and_refused_when_it_is_none() -> None:
     for broken in ({**raw, "format": 2}, {**raw, "variables": {"a": {"edges": [1.0]}}}, []):
         with pytest.raises(BundleError, match="profile"):
             Profile.from_json(json.dumps(broken))
+
+
+def test_the_places_of_records_are_the_bins_that_are_counted() -> None:
+    rng = np.random.default_rng(3)
+    values = np.c_[rng.normal(size=300), rng.integers(0, 3, 300), rng.normal(size=300), rng.normal(size=300)]
+    values[rng.random(values.shape) < 0.2] = np.nan
+    levels = {"ward": ("a", "b", "c")}
+    names = ("age", "ward", "gone", "rate")
+    made = profile(
+        Table(values, names, levels), alone(300), rng.random((300, 1)), alone(300), Target("binary", ("y",))
+    )
+    values[0, 0] = np.inf
+    later = Table(values[:, [3, 1, 0]], ("rate", "ward", "age"), {"ward": ("new", "c", "a")})
+    places = made.places(later)
+    for k, name in enumerate(names):
+        if name == "gone":
+            assert (places[:, k] == ABSENT).all()
+            continue
+        counts, missing = made.variables[name].count(values[:, k], later.levels.get(name, ()))
+        known = places[:, k][places[:, k] != UNKNOWN]
+        assert np.bincount(known, minlength=len(counts)).tolist() == counts.tolist()
+        assert (places[:, k] == UNKNOWN).sum() == missing

@@ -76,6 +76,17 @@ class FeaturizerContract(ABC):
         featurizer.transform(two)
         assert_same(featurizer.transform(one), before)
 
+    def test_what_is_known_of_like_records_changes_no_bit(self, settings: dict[str, Any]) -> None:
+        train, records, others = (records_of(self.payload(30, seed)) for seed in (5, 6, 7))
+        featurizer = self.kind(**settings).fit(train)
+        before, changed = featurizer.rows(records), featurizer.rows(others)
+        if before.per == "record" or records.total_units != others.total_units:
+            return  # never known
+        with featurizer.knowing(before, featurizer.apply(before)):
+            again = featurizer.transform(others)
+            assert_same(featurizer.transform(records), featurizer.apply(before))
+        assert_same(again, featurizer.apply(changed))
+
     def test_finished_values_are_of_their_ports_and_finite_where_they_must_be(
         self, settings: dict[str, Any]
     ) -> None:

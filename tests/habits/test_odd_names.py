@@ -119,7 +119,10 @@ AS_FOLDER = (
             ["tracker=mlflow", "tracker.mlflow.uri=./mlruns"],
             "tracker.mlflow.uri: './mlruns' is no address that MLflow keeps",
         ),
-        (["model.logistic.n_trials=true"], "model.logistic.n_trials: True is not a number of trials"),
+        (
+            ["model.logistic.n_trials=true"],
+            "model.logistic.n_trials: input should be a valid integer (got True)",
+        ),
         (["model.logistic.space.C.log=no"], "model.logistic.space.C.log: 'no' is neither true nor false"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ehrbench.app.command.cli import main
-from ehrbench.app.runs.finished import configuration
+from ehrbench.app.runs.finished import settings_of
 from ehrbench.app.runs.scoring import evaluate_bundle
 from ehrbench.core.run_folder import CONFIG, RunFolder
 from ehrbench.infra.artifacts import FileArtifacts
@@ -114,7 +114,7 @@ def test_places_of_earlier_versions_are_seen_from_where_the_search_ran(project, 
     config |= {"runs_dir": "runs", "data": config["data"] | {"root": "data"}}
     config["storage"] |= {"path": "runs/ehrbench.db", "artifacts": "runs/artifacts"}
     (run / CONFIG).write_text(yaml.safe_dump(config), encoding="utf-8")
-    _, settings = configuration(run)
+    settings = settings_of(run)
     found = (settings.storage.path, settings.storage.artifacts, settings.data.root)
     assert found == tuple(str(project / name) for name in ("runs/ehrbench.db", "runs/artifacts", "data"))
 

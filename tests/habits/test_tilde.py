@@ -10,7 +10,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from ehrbench.app.command.cli import main
-from ehrbench.app.composed.checking import Settings, check
+from ehrbench.app.composed.blocks import Settings
+from ehrbench.app.composed.checking import check
 from ehrbench.app.composed.conf import CONF
 from ehrbench.app.composed.entry import resolved, spell_out
 from ehrbench.app.composed.overrides import as_texts

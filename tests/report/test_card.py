@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from xml.etree import ElementTree
 
 import pytest
 
@@ -90,3 +91,42 @@ def test_an_altered_bundle_gets_no_card(folder):
     manifest.write_text(manifest.read_text() + "\n")
     with pytest.raises(BundleError, match=r"manifest\.json: altered"):
         write_model_card(folder)
+
+
+def test_programs_read_the_same_facts_and_what_is_not_known(folder):
+    write_checksums(folder / "bundle")
+    bundle = write_model_card(folder).parent
+    check_checksums(bundle)
+    card = json.loads((bundle / "model_card.json").read_text(encoding="utf-8"))
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    attributes = {one["id"]: one for one in card["attributes"]}
+    paragraphs = {1: 4, 2: 4, 3: 2, 4: 4, 5: 2, 6: 4, 7: 5, 8: 4, 9: 2}  # of 170.315(b)(11)(iv)(B)
+    roman = ("i", "ii", "iii", "iv", "v")
+    assert list(attributes) == [f"({p})({n})" for p, most in paragraphs.items() for n in roman[:most]]
+    assert len(attributes) == 31
+    for one in attributes.values():
+        assert (one["value"] is None) != (one["missing"] is None), one
+    mean = summary["models"]["ensemble"]["auroc"]["mean"]
+    assert f"AUROC {mean:.4f}" in attributes["(7)(i)"]["value"]
+    assert "icu_type: burns: 3 records" in attributes["(4)(iii)"]["value"]
+    assert {"(1)(i)", "(1)(ii)", "(6)(i)", "(8)(ii)"} <= set(card["empty"])
+    assert not {"(2)(i)", "(3)(ii)", "(5)(i)"} & set(card["empty"])
+
+    root = ElementTree.parse(bundle / "model_card.xml").getroot()
+    name = "{https://mc.chai.org/v0.2/schema.xsd}"
+    assert root.tag == f"{name}AppliedModelCard"
+    empty, values = set(), []
+
+    def walk(element, path):
+        for child in element:
+            here = f"{path}.{child.tag}".removeprefix(".").replace(name, "")
+            walk(child, here)
+            if not len(child) and not (child.text or "").strip():
+                empty.add(here)
+            if child.tag == f"{name}ValueJson" and child.text:
+                values.append(json.loads(child.text))
+
+    walk(root, "")
+    assert empty == set(card["chai_empty"])
+    assert {"BasicInfo.ModelDeveloper", "TrustIngredients.TransparencyInformation.FundingSource"} <= empty
+    assert mean in [pytest.approx(one["value"], abs=1e-6) for one in values]

@@ -16,7 +16,8 @@ import yaml
 from tests.repository.conftest import ROOT
 
 PUBLISHERS = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["publishers"]
-SMALL = "models=[logistic] n_trials=1 protocol.inner_folds=2 tracker=none report.explained=0 report.n_bootstrap=100"
+SMALL = "models=[logistic] n_trials=1 protocol.inner_folds=2 tracker=none"
+SMALL += " report.explained=0 report.n_bootstrap=100"
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from ehrbench.core.bundle import (
     CONFIG,
     ENSEMBLE,
     MANIFEST,
+    PROFILE,
     TRAINING_GROUPS,
     UNCERTAINTY,
     Manifest,
@@ -24,6 +25,7 @@ from ehrbench.core.bundle import (
 )
 from ehrbench.core.featurizer import Featurizer
 from ehrbench.core.model import Member, save_arrays
+from ehrbench.core.profile import profile
 from ehrbench.core.records import Records
 from ehrbench.core.target import Target
 from ehrbench.core.task import Task
@@ -161,6 +163,9 @@ def build_bundle(
     owner = records.groups[records.unit_record].astype(str)
     doubt = fit_uncertainty(task.target, ensemble.out_of_fold, y, owner)
     (directory / UNCERTAINTY).write_text(write_uncertainty(doubt))
+    risks = 0.1 + 0.8 * rng.random(y.shape)
+    described = profile(task.describe(records), records.groups.astype(str), risks, owner, task.target)
+    (directory / PROFILE).write_text(described.to_json())
     return seal(directory, manifest, reference=lambda: Bundle.load(directory))
 
 

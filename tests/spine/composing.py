@@ -48,4 +48,4 @@ def wired(folder: Path, *overrides: str) -> Wired:
     publisher, views = dict(config["task"]["publisher"]), dict(config["task"]["views"])
     views["scaled_table"] = {"_target_": "ehrbench.features.tiny.ScaledTable"}
     config["task"] = {**config["task"], "publisher": {**publisher, "holes": 0.1}, "views": views}
-    return wire(config, check(config), "study", SILENT)
+    return wire(check(config), "study", SILENT)

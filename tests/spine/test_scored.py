@@ -125,7 +125,7 @@ def test_a_rare_class_s_threshold_is_given_and_said():
 def test_classes_that_a_half_lacks_are_left_out_of_both_and_fail_no_trial(tmp_path):
     """As where both patients with a class fall into one half: the same for every trial, so they compare."""
     config = rare_config(tmp_path, "models=[logistic]")
-    search = wire(config, check(config), "rare", SILENT).search
+    search = wire(check(config), "rare", SILENT).search
     fold = search.split.outer[0]
     everything = Target("multilabel", FINDINGS)
     study = search.study("logistic", fold)

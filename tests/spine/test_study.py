@@ -10,7 +10,7 @@ import pytest
 from ehrbench.app.composed.checking import check
 from ehrbench.app.wired.backend import open_ledger
 from ehrbench.app.wired.wiring import Wired, wire
-from ehrbench.core.errors import FitError
+from ehrbench.core.errors import ConfigError, FitError, StudyMismatch
 from ehrbench.core.progress import SILENT
 from ehrbench.infra.database import Database
 from ehrbench.infra.study import optuna_storage
@@ -52,7 +52,7 @@ class Disturbed(Wrapping):
 def wired(folder, *overrides, metric="auroc", name="study") -> Wired:
     config = tiny_config("beats", folder, "models=[logistic]", "protocol.inner_folds=4", *overrides)
     config["metric"] = metric
-    return wire(config, check(config), name, SILENT)
+    return wire(check(config), name, SILENT)
 
 
 def disturb(search: Search, disturbances: dict[int, BaseException]) -> tuple[Search, Disturbed]:
@@ -262,3 +262,35 @@ def test_every_sampler_searches_and_goes_on_where_it_stopped(sampler, tmp_path):
         return [(row.params, row.value) for row in rows]
 
     assert params(tmp_path / "once", 7) == params(tmp_path / "twice", 4, 7)
+
+
+def test_the_first_trials_try_the_model_s_own_settings_and_the_portfolio(tmp_path):
+    good = "{C: 0.5, class_weight_power: 0.0}"
+    given = f"++model.logistic.portfolio=[{good}, {{C: 1000.0}}, {good}]"
+    first = {}
+    for portfolio in ("true", "false"):
+        wanted = (given, f"search.portfolio={portfolio}", "n_trials=5", "pruner=none")
+        search = wired(tmp_path / portfolio, *wanted).search
+        search.spend(SILENT)
+        study = search.study("logistic", search.split.outer[0])
+        tickets = search.backend.ledger.tickets(study.key)
+        assert [row.state for row in tickets] == ["complete"] * 5
+        first[portfolio] = [row.params["C"] for row in tickets]
+    own = search.contenders["logistic"].builder.defaults()["C"]
+    assert first["true"][:2] == [own, 0.5]
+    assert first["true"][0] == first["false"][0]
+    assert len(set(first["true"])) == len(set(first["false"])) == 5  # out of the space, or tried: sampled
+    again = wired(tmp_path / "true", given, "search.portfolio=false", "n_trials=5", "pruner=none").search
+    with pytest.raises(StudyMismatch, match="portfolio"):
+        again.spend(SILENT)
+
+
+def test_a_portfolio_of_settings_that_are_none_is_refused(tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"model\.logistic\.portfolio\.0\.depth: the model has no such setting"
+    ):
+        wired(tmp_path, "++model.logistic.portfolio=[{depth: 3}]")
+    with pytest.raises(
+        ConfigError, match=r"model\.logistic\.portfolio: \{'C': 0\.5\} is no list of settings"
+    ):
+        wired(tmp_path, "++model.logistic.portfolio={C: 0.5}")

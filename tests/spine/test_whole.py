@@ -228,7 +228,7 @@ def test_raw_files_are_predicted_as_records_are(searched, tmp_path):
         ({"threads": True}, "threads: input should be a valid integer (got True)"),
         (
             {"data": {"root": ".", "sets": "t"}},
-            "data.sets: input should be a valid list (got 't') — write data.sets=[t]",
+            "data.sets: 't' is not a list — write data.sets=[t]",
         ),
         ({"data": {"root": ".", "sets": ["t", "t"]}}, "data.sets: t is named twice — name it once"),
         ({"data": {"root": ".", "sets": ["t"], "set": "t"}}, "data.set: unknown key"),
@@ -311,7 +311,7 @@ def test_a_published_split_is_used_as_it_is(inner, tmp_path):
     assert ("chosen on valid" in summary["protocol"]) == (inner == "valid")
     bundle = Bundle.load(run_folder / "bundle")
     task = tiny_config("beats", tmp_path)["task"]
-    records = build_publisher(task, build_task(task)).read(tmp_path, ["s"]).records
+    records = build_publisher(task["publisher"], build_task(task["build"])).read(tmp_path, ["s"]).records
     assert bundle.seen(records).tolist() == [True] * 180 + [False] * 60  # the first fold's training records
 
 

@@ -35,6 +35,6 @@ def settled(name: str, folder: Path, n_records: int = 60) -> Publisher:
     if name in OWN:
         for block, more in OWN[name](folder, n_records, 3).items():
             config[block] |= more
-    publisher = build_publisher(config, build_task(config))
+    publisher = build_publisher(config["publisher"], build_task(config["build"]))
     publisher.settle(folder)
     return publisher

@@ -26,11 +26,11 @@ every_published = pytest.mark.parametrize("name", [name for name in task_names()
 
 
 def task_of(name: str) -> Task:
-    return build_task(configuration(name))
+    return build_task(configuration(name)["build"])
 
 
 def publisher_of(name: str) -> Publisher:
-    return build_publisher(configuration(name), task_of(name))
+    return build_publisher(configuration(name)["publisher"], task_of(name))
 
 
 def simulated(name: str, root: Path, n_records: int = 60) -> Cohort:

@@ -149,6 +149,38 @@ def test_a_column_that_betrays_the_label_is_warned_of(tmp_path: Path) -> None:
     assert told == ["copy", "state"]
 
 
+def test_a_column_that_is_given_only_with_the_outcome_is_warned_of(tmp_path: Path) -> None:
+    """The date of a death and its cause, which nobody knows before; not what is missing now and then."""
+    rows = [
+        f"{i % 7},{('', f'2020-01-{1 + i % 9:02d}')[i % 2]},{('', ('mi', 'sepsis')[i % 4 // 2])[i % 2]},"
+        f"{'' if i % 3 == 0 else i % 5},{i % 2}"
+        for i in range(80)
+    ]
+    lines = ["x,died_on,cause,lactate,y", *rows]
+    _, cohort = cohort_of(written(tmp_path, "\n".join(lines)), label="y", id=None)
+    told = [note.split(":")[0] for note in cohort.notes if "by itself" in note]
+    expected = "whether {} is given tells y by itself (AUROC 1.0000)"
+    assert told == [expected.format("died_on"), expected.format("cause")]
+
+
+def test_an_id_that_stands_twice_is_told_with_both_lines(tmp_path: Path) -> None:
+    """And with the files, where a folder holds them."""
+    body = "pid,x,y\n" + "\n".join(f"p{i},{i % 3},{i % 2}" for i in range(30))
+    remedy = "keep one of the two, or where a patient has several rows say task.group in place of task.id"
+    with pytest.raises(
+        DataError, match=f"^file table.csv, record p4, line 32: stands there twice, in line 6 too — {remedy}$"
+    ):
+        cohort_of(written(tmp_path, f"{body}\np4,1,1"), label="y", id="pid")
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    (folder / "a.csv").write_text(body)
+    (folder / "b.csv").write_text("pid,x,y\n\nq1,1,0\np4,1,1\n")
+    with pytest.raises(
+        DataError, match=r"^file .*b.csv, record p4, line 4: .* twice, in .*a.csv, line 6 too"
+    ):
+        cohort_of(folder, label="y", id="pid")
+
+
 def test_a_time_of_its_own(tmp_path: Path) -> None:
     _, cohort = cohort_of(written(tmp_path, CSV), time="seen")
     assert cohort.time_of[:2].tolist() == [7305.0, 7306.0]
@@ -249,7 +281,17 @@ def test_names_of_rows_are_left_out_and_told(first: str, tmp_path: Path) -> None
         ),
         ('x,y\n1,0\n"2,1\n3,1\n', {"label": "y"}, "record line 3: .*quotes never close"),
         ("x,y\n1,\x000\n", {"label": "y"}, "holds NUL bytes"),
-        ("y\n1\n0\n", {"label": "y"}, "has no column to predict from —"),
+        (
+            "y\n1\n0\n",
+            {"label": "y"},
+            "has no column to predict from, besides the label — give one beside it",
+        ),
+        (
+            "x,y\n" + "\n".join(f"told {i},{i % 2}" for i in range(40)),
+            {"label": "y"},
+            "to predict from, x: 40 different texts; .* — say task.columns.COLUMN=category",
+        ),
+        ("x,y\n", {"label": "y"}, "table.csv: holds no rows — give them below its header"),
         ("x,y\n1,0\n2,1\n", {"label": "y", "columns": {"z": "number"}}, "task.columns.z: .* no such column"),
         (
             "x,y\n1,0\n2,1\n",
@@ -325,6 +367,14 @@ def test_dates_of_several_forms_are_left_out_with_a_word(tmp_path: Path) -> None
     task, cohort = cohort_of(written(tmp_path, "\n".join(lines)), label="y", id=None)
     assert task.names == ("x",)
     assert "seen: dates of several forms (2020-01-02, 04.01.2020); left out: write them alike" in cohort.notes
+
+
+def test_dates_are_of_several_forms_whichever_comes_first_and_most_often(tmp_path: Path) -> None:
+    dates = [("04.01.2020", "2020-01-02", "unknown day")[(0, 1, 1, 1, 2)[i % 5]] for i in range(60)]
+    lines = ["seen,x,y", *(f"{date},{i},{i % 2}" for i, date in enumerate(dates))]
+    task, cohort = cohort_of(written(tmp_path, "\n".join(lines)), label="y", id=None)
+    assert task.names == ("x",)
+    assert "seen: dates of several forms (04.01.2020, 2020-01-02); left out: write them alike" in cohort.notes
 
 
 def test_much_memory_is_told_before_a_file_is_read(tmp_path: Path) -> None:

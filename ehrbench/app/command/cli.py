@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from ehrbench.app.command import inspecting, load_testing, operating, registering, serving_options
+from ehrbench.app.command import (
+    inspecting,
+    load_testing,
+    operating,
+    registering,
+    serving_options,
+    simulating_traffic,
+    watching_store,
+)
 from ehrbench.app.command.retraining import add_from_feedback
 from ehrbench.app.command.usage import PURPOSE
 from ehrbench.app.composed.conf import CONF, task_file, task_names
@@ -44,11 +53,12 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0, or the error's exit code after one line on standard error."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if given and given[0] in PURPOSE:
-        from ehrbench.app.command.commands import run  # which a server has no packages for
+    for n_words in (1, 2):
+        if (name := " ".join(given[:n_words])) in PURPOSE:
+            from ehrbench.app.command.commands import run  # which a server has no packages for
 
-        run(given[0], given[1:])
-        return 0
+            run(name, given[n_words:])
+            return 0
     spell_unprintable()
     try:
         check_text(sys.argv if arguments is None else ["ehrbench", *arguments])
@@ -66,9 +76,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="ehrbench", description="Clinical prediction, searched and certified.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    pipeline = commands.add_parser("pipeline", help="from data to a served bundle, once or again and again")
+    rounds = pipeline.add_subparsers(required=True, metavar="VERB")
     for name, (purpose, example) in PURPOSE.items():
-        brief = purpose.partition(";")[0].partition(",")[0].rstrip(".")
-        composed = commands.add_parser(name, help=brief[0].lower() + brief[1:], epilog=f"{name} {example}")
+        brief = re.split("[;,:]", purpose)[0].rstrip(".")
+        group, _, last = name.rpartition(" ")
+        parent, brief = (rounds if group else commands), brief[0].lower() + brief[1:]
+        composed = parent.add_parser(last, help=brief, epilog=f"{name} {example}")
         composed.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
     data = commands.add_parser("data", help="get, simulate or describe a task's data; sets of told outcomes")
     verbs = data.add_subparsers(required=True, metavar="VERB")
@@ -128,6 +142,8 @@ def build_parser() -> argparse.ArgumentParser:
     registering.add_commands(commands)
     serving_options.add_serve(commands)
     load_testing.add_load_test(commands)
+    simulating_traffic.add_simulate_traffic(commands)
+    watching_store.add_monitor(commands)
     return parser
 
 
@@ -141,8 +157,7 @@ def load_publisher(name: str) -> Publisher:
     config = OmegaConf.create({"data": OmegaConf.load(CONF / "config.yaml").data, "task": task})
     content = OmegaConf.to_container(config.task, resolve=True)
     assert isinstance(content, dict)
-    block = {str(k): v for k, v in content.items()}
-    return build_publisher(block, build_task(block))
+    return build_publisher(content["publisher"], build_task(content["build"]))
 
 
 def _get(options: argparse.Namespace) -> None:

@@ -1,4 +1,7 @@
-"""Inspecting: ``ehrbench bundle inspect | verify | diff``, with what a server has installed and no more."""
+"""Inspecting: ``ehrbench bundle inspect | verify | diff | export``.
+
+All but ``export`` need what a server has installed and no more.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ import argparse
 import json
 import textwrap
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ehrbench.app.composed.console import LINE, line
 from ehrbench.core.bundle import bundle_folder
 from ehrbench.core.places import argument
+from ehrbench.core.progress import SILENT
 
 #: Differences told in words; ``--json`` has all.
 MOST = 40
@@ -18,7 +23,7 @@ MOST = 40
 
 def add_commands(commands: Any) -> None:
     """The parser of ``ehrbench bundle``."""
-    bundle = commands.add_parser("bundle", help="look into a bundle: inspect, verify, diff")
+    bundle = commands.add_parser("bundle", help="look into a bundle, or lay it out anew")
     verbs = bundle.add_subparsers(required=True, metavar="VERB")
     inspect = verbs.add_parser("inspect", help="what it is, its members, figures, files and checksums")
     inspect.set_defaults(run_command=_inspect)
@@ -26,9 +31,17 @@ def add_commands(commands: Any) -> None:
     verify.set_defaults(run_command=_verify)
     diff = verbs.add_parser("diff", help="in what two bundles differ")
     diff.set_defaults(run_command=_diff)
-    for verb in (inspect, verify, diff):
+    export = verbs.add_parser("export", help="as Triton or MLflow want it, or with its networks in int8")
+    export.set_defaults(run_command=_export)
+    export.add_argument("--layout", choices=("bundle", "triton", "pyfunc"), default="bundle")
+    export.add_argument("--int8", action="store_true", help="networks in int8; BUNDLE is then a run's folder")
+    export.add_argument(
+        "--most-loss", type=float, default=0.002, metavar="AUROC", help="that int8 may cost (0.002)"
+    )
+    for verb in (inspect, verify, diff, export):
         verb.add_argument("bundle", type=argument, metavar="BUNDLE", help="its folder, or that of its run")
         verb.add_argument("--json", action="store_true", help="for programs")
+    export.add_argument("output", type=argument, metavar="OUTPUT", help="a new folder")
     diff.add_argument("other", type=argument, metavar="OTHER", help="likewise")
 
 
@@ -86,6 +99,45 @@ def _diff(options: argparse.Namespace) -> None:
     print(line("files", ", ".join(names)))
 
 
+def _export(options: argparse.Namespace) -> None:
+    import tempfile
+
+    from ehrbench.app.runs.layouts import lay_out
+    from ehrbench.runtime.bundle import Bundle
+
+    told: dict[str, Any] = {"layout": options.layout, "output": str(options.output)}
+    with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
+        source = options.bundle
+        if options.int8:
+            from ehrbench.app.runs.quantising import quantise
+            from ehrbench.core.run_folder import RunFolder
+
+            source = Path(folder) / "int8"
+            told["quantised"] = quantise(RunFolder.open(options.bundle), source, options.most_loss, SILENT)
+        bundle = Bundle.load(source)
+        lay_out(bundle, options.layout, options.output)
+    if options.json:
+        print(json.dumps(told, indent=2))
+        return
+    print(line("written", str(options.output)))
+    if options.int8:
+        print("\n".join(_quantised(told["quantised"])))
+
+
+def _quantised(found: Mapping[str, Any]) -> list[str]:
+    plain, int8 = found["milliseconds"]
+    of = "held-out" if found["held_out"] else "training"
+    size = [sum(sizes) for sizes in zip(*found["graph_bytes"].values(), strict=True)]
+    pairs = {"ensemble": (found["plain"], found["int8"]), **found["models"]}
+    changed = [f"{name} {a:.4f} to {b:.4f}" for name, (a, b) in pairs.items() if a != b or name == "ensemble"]
+    return [
+        line("int8", f"{found['metric']}: {', '.join(changed)}"),
+        line("", f"on {found['n_records']:,} {of} records; {found['most_loss']:g} is the most it may cost"),
+        line("a record", f"{plain:.2f} ms of CPU to {int8:.2f} ms, all members"),
+        line("graphs", f"{_size(size[0])} to {_size(size[1])}"),
+    ]
+
+
 def inspected(found: Mapping[str, Any]) -> str:
     """What ``facts`` has, in lines of at most ``LINE`` columns."""
     target = found["target"]
@@ -107,6 +159,8 @@ def inspected(found: Mapping[str, Any]) -> str:
         if one["mean"] is not None:
             ends = "" if one["low"] is None else f" ({one['low']:.4f}–{one['high']:.4f})"
             lines.append(line(f"  {name}", f"{one['mean']:.4f}{ends}", 25))
+    if found["quantised"]:
+        lines += _quantised(found["quantised"])
     lines += ["", f"{'member':33}{'runner':12}{'opset':>7}{'size':>10}{'parity':>10}"]
     for one in found["members"]:
         opset = str(one["opsets"].get("ai.onnx", "–"))

@@ -63,10 +63,18 @@ def add_serve(commands: Any) -> None:
     serve.add_argument(
         "--api-keys", type=argument, metavar="FILE", help=f"NAME KEY, one a line (default: {KEYS})"
     )
+    serve.add_argument(
+        "--fhir",
+        nargs="?",
+        const="",
+        metavar="MAP",
+        help="answer FHIR R4 and CDS Hooks, too; MAP: a YAML of codes in the place of the package's",
+    )
     serve.set_defaults(run_command=_serve)
 
 
 def _serve(options: argparse.Namespace) -> None:
+    from ehrbench.serve.clinical.code_map import code_maps
     from ehrbench.serve.keys import ApiKeys
     from ehrbench.serve.limits import ServeSettings, StoreSettings
     from ehrbench.serve.serving import serve
@@ -87,8 +95,10 @@ def _serve(options: argparse.Namespace) -> None:
         from ehrbench.serve.store import PredictionStore
 
         store = PredictionStore(store_database(options.store).engine, kept)
+    maps = None if options.fhir is None else code_maps(Path(options.fhir) if options.fhir else None)
     place = options.bundle or options.deployments
-    serve(place, options.host, options.port, settings=settings, store=store, keys=keys, drain_s=options.drain)
+    more = {"store": store, "keys": keys, "maps": maps, "drain_s": options.drain}
+    serve(place, options.host, options.port, settings=settings, **more)
 
 
 def store_database(place: str) -> Database:

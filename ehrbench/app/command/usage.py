@@ -35,6 +35,15 @@ PURPOSE = {
         "Predicts raw files without labels; writes one row a record, unit and class.",
         "bundle=runs/table-nested/bundle input=new.csv output=predictions.csv",
     ),
+    "pipeline run": (
+        "From data to a served bundle: search, register, gate, load test, approve, deploy. Each step is done "
+        "once; the same command goes on where it was stopped.",
+        "task=table data.file=patients.csv task.label=died",
+    ),
+    "pipeline schedule": (
+        "Runs the pipeline again and again: by the calendar, and where a monitor proposes it.",
+        "task=mortality env=prod",
+    ),
 }
 
 _SEARCHED = {
@@ -44,6 +53,11 @@ _SEARCHED = {
     "data.root": "folder of the publishers' files, for the other tasks",
     "models": "what competes; a task may have defaults of its own",
     "protocol": "nested, holdout, temporal, file, or smoke for a quick try",
+}
+_PIPELINE = {
+    "env": "dev, staging or prod: stores, limits and hands",
+    "pipeline.served": "folder of what is served",
+    "pipeline.approve": "gate, or hand: after ehrbench registry promote",
 }
 #: Command -> its keys that matter most, with what they say.
 KEYS: dict[str, dict[str, str]] = {
@@ -78,6 +92,18 @@ KEYS: dict[str, dict[str, str]] = {
         "max_skipped": "share of faulty rows above which nothing is written",
         "threads": "CPU threads",
     },
+    "pipeline run": {
+        **_SEARCHED,
+        **_PIPELINE,
+        "pipeline.canary": "share of requests while a hand is waited for",
+    },
+    "pipeline schedule": {
+        **_PIPELINE,
+        "study_name": "rounds are called after it and their time",
+        "pipeline.schedule.every_days": "null: not by the calendar",
+        "pipeline.schedule.monitoring": "/monitoring of the server, which may propose one",
+        "pipeline.schedule.new_outcomes": "told since the last round, that begin one",
+    },
 }
 
 
@@ -86,11 +112,14 @@ def usage(name: str, config: str) -> str:
     purpose, example = PURPOSE[name]
     lines = [f"usage: ehrbench {name} [KEY=VALUE ...]", "", *textwrap.wrap(purpose, WIDTH), ""]
     lines += [f"    ehrbench {name} {example}", ""]
+    wide = max(12, *map(len, KEYS[name]))
     for key, said in KEYS[name].items():
         default = default_of(config, key)
         said = said.format(tasks=", ".join(task_names()))
         said += "" if default is None else f" (default: {_shown(default)})"
-        lines += textwrap.wrap(said, WIDTH, initial_indent=f"  {key:12} ", subsequent_indent=" " * 15)
+        lines += textwrap.wrap(
+            said, WIDTH, initial_indent=f"  {key:{wide}} ", subsequent_indent=" " * (wide + 3)
+        )
     rest = f"All keys: ehrbench {name} KEY=VALUE ... --cfg job; what each is for say the comments of"
     return "\n".join([*lines, "", *textwrap.wrap(rest, WIDTH), str(CONF), "", "Hydra's own words:", ""])
 
@@ -111,4 +140,5 @@ def _shown(default: Any) -> str:
     if isinstance(default, list):
         return f"[{','.join(map(str, default))}]"
     text = re.sub(r"\$\{oc\.env:(\w+),(\w+)\}", r"\1, or \2", str(default))
-    return re.sub(r"\$\{task\.\w+\}", "the task's own", text)
+    text = re.sub(r"\$\{task\.\w+\}", "the task's own", text)
+    return re.sub(r"\$\{(\w+)\}", r"\1", text)

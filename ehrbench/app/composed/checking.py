@@ -1,270 +1,25 @@
 """Checks a composed configuration before anything runs: keys, those added with a + too, and values.
 
-What is a place becomes one in full here (``core.places``), and nothing behind this door asks again from where
-the command was run. Of a finished run's configuration ``placed`` says where its places lie now.
+Of a finished run's configuration ``placed`` says where its places lie now.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+from yaml import YAMLError
 
+from ehrbench.app.composed.blocks import LONGEST_NAME, Settings
 from ehrbench.app.composed.conf import task_keys
 from ehrbench.core import plugins
-from ehrbench.core.errors import ConfigError, check_once
-from ehrbench.core.places import home, is_address
+from ehrbench.core.errors import BundleError, ConfigError, check_once
 from ehrbench.infra.mlflow_store import sqlite_address, sqlite_path, tracking_address
 from ehrbench.infra.settings import ADDRESSES, refuse_password
-from ehrbench.registry.limits import Limits
-
-
-def _set_name(name: Any) -> Any:
-    """A set may be called 2015, which YAML reads as a number."""
-    return str(name) if isinstance(name, int) and not isinstance(name, bool) else name
-
-
-class _NoPlace(ValueError):
-    """A ConfigError to come, once ``checked`` knows its whole key: pydantic takes ValueErrors alone."""
-
-    def __init__(self, problem: str, remedy: str) -> None:
-        super().__init__(problem)
-        self.problem, self.remedy = problem, remedy
-
-
-def _place(given: Any, info: ValidationInfo) -> Any:
-    if not isinstance(given, str | Path):
-        return given
-    where: Callable[[Path], Path] = (info.context or {}).get("placed", Path.absolute)
-    try:
-        return str(where(home(given, "")))
-    except ConfigError as error:
-        raise _NoPlace(error.problem, error.remedy) from error
-
-
-def _place_or_address(given: Any, info: ValidationInfo) -> Any:
-    return given if isinstance(given, str) and is_address(given) else _place(given, info)
-
-
-SetName = Annotated[str, BeforeValidator(_set_name)]
-#: A file or folder; an address of an object store, too.
-Place = Annotated[str, BeforeValidator(_place)]
-PlaceOrAddress = Annotated[str, BeforeValidator(_place_or_address)]
-#: What becomes a folder's name, and characters of one.
-LONGEST_NAME = 100
-Name = Annotated[str, Field(pattern=rf"^[A-Za-z0-9][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}$")]
-Folds = Annotated[int, Field(ge=2, le=20)]
-Replicates = Annotated[int, Field(ge=100, le=100_000)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Threads = Annotated[int, Field(ge=1, le=256)]
-
-
-class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class Nested(_Block):
-    name: Name
-    kind: Literal["nested"]
-    outer_folds: Folds
-    inner_folds: Folds
-
-
-class Holdout(_Block):
-    name: Name
-    kind: Literal["holdout"]
-    inner_folds: Folds
-    duplicates: Literal["drop", "refuse", "allow"]
-
-
-class Temporal(_Block):
-    name: str
-    kind: Literal["temporal"]
-    before: Annotated[str, BeforeValidator(str)]
-    inner_folds: Folds
-    duplicates: Literal["drop", "refuse", "allow"]
-
-
-class External(_Block):
-    name: Name
-    kind: Literal["file"]
-    path: Place
-    inner_folds: Folds
-    inner: Literal["pooled", "valid"]
-    duplicates: Literal["drop", "refuse", "allow"]
-
-
-class Data(_Block):
-    root: Place
-    sets: list[SetName] = Field(min_length=1)
-    train_sets: list[SetName]
-    test_sets: list[SetName]
-    file: Place | None = None
-    test_file: Place | None = None
-    labels: Place | None = None
-    descriptors: Place | None = None
-    limit: Annotated[int, Field(ge=20)] | None
-    alike: Literal["count", "join"] = "count"
-
-
-class Trainer(_Block):
-    accelerator: Literal["auto", "cpu", "gpu"]
-    together: bool | Literal["auto"] = "auto"
-    threads: Threads
-
-
-class Report(_Block):
-    n_bootstrap: Replicates
-    explained: Annotated[int, Field(ge=0, le=100_000)] = 200
-
-
-class Sampler(_Block):
-    name: Literal["tpe", "gp", "cmaes", "random"]
-    n_startup_trials: Annotated[int, Field(ge=1)] = 8
-    multivariate: bool = True
-    group: bool = True
-    constant_liar: bool = True
-
-
-class Pruner(_Block):
-    name: Literal["race", "none"]
-    least_chance: Annotated[float, Field(gt=0, lt=0.5)] = 0.2
-    blocks: Annotated[int, Field(ge=6, le=200)] = 20
-
-
-class Storage(_Block):
-    kind: Literal["sqlite", "mysql"]
-    path: Place = ""
-    artifacts: PlaceOrAddress
-    checkpoints: PlaceOrAddress | None = None
-    lease_s: Annotated[float, Field(ge=5)]
-    max_attempts: Annotated[int, Field(ge=1, le=100)]
-
-
-class Mlflow(_Block):
-    uri: str | None = None
-    experiment: Annotated[str, Field(min_length=1, max_length=250)]
-
-
-class Wandb(_Block):
-    folder: Place
-    project: Annotated[str, Field(min_length=1, max_length=128)]
-
-
-class Trackers(_Block):
-    """Those that are wanted."""
-
-    mlflow: Mlflow | None = None
-    wandb: Wandb | None = None
-
-
-class TaskBlock(_Block):
-    """Its keys; their values are looked into where they are used, as those of ``Any`` are below.
-
-    A task may have keys of its own that its other blocks refer to; each stands in its YAML.
-    """
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    name: Name
-    metric: Any
-    sets: Any
-    train_sets: Any
-    test_sets: Any
-    build: Any
-    publisher: Any
-    views: Any
-
-
-class ModelBlock(_Block):
-    """Likewise."""
-
-    view: Any
-    n_trials: Any = None
-    build: Any
-    space: Any = None
-
-
-class Settings(BaseModel):
-    """The blocks that every entry point of a search shares."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    n_trials: Annotated[int, Field(ge=1, le=100_000)]
-    metric: str
-    study_name: Name | None
-    runs_dir: Place
-    logs_dir: Place | None = None
-    seed: Seed
-    refit: Literal["inner", "full"]
-    workers: Annotated[int, Field(ge=1, le=256)] | None
-    plugins: list[str] = []
-    data: Data
-    trainer: Trainer
-    report: Report
-    sampler: Sampler
-    pruner: Pruner
-    storage: Storage
-    tracker: Trackers
-    protocol: Annotated[Nested | Holdout | Temporal | External, Field(discriminator="kind")]
-    task: TaskBlock
-    model: dict[Name, ModelBlock] | None = None
-    ensemble: Any
-    threshold: Any
-    worker: Annotated[int, Field(ge=0)] | None = None
-
-
-class Scored(_Block):
-    """Labelled records to score a bundle on."""
-
-    root: Place
-    sets: list[SetName] = Field(min_length=1)
-    file: Place | None = None
-    labels: Place | None = None
-    descriptors: Place | None = None
-
-
-class Evaluation(_Block):
-    """The whole of ``evaluate.py``."""
-
-    bundle: Place
-    data: Scored
-    output: Place | None
-    n_bootstrap: Replicates
-    seed: Seed
-    threads: Threads
-    plugins: list[str] = []
-
-
-class GateData(_Block):
-    """Labelled records that judge a challenger; none: the outer tests of the two runs."""
-
-    gate_sets: list[SetName]
-    root: Place
-    file: Place | None
-    labels: Place | None
-    descriptors: Place | None
-
-
-class Gating(_Block):
-    """The whole of ``ehrbench/conf/registry.yaml``."""
-
-    data: GateData
-    limits: Limits
-
-
-class BatchPrediction(_Block):
-    """The whole of ``predict.py``."""
-
-    bundle: Place
-    input: Place
-    output: Place
-    threads: Threads
-    max_skipped: Annotated[float, Field(ge=0, le=1)]
-    plugins: list[str] = []
-
 
 Checked = TypeVar("Checked", bound=BaseModel)
 
@@ -291,6 +46,11 @@ def checked(
         got, kind, key = first["input"], first["type"], ".".join(path)
         if kind == "extra_forbidden":
             raise ConfigError(key, "unknown key", known) from None
+        if kind == "list_type":
+            raise ConfigError(key, f"{got!r} is not a list", f"write {key}=[{got}]") from None
+        if kind in ("dict_type", "model_type"):
+            problem = f"{got!r} is no group of settings"
+            raise ConfigError(key, problem, "override settings in it") from None
         if kind == "value_error":
             told = first["ctx"]["error"]
             raise ConfigError(key, told.problem, told.remedy) from None
@@ -300,8 +60,6 @@ def checked(
             raise ConfigError(key, problem, remedy) from None
         shown = "" if isinstance(got, Mapping) else f" (got {got!r})"
         remedy = ""
-        if kind == "list_type":
-            remedy = f"write {key}=[{got}]"
         if kind == "string_type" and isinstance(got, int | float):
             remedy = f'in a YAML file, write it in quotes: "{got}"'
         raise ConfigError(key, first["msg"][0].lower() + first["msg"][1:] + shown, remedy) from None
@@ -310,6 +68,8 @@ def checked(
 def check(config: Mapping[str, Any], placed: Callable[[Path], Path] = Path.absolute) -> Settings:
     """The checked blocks of a search. Raises ConfigError."""
     settings = checked(Settings, config, placed)
+    if not settings.model:
+        raise ConfigError("models", "no model is named", "for example models=[ssm,lstm,lightgbm]")
     for name in ("sets", "train_sets", "test_sets"):
         check_once(f"data.{name}", getattr(settings.data, name))
     for package in settings.plugins:
@@ -338,7 +98,22 @@ def place_mlflow(settings: Settings, key: str, placed: Callable[[Path], Path] = 
         mlflow.uri = sqlite_address(placed(path))
 
 
-def recorded(config: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """The configuration as it was checked: its places in full, as a run's config.yaml has them."""
-    blocks = settings.model_dump(exclude_unset=True, exclude={"task", "model"})
-    return {key: blocks.get(key, value) for key, value in config.items()}
+def recorded(settings: Settings) -> dict[str, Any]:
+    """The configuration as it was checked, its places in full, and no key that was left to its default."""
+    return settings.model_dump(exclude_unset=True)
+
+
+def written(settings: Settings) -> str:
+    """``recorded``, as a ``config.yaml`` has it."""
+    return OmegaConf.to_yaml(OmegaConf.create(recorded(settings)))
+
+
+def read_written(path: Path) -> dict[str, Any]:
+    """The content of a ``config.yaml``, unchecked. Raises BundleError where it is none."""
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path))
+    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: altered or not YAML") from error
+    if not isinstance(content, dict):
+        raise BundleError(f"{path}: altered or not a configuration")
+    return {str(k): v for k, v in content.items()}

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from ehrbench.app.composed.checking import BatchPrediction, Evaluation, Settings
+from ehrbench.app.composed.blocks import BatchPrediction, Evaluation, Settings
 from ehrbench.app.composed.sweeping import sweeps
 from ehrbench.core.places import home
 

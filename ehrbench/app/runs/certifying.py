@@ -17,7 +17,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ehrbench.app.composed.checking import recorded
 from ehrbench.app.runs.finished import decided_by_run, ledger_of, wire_run
 from ehrbench.app.wired.gpus import visible_gpus
 from ehrbench.app.runs.outputs import write_search_bundle
@@ -151,7 +150,7 @@ def _ask_bundle_again(run: RunFolder, wired: Wired) -> None:
 def _fold_again(run: RunFolder, wired: Wired, decided: Decided) -> None:
     search, fold = wired.search, decided.fold
     excuse, shares = _excuse(run, wired, decided), _shares(decided)
-    again = partial(run_again, recorded(wired.config, wired.settings), search.study_name, fold.name, shares)
+    again = partial(run_again, wired.settings, search.study_name, fold.name, shares)
     found = counterfactual(search, fold, decided, again, excuse)
     compared, (some, every) = f"{found['compared']} fitted states and choices", found["trials"]
     line = f"  fold {fold.name:>3}: {compared} unchanged by other test records, in a process of its own"
@@ -183,6 +182,8 @@ def _excuse(run: RunFolder, wired: Wired, decided: Decided) -> Excuse | None:
         return Excuse("it ran with other versions of packages", same_bits=False)
     if visible_gpus(wired.settings.trainer.accelerator):
         return Excuse("it ran on a GPU", same_bits=False)
+    if wired.settings.search.latency_ms is not None:
+        return Excuse("its trials were timed, and times do not repeat", same_bits=True)
     if any(row.state == "failed" and row.attempt > 1 for row in rows):
         return Excuse("one of its trials was given up after several tries", same_bits=True)
     for chosen in decided.chosen:

@@ -12,15 +12,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from ehrbench.app.wired.backend import open_ledger
-from ehrbench.app.composed.checking import Settings, check, recorded
+from ehrbench.app.composed.blocks import Settings
+from ehrbench.app.composed.checking import check, read_written
 from ehrbench.app.wired.provenance import git_commit
 from ehrbench.app.wired.wiring import Wired, wire
-from ehrbench.core.errors import BundleError, EhrbenchError, StorageError, StudyMismatch
+from ehrbench.core.errors import EhrbenchError, StorageError, StudyMismatch
 from ehrbench.core.ledger import Ledger
 from ehrbench.core.places import place
 from ehrbench.core.progress import Progress
@@ -37,9 +34,8 @@ def wire_run(run: RunFolder, progress: Progress) -> Wired:
 
     Raises StorageError where its ledger is not at hand, before data are read.
     """
-    config, settings = configuration(run)
-    _open(run, settings)
-    return wire(config, settings, run.name, progress)
+    settings, _ = opened(run)
+    return wire(settings, run.name, progress)
 
 
 def ledger_of(run: RunFolder) -> Ledger | None:
@@ -52,20 +48,20 @@ def ledger_of(run: RunFolder) -> Ledger | None:
 
 def opened(run: RunFolder) -> tuple[Settings, SqlLedger]:
     """A run's settings, and its ledger. Raises StorageError where that is not at hand."""
-    settings = configuration(run)[1]
+    settings = settings_of(run)
     return settings, _open(run, settings)
 
 
-def configuration(run: RunFolder) -> tuple[dict[str, Any], Settings]:
-    """A run's configuration and its checked blocks, with its places as they are now."""
-    config = _read(run)
+def settings_of(run: RunFolder) -> Settings:
+    """A run's configuration, with its places as they are now."""
+    config = read_written(run / CONFIG)
     if "kind" in config.get("tracker", {}):  # of earlier versions
         config["tracker"] = {}
     settings = check(config, _as_now(run, config))
     data = Environment.read().ehrbench_data
     if data and not Path(settings.data.root).exists():  # on another machine they lie where that one says
         settings.data.root = str(place(data, "EHRBENCH_DATA"))
-    return recorded(config, settings), settings
+    return settings
 
 
 def decided_by_run(run: RunFolder, search: Search, fold: OuterFold) -> Decided:
@@ -124,14 +120,3 @@ def _ran_in(runs_dir: PurePath, now: Path) -> Path:
             return Path.cwd()
         now = now.parent
     return now
-
-
-def _read(run: RunFolder) -> dict[str, Any]:
-    path = run / CONFIG
-    try:
-        content = OmegaConf.to_container(OmegaConf.load(path))
-    except (YAMLError, OmegaConfBaseException, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: altered or not YAML") from error
-    if not isinstance(content, dict):
-        raise BundleError(f"{path}: altered or not a configuration")
-    return {str(k): v for k, v in content.items()}

@@ -18,10 +18,12 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ehrbench.app.composed.checking import GateData, Gating, checked
+from ehrbench.app.composed.blocks import GateData, Gating
+from ehrbench.app.composed.checking import checked
+from ehrbench.app.runs.bundled import made_by
 from ehrbench.app.composed.conf import CONF
 from ehrbench.app.runs.scoring import publisher_of
-from ehrbench.core.bundle import CONFIG, file_digest
+from ehrbench.core.bundle import file_digest
 from ehrbench.core.errors import BundleError, ConfigError, check_once
 from ehrbench.core.files import CHECKSUMS
 from ehrbench.core.progress import Progress
@@ -99,7 +101,7 @@ def judge_release(
                 None if old is None else old.bundle,
                 evidence,
                 new.certificate,
-                _searched(new.bundle),
+                made_by(new.bundle).metric,
                 settings.limits,
                 "none" if champion is None else champion.version,
             )
@@ -187,12 +189,3 @@ def _renamed(fold: FoldPredictions, leaders: Mapping[str, str]) -> FoldPredictio
         return {leaders.get(name, name): value for name, value in found.items()}
 
     return replace(fold, p=named(fold.p), threshold=named(fold.threshold), levels=named(fold.levels))
-
-
-def _searched(bundle: Bundle) -> str:
-    """The metric that the bundle's search optimised."""
-    path = bundle.directory / CONFIG
-    try:
-        return str(yaml.safe_load(path.read_text(encoding="utf-8"))["metric"])
-    except (KeyError, TypeError, yaml.YAMLError) as error:
-        raise BundleError(f"{path}: names no metric — export the bundle again") from error

@@ -34,9 +34,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
-
 from ehrbench import metrics
+from ehrbench.app.composed.checking import written
 from ehrbench.app.wired.provenance import Uncommitted, git_commit, plugin_sources, versions
 from ehrbench.app.wired.wiring import Wired
 from ehrbench.core.bundle import Manifest
@@ -239,8 +238,7 @@ def write_search_bundle(
 ) -> None:
     """Export a fold's procedure; metrics: of its ensemble, that its manifest tells."""
     search, task = wired.search, wired.task
-    config = OmegaConf.to_yaml(OmegaConf.create(dict(wired.config)))
-    build = dict(wired.config["task"]["build"])
+    build = dict(wired.settings.task.build)
     manifest = Manifest(
         study_name=search.study_name,
         task=str(build.pop("_target_")),
@@ -260,4 +258,4 @@ def write_search_bundle(
         metrics=dict(metrics),
         versions=versions(),
     )
-    write_bundle(directory, decided, manifest, config, task, search.refit, Bundle.load, progress)
+    write_bundle(directory, decided, manifest, written(wired.settings), task, search.refit, Bundle.load, progress)

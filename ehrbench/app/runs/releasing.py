@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ehrbench.core.bundle import CONFIG, bundle_folder
-from ehrbench.core.errors import BundleError, StorageError
+from ehrbench.core.bundle import bundle_folder
+from ehrbench.core.errors import StorageError
 from ehrbench.core.run_folder import CERTIFICATE, RunFolder
 from ehrbench.infra.settings import Environment
 from ehrbench.registry import webhook
@@ -43,17 +43,25 @@ WEBHOOK = "REGISTRY_WEBHOOK"
 RELEASES = ".releases"
 
 
+def registry_address(uri: str | None, runs_dir: Path) -> str:
+    """Of the MLflow at ``uri``, at the environment's address, or in the file of ``runs_dir``."""
+    from ehrbench.infra.mlflow_store import tracking_address
+
+    return tracking_address(
+        uri or Environment.read().mlflow_tracking_uri or None, runs_dir.absolute(), "--uri"
+    )
+
+
 def open_registry(uri: str | None, runs_dir: Path) -> Registry:
-    """The registry in MLflow at ``uri``, at the environment's address, or in the file of ``runs_dir``."""
+    """The registry there. Raises StorageError where it does not answer."""
     if hook := Environment.read().registry_webhook:
         webhook.check_address(WEBHOOK, hook.reveal())  # before anything has happened
     from mlflow.exceptions import MlflowException
 
-    from ehrbench.infra.mlflow_store import artifacts_of, connected, sqlite_path, tracking_address
+    from ehrbench.infra.mlflow_store import artifacts_of, connected, sqlite_path
     from ehrbench.registry.mlflow_registry import MlflowRegistry
 
-    given = uri or Environment.read().mlflow_tracking_uri or None
-    address = tracking_address(given, runs_dir.absolute(), "--uri")
+    address = registry_address(uri, runs_dir)
     store = sqlite_path(address)
     if store is not None:
         store.parent.mkdir(parents=True, exist_ok=True)
@@ -99,24 +107,15 @@ def register(
 
 def named(bundle: Bundle, problem: str | None, kind: str | None, features: str) -> ReleaseName:
     """The name asked for; what is not said of it is the bundle's own, as far as a name may hold it."""
+    from ehrbench.app.runs.bundled import made_by
 
     def own(text: str) -> str:
         return re.sub(r"[^\w+-]", "-", text, flags=re.ASCII)
 
     models = list(bundle.manifest.models)
     kind = kind or own(models[0] if len(models) == 1 else "ensemble")
-    problem = problem or own(_task_name(bundle))
+    problem = problem or own(made_by(bundle).task.name)
     return ReleaseName.read(f"{problem}/{kind}/{features}")[0]
-
-
-def _task_name(bundle: Bundle) -> str:
-    import yaml
-
-    path = bundle.directory / CONFIG
-    try:
-        return str(yaml.safe_load(path.read_text(encoding="utf-8"))["task"]["name"])
-    except (KeyError, TypeError, yaml.YAMLError) as error:
-        raise BundleError(f"{path}: names no task — say --problem NAME") from error
 
 
 def _tags(bundle: Bundle, run: Path | None) -> dict[str, str]:

@@ -29,7 +29,7 @@ def read_exchanged(wired: Wired, fold: OuterFold, progress: Progress) -> int | N
     Raises NotClean naming the first record whose content is not that of its donor any more.
     """
     records = wired.cohort.records
-    publisher = settled(wired.config, wired.settings, progress)[1]
+    publisher = settled(wired.settings, progress)[1]
     donors = _donors(wired, fold)
     ids = records.ids.tolist()
     with tempfile.TemporaryDirectory(prefix="ehrbench-") as place:

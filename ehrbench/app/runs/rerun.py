@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from ehrbench.app.composed.blocks import Settings
+from ehrbench.app.composed.checking import check, recorded
 from ehrbench.app.runs.confinement import answer, asked, confine, run_apart
 from ehrbench.core.errors import EhrbenchError
 from ehrbench.core.files import write_json
@@ -24,7 +26,7 @@ _MARKS = "marks.json"
 
 
 def run_again(
-    config: Mapping[str, Any],
+    settings: Settings,
     study_name: str,
     fold: str,
     shares: Sequence[Sequence[str]],
@@ -34,7 +36,7 @@ def run_again(
 ) -> dict[str, str]:
     """Name -> digest of all that the outer fold fits and chooses, by processes of their own.
 
-    config: of a finished run. shares: the models that each process searches; they share all ``trials`` where
+    settings: of a finished run. shares: the models that each process searches; they share all ``trials`` where
     these are given. other_test: on other outer-test records (``spine.counterfactual.without_test``).
     Raises OutsideLooked where a fit looks at what it was not handed.
     """
@@ -42,7 +44,7 @@ def run_again(
         shared = Path(folder) / "shared"
         shared.mkdir()
         common = {
-            "config": _elsewhere(config, shared),
+            "config": recorded(_elsewhere(settings, shared)),
             "study_name": study_name,
             "fold": fold,
             "shared": str(shared),
@@ -64,16 +66,11 @@ def run_again(
             return next(marks for marks in list(pool.map(one, busy)) if marks)
 
 
-def _elsewhere(config: Mapping[str, Any], place: Path) -> dict[str, Any]:
+def _elsewhere(settings: Settings, place: Path) -> Settings:
     """The configuration with an empty storage of its own."""
-    storage = {
-        **config["storage"],
-        "kind": "sqlite",
-        "path": f"{place}/ehrbench.db",
-        "artifacts": f"{place}/artifacts",
-        "checkpoints": None,
-    }
-    return {**config, "storage": storage}
+    own = {"path": f"{place}/ehrbench.db", "artifacts": f"{place}/artifacts", "checkpoints": None}
+    storage = settings.storage.model_copy(update={"kind": "sqlite", **own})
+    return settings.model_copy(update={"storage": storage})
 
 
 def _named_files(block: Any) -> Iterator[str]:
@@ -89,20 +86,19 @@ def _named_files(block: Any) -> Iterator[str]:
 
 
 def _work(place: Path) -> None:
-    from ehrbench.app.composed.checking import check
     from ehrbench.app.composed.console import terminal
     from ehrbench.app.wired.wiring import wire
     from ehrbench.spine.counterfactual import fold_again
     from ehrbench.spine.retraining import Recorded
 
     request = asked(place)
-    config, (_, progress) = request["config"], terminal()
-    wired = wire(config, check(config), request["study_name"], progress)
+    settings, (_, progress) = check(request["config"]), terminal()
+    wired = wire(settings, request["study_name"], progress)
     (fold,) = (fold for fold in wired.search.split.outer if fold.name == request["fold"])
     trials = request["trials"]
     if trials is not None:
         trials = {model: [Recorded.from_json(one) for one in of] for model, of in trials.items()}
-    named = [request["shared"], *_named_files([config["model"], config["task"]["views"]])]
+    named = [request["shared"], *_named_files([request["config"]["model"], settings.task.views])]
     looked = confine(place, named)
     try:
         how = {"other_test": request["other_test"], "models": request["models"]}

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from rich.console import Console
 from rich.text import Text
 
 from ehrbench import metrics
+from ehrbench.app.runs.bundled import made_by
 from ehrbench.app.wired.building import build_publisher
-from ehrbench.app.composed.checking import BatchPrediction, Evaluation, GateData, Scored, checked
+from ehrbench.app.composed.blocks import BatchPrediction, Evaluation, GateData, Scored
+from ehrbench.app.composed.checking import checked
 from ehrbench.app.composed.console import leaderboard, plain_console, shown, terminal
 from ehrbench.app.runs.outputs import positives
-from ehrbench.core.bundle import CONFIG
 from ehrbench.core.errors import BundleError, ConfigError, DataError, check_once
 from ehrbench.core.files import replacing, write_json
 from ehrbench.core.records import Records
@@ -117,17 +117,13 @@ def publisher_of(bundle: Bundle, data: Scored | GateData) -> Publisher:
 
     Files of labelled records that are named take the place of those it was made from, where it takes such.
     """
-    path = bundle.directory / CONFIG
-    try:
-        block = yaml.safe_load(path.read_text(encoding="utf-8"))["task"]
-    except (KeyError, TypeError, yaml.YAMLError) as error:
-        raise BundleError(f"{path}: names no task — export the bundle again") from error
+    block = made_by(bundle).task
     for key in ("file", "labels", "descriptors"):
         if (place := getattr(data, key)) is not None:
-            if key not in block["publisher"]:
-                raise ConfigError(f"data.{key}", f"task {block['name']} takes none", "leave it out")
-            block["publisher"][key] = place
-    return build_publisher(block, bundle.task)
+            if key not in block.publisher:
+                raise ConfigError(f"data.{key}", f"task {block.name} takes none", "leave it out")
+            block.publisher[key] = place
+    return build_publisher(block.publisher, bundle.task)
 
 
 def predict_files(config: Mapping[str, Any]) -> None:

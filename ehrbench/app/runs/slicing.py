@@ -29,7 +29,7 @@ def write_slices(run: RunFolder, wired: Wired, outcome: Conclusion, progress: Pr
 
     Nothing without a table view.
     """
-    views = wired.config["task"]["views"]
+    views = wired.settings.task.views
     if VIEW not in views:
         (run / SLICES).unlink(missing_ok=True)
         return

@@ -15,11 +15,12 @@ from ehrbench.core.files import replacing
 from ehrbench.core.ledger import StudyKey, TicketRow
 from ehrbench.core.records import Records
 from ehrbench.core.types import FloatArray, IntArray
+from ehrbench.spine.latency import trial_ms
 from ehrbench.spine.search import Conclusion
 
 TRIAL_COLUMNS = (
     *("model", "outer_fold", "ticket", "state", "attempt", "value", "seconds"),
-    *("folds", "best_steps", "params", "error"),
+    *("folds", "best_steps", "params", "error", "latency_ms"),
 )
 
 
@@ -91,7 +92,9 @@ def write_trials(path: Path, wired: Wired) -> None:
             for model in search.contenders:
                 key = StudyKey(search.study_name, search.task, model, fold.index)
                 for row in search.backend.ledger.tickets(key):
-                    writer.writerow({"model": model, "outer_fold": fold.name, **_trial(row)})
+                    took = trial_ms(search.backend.ledger, key, row.number) if search.latency else None
+                    names = {"model": model, "outer_fold": fold.name}
+                    writer.writerow(names | _trial(row) | {"latency_ms": "" if took is None else repr(took)})
 
 
 def _trial(row: TicketRow) -> dict[str, Any]:

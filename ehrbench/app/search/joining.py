@@ -9,24 +9,25 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from omegaconf import OmegaConf
 
+from ehrbench.app.composed.blocks import Settings
+from ehrbench.app.composed.checking import recorded
 from ehrbench.app.composed.entry import begin, guarded
 
 _MODULE = "ehrbench.app.search.joining"
 
 
 @contextmanager
-def joining(config: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Arguments of a Python process that joins the search of a resolved configuration, while it lasts."""
+def joining(settings: Settings) -> Iterator[list[str]]:
+    """Arguments of a Python process that joins the search of a checked configuration, while it lasts."""
     with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:  # nobody else's to read
         file = Path(folder) / "search.json"
-        file.write_text(json.dumps(config), encoding="utf-8")
+        file.write_text(json.dumps(recorded(settings)), encoding="utf-8")
         yield ["-m", _MODULE, str(file)]
 
 

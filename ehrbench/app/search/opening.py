@@ -7,14 +7,13 @@ is written.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
-from ehrbench.app.composed.checking import Settings
+from ehrbench.app.composed.blocks import Settings
 from ehrbench.app.wired.wiring import Wired, wire
 from ehrbench.core.errors import ConfigError, EhrbenchError, StorageError, StudyMismatch
 from ehrbench.core.ledger import StudyKey
@@ -28,7 +27,7 @@ from ehrbench.spine.search import Search
 PROOF = "artifacts/proof"
 
 
-def open_search(config: Mapping[str, Any], settings: Settings, study_name: str, progress: Progress) -> Wired:
+def open_search(settings: Settings, study_name: str, progress: Progress) -> Wired:
     """``wire``, for a search that is going to write.
 
     Raises StorageError, ConfigError or StudyMismatch for a search that could not go on, and StorageError for
@@ -38,7 +37,7 @@ def open_search(config: Mapping[str, Any], settings: Settings, study_name: str, 
         raise ConfigError("tracker", "wandb needs a package of that name", "pip install 'ehrbench[wandb]'")
     if settings.storage.kind == "mysql":
         Database.mysql(Environment.read()).check()
-    wired = wire(config, settings, study_name, progress)
+    wired = wire(settings, study_name, progress)
     Database.of(settings.storage.kind, Path(settings.storage.path), Environment.read()).check_writable()
     check_studies(wired.search)
     check_artifacts(wired.search, settings)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
 from rich.text import Text
 
-from ehrbench.app.composed.checking import LONGEST_NAME, Settings, check, recorded
+from ehrbench.app.composed.blocks import LONGEST_NAME, Settings
+from ehrbench.app.composed.checking import check, recorded, written
 from ehrbench.app.composed.console import command, comparing, leaderboard, plain_console, shown, terminal
 from ehrbench.app.runs import certifying, outputs, tables
 from ehrbench.app.runs.sealing import seal
@@ -21,7 +20,7 @@ from ehrbench.app.search.trackers import finish, tracked
 from ehrbench.app.search.workers import LocalWorkers
 from ehrbench.app.wired.gpus import visible_gpus
 from ehrbench.app.wired.provenance import uncommitted
-from ehrbench.app.wired.wiring import Wired, named_models
+from ehrbench.app.wired.wiring import Wired
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.digest import digest
 from ehrbench.core.errors import ConfigError
@@ -46,14 +45,14 @@ from ehrbench.statistics.evaluation import by_model
 #: Parts of the configuration that make another run of ``train``; its name holds their digest.
 SHAPING = (
     *("task", "model", "protocol", "data", "metric", "threshold", "ensemble", "sampler", "pruner"),
-    *("seed", "refit"),
+    *("seed", "refit", "search"),
 )
 
 
 def search(config: Mapping[str, Any]) -> float:
     """Search, judge, export. Returns the ensemble's outer mean of the metric."""
     settings = check(config)
-    return _run(config, settings, _named(settings))
+    return _run(settings, _named(settings))
 
 
 def train(config: Mapping[str, Any]) -> float:
@@ -63,17 +62,19 @@ def train(config: Mapping[str, Any]) -> float:
     records that judge it.
     """
     settings = check({**config, "n_trials": 1, "workers": 1})
-    models = {n: {**dict(m), "space": {}, "n_trials": 1} for n, m in named_models(config).items()}
-    config = {**config, "n_trials": 1, "model": models}
+    alone = {"space": {}, "n_trials": 1}
+    models = {name: block.model_copy(update=alone) for name, block in settings.model.items()}
+    settings = settings.model_copy(update={"model": models})
+    config = {**config, "model": recorded(settings)["model"]}
     shaping = digest({k: config[k] for k in SHAPING})[:8]
-    return _run(config, settings, _named(settings, *models, shaping), inner=True)
+    return _run(settings, _named(settings, *models, shaping), inner=True)
 
 
 def work(config: Mapping[str, Any]) -> None:
     """Spend tickets only: what a local worker does; the command that started it does the rest."""
     settings = check(config)
     _, progress = terminal()
-    wired = open_search(config, settings, _named(settings), progress)
+    wired = open_search(settings, _named(settings), progress)
     with tracked(wired):
         wired.search.spend(progress)
 
@@ -93,21 +94,15 @@ def _named(settings: Settings, *more: str) -> str:
     return name
 
 
-def _run(config: Mapping[str, Any], settings: Settings, name: str, *, inner: bool = False) -> float:
+def _run(settings: Settings, name: str, *, inner: bool = False) -> float:
     with made_folder(settings.runs_dir, name) as run:
-        return _search(config, settings, run, inner=inner)
+        return _search(settings, run, inner=inner)
 
 
-def _search(
-    config: Mapping[str, Any],
-    settings: Settings,
-    run: RunFolder,
-    *,
-    inner: bool,
-) -> float:
+def _search(settings: Settings, run: RunFolder, *, inner: bool) -> float:
     console, progress = terminal()
     try:
-        wired = open_search(config, settings, run.name, progress)
+        wired = open_search(settings, run.name, progress)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("Nothing was trained yet.") from None
     console.print(_banner(wired))
@@ -116,7 +111,7 @@ def _search(
     logs = Path(settings.logs_dir) / run.name if settings.logs_dir else run.path
     try:
         with tracked(wired) as trackings:
-            with joining(config) as arguments, LocalWorkers(n_workers - 1, arguments, logs, gpus):
+            with joining(settings) as arguments, LocalWorkers(n_workers - 1, arguments, logs, gpus):
                 wired.search.spend(progress)
             summary, results = _conclude(wired, run, progress)
             finish(trackings, run)
@@ -163,9 +158,8 @@ def _write(
     run: RunFolder, wired: Wired, outcome: Conclusion, summary: dict[str, Any], progress: Progress
 ) -> None:
     """Everything under the run's folder; certificate, report and seal last, since they speak of the rest."""
-    config = recorded(wired.config, wired.settings)
     with replacing(run / CONFIG) as path:
-        path.write_text(OmegaConf.to_yaml(OmegaConf.create(json.loads(json.dumps(config)))), encoding="utf-8")
+        path.write_text(written(wired.settings), encoding="utf-8")
     tables.write_predictions(run / PREDICTIONS, wired, outcome)
     tables.write_records(run / RECORDS, wired)
     tables.write_skipped(run / SKIPPED, wired)

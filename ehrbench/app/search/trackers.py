@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ehrbench.app.composed.checking import Mlflow, Settings, Trackers, place_mlflow
+from ehrbench.app.composed.blocks import Mlflow, Settings, Trackers
+from ehrbench.app.composed.checking import place_mlflow
 from ehrbench.app.composed.console import command
 from ehrbench.app.runs.finished import opened
 from ehrbench.app.runs.outputs import described

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import optuna
 
-from ehrbench.app.composed.checking import Sampler, Settings
+from ehrbench.app.composed.blocks import Sampler, Settings
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.ledger import StudyKey
 from ehrbench.infra.artifacts import FileArtifacts

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from ehrbench.app.composed.blocks import Construction, ModelBlock
 from ehrbench.app.wired.sources import sources
 from ehrbench.core import plugins
 from ehrbench.core.errors import ConfigError
@@ -20,7 +21,7 @@ from ehrbench.core.task import Publisher, Task
 NOT_SHAPING = frozenset({"accelerator", "threads"})
 
 
-def build(config: Mapping[str, Any], key: str, **more: Any) -> Any:
+def build(config: Construction, key: str, **more: Any) -> Any:
     """An object of ``_target_`` with the other entries as keyword arguments, nested objects first.
 
     Raises ConfigError naming the key for a target outside ehrbench and plugins, one that does not exist, or
@@ -58,12 +59,12 @@ def _takes_any(accepted: Mapping[str, inspect.Parameter]) -> bool:
 
 
 def _build_value(value: Any, key: str) -> Any:
-    if isinstance(value, Mapping) and "_target_" in value:
+    if isinstance(value, dict) and "_target_" in value:
         return build(value, key)
     return value
 
 
-def _target(config: Mapping[str, Any], key: str) -> tuple[Any, dict[str, Any]]:
+def _target(config: Construction, key: str) -> tuple[Any, dict[str, Any]]:
     arguments = dict(config)
     path = str(arguments.pop("_target_", ""))
     if not (path.startswith("ehrbench.") or plugins.brings(path)):
@@ -81,22 +82,14 @@ def _import(path: str, key: str) -> Any:
         raise ConfigError(key, f"cannot import {path} ({error})") from error
 
 
-def settings_of(config: Mapping[str, Any], name: str, key: str) -> dict[str, Any]:
-    """The group of settings ``name`` of ``config``; ConfigError where it is none."""
-    value = config.get(name)
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{key}.{name}", f"{value!r} is no group of settings", "override settings in it")
-    return dict(value)
-
-
-def build_task(config: Mapping[str, Any]) -> Task:
-    task = build(settings_of(config, "build", "task"), "task.build")
+def build_task(config: Construction) -> Task:
+    task = build(config, "task.build")
     assert isinstance(task, Task)
     return task
 
 
-def build_publisher(config: Mapping[str, Any], task: Task) -> Publisher:
-    publisher = build(settings_of(config, "publisher", "task"), "task.publisher", task=task)
+def build_publisher(config: Construction, task: Task) -> Publisher:
+    publisher = build(config, "task.publisher", task=task)
     assert isinstance(publisher, Publisher)
     return publisher
 
@@ -108,18 +101,17 @@ class ModelBuilder:
     """
 
     def __init__(
-        self, name: str, config: Mapping[str, Any], views: Mapping[str, Any], target: Target
+        self, name: str, block: ModelBlock, views: Mapping[str, Construction], target: Target
     ) -> None:
-        self.name, self._target = name, target
-        self._config = settings_of(config, "build", f"model.{name}")
-        view = str(config.get("view"))
+        self.name, self._target, self._config = name, target, block.build
+        view = block.view
         if view not in views:
             raise ConfigError(
                 f"model.{name}.view",
                 f"the task has no view {view!r}, only {', '.join(views)}",
                 "name models that eat one of these (see conf/model): models=[...]",
             )
-        self._view, self._featurizer = view, settings_of(views, view, "task.views")
+        self._view, self._featurizer = view, views[view]
 
     def __call__(self, params: dict[str, Any]) -> Model:
         own = {k: v for k, v in params.items() if not k.startswith("featurizer.")}

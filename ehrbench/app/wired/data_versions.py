@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ehrbench.app.composed.checking import Data
+from ehrbench.app.composed.blocks import Data
 from ehrbench.core.errors import DataError
 
 

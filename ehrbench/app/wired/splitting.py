@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ehrbench.app.composed.checking import Data, External, Holdout, Nested, Settings, Temporal
+from ehrbench.app.composed.blocks import Data, External, Holdout, Nested, Settings, Temporal
 from ehrbench.core.digest import derive_seed
 from ehrbench.core.errors import ConfigError, DataError
 from ehrbench.core.progress import Progress

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ehrbench import metrics
-from ehrbench.app.composed.checking import Settings
+from ehrbench.app.composed.blocks import EnsembleBlock, ModelBlock, Settings
+from ehrbench.app.wired.answering import answer_ms
 from ehrbench.app.wired.backend import make_sampler, open_artifacts, open_backend
-from ehrbench.app.wired.building import ModelBuilder, build_publisher, build_task, settings_of
+from ehrbench.app.wired.building import ModelBuilder, build_publisher, build_task
 from ehrbench.app.wired.data_versions import recorded_versions
 from ehrbench.app.wired.sources import sources
 from ehrbench.app.wired.splitting import read_and_split
@@ -20,6 +21,7 @@ from ehrbench.core.progress import Progress
 from ehrbench.core.task import Cohort, Publisher, Task
 from ehrbench.ensemble import Ensemble
 from ehrbench.spine.dataset import Dataset
+from ehrbench.spine.latency import LatencyLimit
 from ehrbench.spine.race import Race
 from ehrbench.spine.search import Contender, Search
 from ehrbench.spine.space import read_space
@@ -33,21 +35,20 @@ OWN_FILES = ("file", "test_file", "labels", "descriptors")
 class Wired:
     """A search ready to run, and what its outputs need to say.
 
-    versions: of the data, as DVC has recorded them.
+    settings: with what the data say of the task in them. versions: of the data, as DVC has recorded them.
     """
 
     search: Search
     task: Task
     cohort: Cohort
     settings: Settings
-    config: Mapping[str, Any]
     versions: Mapping[str, Any]
 
     def modules(self) -> list[str]:
         """All code that shapes the figures: of models, featurizers, task, metric, and what reads the data."""
         blocks = [contender.builder.settings() for contender in self.search.contenders.values()]
         shaping = [self.search.settings, *blocks]
-        reader = str(self.config["task"]["publisher"]["_target_"]).rpartition(".")[0]
+        reader = str(self.settings.task.publisher["_target_"]).rpartition(".")[0]
         return sorted({*sources(reader), *(name for block in shaping for name in block["code"])})
 
 
@@ -62,21 +63,21 @@ class Plan:
     threshold: ThresholdRule
 
 
-def plan(config: Mapping[str, Any], settings: Settings) -> Plan:
+def plan(settings: Settings) -> Plan:
     """The plan; ConfigError for whatever of it cannot be, a package that an option needs included."""
     make_sampler(settings.sampler, settings.seed)
     open_artifacts(settings)
-    task = build_task(config["task"])
+    task = build_task(settings.task.build)
     metric = metrics.load(settings.metric)
-    contenders = {name: _contender(name, config, task, settings) for name in named_models(config)}
-    threshold, ensemble = check_threshold(config["threshold"]), check_ensemble(config["ensemble"])
-    return Plan(task, metric, contenders, ensemble, threshold)
+    contenders = {name: _contender(name, block, task, settings) for name, block in settings.model.items()}
+    threshold = ThresholdRule(settings.threshold.rule, settings.threshold.value)
+    return Plan(task, metric, contenders, tried(settings.ensemble), threshold)
 
 
-def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progress: Progress) -> Wired:
+def wire(settings: Settings, study_name: str, progress: Progress) -> Wired:
     """Plan, read the data, cut the folds, open the storage."""
-    config, publisher = settled(config, settings, progress)
-    planned = plan(config, settings)
+    settings, publisher = settled(settings, progress)
+    planned = plan(settings)
     task, metric = planned.task, planned.metric
     cohort, split = read_and_split(publisher, settings, progress)
     versions = recorded_versions(settings.data)
@@ -89,7 +90,7 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
     used = [task, metric, *([race.metric] if race else [])]
     search = Search(
         study_name=study_name,
-        task=str(config["task"]["name"]),
+        task=settings.task.name,
         target=target,
         dataset=Dataset(cohort),
         split=split,
@@ -107,60 +108,34 @@ def wire(config: Mapping[str, Any], settings: Settings, study_name: str, progres
             "code": sources(*(type(part).__module__ for part in used)),
         },
         ordered=task.ordered,
+        latency=_latency(settings),
     )
-    return Wired(search, task, cohort, settings, config, versions)
+    return Wired(search, task, cohort, settings, versions)
 
 
-def settled(
-    config: Mapping[str, Any], settings: Settings, progress: Progress
-) -> tuple[Mapping[str, Any], Publisher]:
-    """The configuration with what the data say of the task in it, and the publisher of that task.
+def settled(settings: Settings, progress: Progress) -> tuple[Settings, Publisher]:
+    """The settings with what the data say of the task in them, and the publisher of that task.
 
     Files that the publisher is given are those of ``data``, whose places are whole.
     """
-    block = config["task"]
-    files = {key: getattr(settings.data, key) for key in OWN_FILES if key in block["publisher"]}
-    block = {**block, "publisher": {**block["publisher"], **files}}
-    config = {**config, "task": block}
-    publisher = build_publisher(block, build_task(block))
-    if more := publisher.settle(Path(settings.data.root), progress).settings():
-        config = {**config, "task": {**block, "build": {**block["build"], **more}}}
-    return config, publisher
+    block = settings.task
+    files = {key: getattr(settings.data, key) for key in OWN_FILES if key in block.publisher}
+    publisher = build_publisher(block.publisher | files, build_task(block.build))
+    more = publisher.settle(Path(settings.data.root), progress).settings()
+    changed = {"publisher": block.publisher | files, "build": block.build | dict(more)}
+    return settings.model_copy(update={"task": block.model_copy(update=changed)}), publisher
 
 
-def named_models(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Model -> its YAML's content; ConfigError where the command names none."""
-    models: Mapping[str, Any] = config.get("model") or {}
-    if not models:
-        raise ConfigError("models", "no model is named", "for example models=[ssm,lstm,lightgbm]")
-    return models
-
-
-def check_ensemble(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the ensemble, tried once so that a wrong name shows before anything runs."""
-    options = dict(config)
-    if unknown := sorted(set(options) - {"combiners", "calibrators"}):
-        raise ConfigError(f"ensemble.{unknown[0]}", "unknown key", "give combiners and calibrators")
-    for name, value in options.items():
-        if not isinstance(value, list):
-            raise ConfigError(
-                f"ensemble.{name}", f"{value!r} is not a list", f"write ensemble.{name}=[{value}]"
-            )
+def tried(block: EnsembleBlock) -> dict[str, Any]:
+    """Options of the ensemble; ConfigError where a name is wrong, before anything runs."""
+    options = block.model_dump(exclude_unset=True)
     Ensemble(**options)
     return options
 
 
-def check_threshold(config: Mapping[str, Any]) -> ThresholdRule:
-    """The rule of the configuration; ConfigError for a key it does not know, or a value it cannot use."""
-    if unknown := sorted(set(config) - {"rule", "value"}):
-        raise ConfigError(f"threshold.{unknown[0]}", "unknown key", "give rule and value")
-    return ThresholdRule(**dict(config))
-
-
-def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Settings) -> Contender:
-    raw = config["model"][name]
-    space = read_space(raw.get("space") or {}, f"model.{name}.space")
-    builder = ModelBuilder(name, raw, settings_of(config["task"], "views", "task"), task.target)
+def _contender(name: str, block: ModelBlock, task: Task, settings: Settings) -> Contender:
+    space = read_space(block.space or {}, f"model.{name}.space")
+    builder = ModelBuilder(name, block, settings.task.views, task.target)
     builder({})  # a setting that cannot be, shows before any data are read
     for parameter in space.parameters:
         if not builder.takes(parameter.name, parameter.first):
@@ -168,10 +143,23 @@ def _contender(name: str, config: Mapping[str, Any], task: Task, settings: Setti
             raise ConfigError(
                 key, "the model has no such setting", f"see model.{name}.build for those it has"
             )
-    n_trials = raw.get("n_trials")
-    n_trials = settings.n_trials if n_trials is None else n_trials
-    if isinstance(n_trials, bool) or not isinstance(n_trials, int) or n_trials < 1:
-        raise ConfigError(
-            f"model.{name}.n_trials", f"{n_trials!r} is not a number of trials", "give 1 or more"
-        )
-    return Contender(builder, space, raw.get("space") or {}, n_trials)
+    portfolio = _portfolio(block, builder) if settings.search.portfolio and space.parameters else ()
+    return Contender(builder, space, block.space or {}, block.n_trials or settings.n_trials, portfolio)
+
+
+def _portfolio(block: ModelBlock, builder: ModelBuilder) -> tuple[Mapping[str, Any], ...]:
+    """Settings that the first trials try, as far as the space holds them; ConfigError for one of no model."""
+    for number, one in enumerate(block.portfolio):
+        for name, value in one.items():
+            if not builder.takes(name, value):
+                raise ConfigError(
+                    f"model.{builder.name}.portfolio.{number}.{name}",
+                    "the model has no such setting",
+                    f"see model.{builder.name}.build for those it has",
+                )
+    return tuple(block.portfolio)
+
+
+def _latency(settings: Settings) -> LatencyLimit | None:
+    limit = settings.search.latency_ms
+    return None if limit is None else LatencyLimit(limit, settings.refit == "inner", answer_ms)

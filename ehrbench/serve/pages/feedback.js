@@ -9,7 +9,7 @@ function keptInWords(facts) {
   if (!facts.predictions) return "What you post goes to this server only and is not kept.";
   return facts.inputs
     ? `What you post and what is predicted of it are kept on this server for ${days}.`
-    : `What is predicted is kept on this server for ${days}; what you post is not.`;
+    : `What is predicted is kept on this server for ${days}, with the range that each value falls in; what you post is not.`;
 }
 
 function outcomeOf(boxes, names) {
