@@ -23,8 +23,9 @@ from ehrbench.spine.trial import fit_folds
 
 @dataclass(frozen=True)
 class Recorded:
-    """One trial as the ledger has it. folds: those that counted; state: how it ended; took_ms: as it was timed.
+    """One trial as the ledger has it.
 
+    folds: those that counted; state: how it ended; took_ms: of an answer, where that was timed.
     kept: it is trained again. Not so a copy of another trial's fits, a failed trial, nor what is left out.
     """
 
