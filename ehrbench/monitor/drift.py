@@ -84,7 +84,7 @@ class Drift:
 
 
 @dataclass(frozen=True, eq=False)
-class Column:
+class BinnedColumn:
     """Bins of one column or probability, and where I items fell, each of a record (``record``)."""
 
     name: str
@@ -103,24 +103,24 @@ class Column:
         return np.bincount(self.place[mine], minlength=len(self.bins.counts) + 1)
 
 
-def described(profile: Profile, observed: Observed) -> list[Column]:
+def described(profile: Profile, observed: Observed) -> list[BinnedColumn]:
     """What ``Task.describe`` said of each record, as far as it still does."""
     found, every = [], np.arange(len(observed))
     for k, (name, bins) in enumerate(profile.variables.items()):
         place = observed.places[:, k]
         there = place != ABSENT
         whole = np.where(place == UNKNOWN, len(bins.counts), place)
-        found.append(Column(name, bins, whole[there].astype(np.int64), every[there]))
+        found.append(BinnedColumn(name, bins, whole[there].astype(np.int64), every[there]))
     return found
 
 
-def probabilities(profile: Profile, observed: Observed, classes: tuple[str, ...]) -> list[Column]:
+def probabilities(profile: Profile, observed: Observed, classes: tuple[str, ...]) -> list[BinnedColumn]:
     """Each class's probability, of units."""
     found = []
     for c, name in enumerate(classes):
         if (bins := profile.probabilities.get(name)) is not None and bins.edges:
             place = np.searchsorted(np.asarray(bins.edges), observed.p[:, c], side="right")
-            found.append(Column(f"probability of {name}", bins, place, observed.record))
+            found.append(BinnedColumn(f"probability of {name}", bins, place, observed.record))
     return found
 
 
@@ -192,7 +192,7 @@ def _looks(observed: Observed) -> Iterator[_Look]:
         scale += 1
 
 
-def _upto(compared: list[Column], records: IntArray) -> IntArray:
+def _upto(compared: list[BinnedColumn], records: IntArray) -> IntArray:
     """(R, T) how many items of the first ``records`` fell into each bin of each column."""
     made = [
         np.stack([column.counts(a, b) for a, b in pairwise([0, *records.tolist()])]).cumsum(axis=0)
@@ -212,7 +212,7 @@ class _Cuts:
     names: tuple[tuple[str, bool, str], ...]
 
     @staticmethod
-    def of(compared: list[Column], profile: Profile, n_patients: int) -> _Cuts:
+    def of(compared: list[BinnedColumn], profile: Profile, n_patients: int) -> _Cuts:
         blocks: tuple[list[BoolArray], list[BoolArray]] = [], []
         hits, total, names = [], [], []
         for column in compared:
@@ -250,7 +250,7 @@ class _Cuts:
         return [(k, q) for k, q in enumerate(corrected) if q is not None and q <= level]
 
     def said(self, k: int, counts: IntArray) -> tuple[str, bool, str, float, float]:
-        """Column, whether of missing values, the cut, and the shares."""
+        """BinnedColumn, whether of missing values, the cut, and the shares."""
         now = float((self.beyond_it @ counts)[k] / (self.compared @ counts)[k])
         then = float(self.hits[:, k].mean() / self.total[k])
         return *self.names[k], then, now
