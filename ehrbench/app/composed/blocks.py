@@ -215,7 +215,7 @@ class Settings(BaseModel):
     metric: str
     study_name: Name | None
     runs_dir: Place
-    logs_dir: Place | None = None
+    logs_dir: PlaceOrAddress | None = None
     seed: Seed
     refit: Literal["inner", "full"]
     workers: Annotated[int, Field(ge=1, le=256)] | None
