@@ -21,7 +21,7 @@ from ehrbench.core.progress import Progress
 from ehrbench.core.task import Cohort, Publisher, Task
 from ehrbench.ensemble import Ensemble
 from ehrbench.spine.dataset import Dataset
-from ehrbench.spine.latency import LatencyLimit
+from ehrbench.spine.latency import AnswerLimit
 from ehrbench.spine.race import Race
 from ehrbench.spine.search import Contender, Search
 from ehrbench.spine.space import read_space
@@ -160,6 +160,6 @@ def _portfolio(block: ModelBlock, builder: ModelBuilder) -> tuple[Mapping[str, A
     return tuple(block.portfolio)
 
 
-def _latency(settings: Settings) -> LatencyLimit | None:
+def _latency(settings: Settings) -> AnswerLimit | None:
     limit = settings.search.latency_ms
-    return None if limit is None else LatencyLimit(limit, settings.refit == "inner", answer_ms)
+    return None if limit is None else AnswerLimit(limit, settings.refit == "inner", answer_ms)
