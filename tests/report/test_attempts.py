@@ -11,7 +11,7 @@ from ehrbench.app.command.cli import main
 from ehrbench.app.runs import explaining, slicing
 from ehrbench.app.search import searching
 from ehrbench.core.errors import StorageError
-from ehrbench.report import Attempts, card, failures, page, write_report
+from ehrbench.report import Attempts, cards, failures, page, write_report
 from ehrbench.report.figures import explanations, risk_curves
 from tests.report.reading import words
 from tests.report.test_explained import CONTENT, shown  # noqa: F401 - a fixture
@@ -135,7 +135,7 @@ def test_a_search_that_loses_all_of_it_is_finished_sealed_and_told(tmp_path, mon
     for place, function in (
         (explaining, "explain"),
         (slicing, "discover"),
-        (card, "by_subgroup"),
+        (cards, "by_subgroup"),
         (page.pairs, "compare_models"),
         (page, "forest"),
     ):
