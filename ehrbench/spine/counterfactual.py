@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,14 +36,14 @@ from ehrbench.spine.certificate import NotClean
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.folds import OuterFold
 from ehrbench.spine.procedure import Decided
-from ehrbench.spine.retraining import Recorded, recorded, retrain
+from ehrbench.spine.retraining import RecordedTrial, recorded, retrain
 from ehrbench.spine.search import Search
 
 #: Marks that a message names; there are hundreds of them in a large search.
 _NAMED = 5
 
 #: Model -> the trials that are retrained; None: the fold is searched again, its sampler asked.
-Trials = Mapping[str, Sequence[Recorded]] | None
+Trials = Mapping[str, Sequence[RecordedTrial]] | None
 
 
 class RunsAgain(Protocol):
@@ -104,7 +104,7 @@ def counterfactual(
     }
 
 
-def _half(trials: Sequence[Recorded], chosen: TicketRow) -> list[Recorded]:
+def _half(trials: Sequence[RecordedTrial], chosen: TicketRow) -> list[RecordedTrial]:
     """Those with half of the fits, the chosen one first, then by number; of the others only the number."""
     order = sorted(trials, key=lambda one: (one.number != chosen.number, one.number))
     left = sum(len(one.folds) for one in trials if one.kept) / 2
@@ -116,21 +116,27 @@ def _half(trials: Sequence[Recorded], chosen: TicketRow) -> list[Recorded]:
 
 
 def fold_again(
-    search: Search, fold: OuterFold, progress: Progress, trials: Trials = None, *, other_test: bool
+    search: Search,
+    fold: OuterFold,
+    progress: Progress,
+    trials: Trials = None,
+    *,
+    other_test: bool,
+    models: Collection[str] | None = None,
 ) -> dict[str, str]:
     """``fingerprint`` of an outer fold, run from nothing; other_test: on other test records than its own.
 
     search: with an empty backend, or one shared with workers who do the same; {} where one of these is not
-    done yet, and will say.
+    done yet, and will say. models: those that this worker takes, whose sampler is one worker's; None: all.
     """
     dataset = without_test(search.dataset, fold, search.seed) if other_test else search.dataset
     twin = replace(search, dataset=dataset)
     for model in reversed(list(twin.contenders)):  # what one leaves behind for the next meets another
         study = twin.study(model, fold)
-        if trials is None:
-            study.run(progress)
-        else:
+        if trials is not None:
             retrain(study, trials[model], progress)
+        elif models is None or model in models:
+            study.run(progress)
     if not all(twin.study(model, fold).spent() for model in twin.contenders):
         return {}
     return fingerprint(twin, twin.decide(fold), trials)

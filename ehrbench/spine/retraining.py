@@ -16,14 +16,16 @@ import numpy as np
 from ehrbench.core.errors import FitError
 from ehrbench.core.ledger import Ticket
 from ehrbench.core.progress import Progress, Step
+from ehrbench.spine.latency import keep_ms, trial_ms
 from ehrbench.spine.study import Study
 from ehrbench.spine.trial import fit_folds
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """One trial as the ledger has it. folds: those that counted; state: how it ended.
+class RecordedTrial:
+    """One trial as the ledger has it.
 
+    folds: those that counted; state: how it ended; took_ms: of an answer, where that was timed.
     kept: it is trained again. Not so a copy of another trial's fits, a failed trial, nor what is left out.
     """
 
@@ -31,6 +33,7 @@ class Recorded:
     params: Mapping[str, Any]
     folds: tuple[int, ...]
     state: str
+    took_ms: float | None = None
     kept: bool = True
 
     def left_out(self) -> Self:
@@ -47,18 +50,20 @@ class Recorded:
         return cls(**{**content, "folds": tuple(content["folds"])})
 
 
-def recorded(study: Study) -> list[Recorded]:
+def recorded(study: Study) -> list[RecordedTrial]:
     """Every trial of a study that is spent, by number."""
     found = []
     for row in study.setting.ledger.tickets(study.key):
         fits = row.counted
-        one = Recorded(row.number, dict(row.params or {}), tuple(fit.fold for fit in fits), row.state)
+        took_ms = trial_ms(study.setting.ledger, study.key, row.number)
+        folds = tuple(fit.fold for fit in fits)
+        one = RecordedTrial(row.number, dict(row.params or {}), folds, row.state, took_ms)
         copied = any(fit.seed != study.setting.fit_seed(row.number, fit.fold) for fit in fits)
         found.append(one.left_out() if copied or row.state == "failed" else one)
     return found
 
 
-def retrain(study: Study, trials: Sequence[Recorded], progress: Progress) -> None:
+def retrain(study: Study, trials: Sequence[RecordedTrial], progress: Progress) -> None:
     """Train trials that no other worker has taken yet, in an empty ledger of the same study."""
     ledger, of_number = study.setting.ledger, {one.number: one for one in trials}
     with progress.step(f"{study.key.model} again", sum(len(one.folds) for one in trials)) as bar:
@@ -66,13 +71,15 @@ def retrain(study: Study, trials: Sequence[Recorded], progress: Progress) -> Non
             _retrain_one(study, ticket, of_number[ticket.number], bar)
 
 
-def _retrain_one(study: Study, ticket: Ticket, one: Recorded, bar: Step) -> None:
+def _retrain_one(study: Study, ticket: Ticket, one: RecordedTrial, bar: Step) -> None:
     setting, ledger = study.setting, study.setting.ledger
     with study.hold_lease(ticket) as lease:
         ticket = ledger.start(ticket, one.params, setting.fit_seed(one.number, 0), train=False)
         if not one.kept:
             ledger.fail(ticket, "not trained again", retry=False)
             return
+        if one.took_ms is not None:  # times do not repeat
+            keep_ms(ledger, study.key, one.number, one.took_ms)
         scores: dict[int, float] = {}
         together = setting.builder(dict(one.params)).trains_together
         folds = range(len(setting.fold.inner)) if together else one.folds[::-1]

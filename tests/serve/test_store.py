@@ -22,13 +22,13 @@ from ehrbench.core.task import RawInput
 from ehrbench.infra.database import Database
 from ehrbench.serve.feedback import labels_of
 from ehrbench.serve.forgetting import sweep
+from ehrbench.serve.fresh_names import Tokens
 from ehrbench.serve.kept_tables import audit, inputs, outcomes, predictions, utc_now
 from ehrbench.serve.keys import ApiKeys
 from ehrbench.serve.limits import ServeSettings, StoreSettings
 from ehrbench.serve.problems import Problem
 from ehrbench.serve.service import Service
 from ehrbench.serve.store import PredictionStore
-from ehrbench.serve.tokens import Tokens
 from tests.infra.servers import MariaDb, wait_until
 from tests.serve.conftest import RECORD, running
 
