@@ -306,7 +306,7 @@ def test_a_row_that_no_database_takes_does_not_hold_up_the_others(
     any_bundles: dict[str, Path], sqlite: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with keeping(any_bundles["binary"], sqlite) as (client, store):
-        monkeypatch.setattr(FreshNames, "fresh", lambda tokens, n_bytes: "00" * n_bytes)  # the same key twice
+        monkeypatch.setattr(FreshNames, "fresh", lambda names, n_bytes: "00" * n_bytes)  # the same key twice
         posted(client, RECORD)
         wait_until(lambda: store.written == 1, 30)
         posted(client, RECORD)
