@@ -19,9 +19,9 @@ from ehrbench.runtime import Bundle
 from ehrbench.runtime.contributions import tree_contributions
 from ehrbench.runtime.occlusion import occlusion
 from ehrbench.serve.answers import HealthAnswer, State
+from ehrbench.serve.bodies import packed
 from ehrbench.serve.challenge import Tally
 from ehrbench.serve.deployments import CHAMPION, Deployment, Deployments
-from ehrbench.serve.inputs import packed
 from ehrbench.serve.instruments import Instruments
 from ehrbench.serve.keys import ApiKeys
 from ehrbench.serve.limits import ServeSettings
