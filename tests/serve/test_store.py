@@ -26,9 +26,9 @@ from ehrbench.serve.kept_tables import audit, inputs, outcomes, predictions, utc
 from ehrbench.serve.keys import ApiKeys
 from ehrbench.serve.limits import ServeSettings, StoreSettings
 from ehrbench.serve.problems import Problem
+from ehrbench.serve.random_names import RandomNames
 from ehrbench.serve.service import Service
 from ehrbench.serve.store import PredictionStore
-from ehrbench.serve.tokens import Tokens
 from tests.infra.servers import MariaDb, wait_until
 from tests.serve.conftest import RECORD, running
 
@@ -306,7 +306,7 @@ def test_a_row_that_no_database_takes_does_not_hold_up_the_others(
     any_bundles: dict[str, Path], sqlite: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with keeping(any_bundles["binary"], sqlite) as (client, store):
-        monkeypatch.setattr(Tokens, "fresh", lambda tokens, n_bytes: "00" * n_bytes)  # the same key twice
+        monkeypatch.setattr(RandomNames, "fresh", lambda names, n_bytes: "00" * n_bytes)  # one key twice
         posted(client, RECORD)
         wait_until(lambda: store.written == 1, 30)
         posted(client, RECORD)
