@@ -79,7 +79,7 @@ class TrainingSettings:
 
     def optimiser(self, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         """Of parameter groups that say their own weight decay."""
-        return torch.optim.AdamW(groups, lr=self.learning_rate)
+        return torch.optim.AdamW(groups, lr=self.learning_rate, foreach=True)  # few calls, the same bits
 
     def rate_at(self, step: int, steps_per_epoch: int) -> float:
         """Factor of the learning rate at an optimiser step."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -87,7 +86,7 @@ class Training:
         nn.utils.clip_grad_norm_(self.weights, self.settings.gradient_clip)
         self.optimiser.step()
         if self.average is not None:
-            self.average.update(self.net)
+            self.average.update()
         self.taken += 1
         return loss.detach()
 
@@ -118,16 +117,21 @@ class Average:
 
     def __init__(self, net: Network, decay: float) -> None:
         self.net, self.decay, self.n = copy.deepcopy(net), decay, 0
+        # listed once: to walk through a network's modules takes longer than to average its weights
+        own, current = ([*of.parameters(), *of.buffers()] for of in (self.net, net))
+        pairs = list(zip(own, current, strict=True))
+        self.averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        self.copied = [pair for pair in pairs if not pair[0].is_floating_point()]
 
     @torch.no_grad()
-    def update(self, net: Network) -> None:
+    def update(self) -> None:
+        """By the network's weights as they are now."""
         share = newest_share(self.decay, self.n)
-        own, current = (chain(of.parameters(), of.buffers()) for of in (self.net, net))
-        for average, value in zip(own, current, strict=True):
-            if share < 1 and average.is_floating_point():
-                average.lerp_(value, share)
-            else:
-                average.copy_(value)
+        for average, value in self.copied if share < 1 else [*self.averaged, *self.copied]:
+            average.copy_(value)
+        if share < 1 and self.averaged:
+            own, current = map(list, zip(*self.averaged, strict=True))
+            torch._foreach_lerp_(own, current, share)
         self.n += 1
 
 

@@ -24,7 +24,7 @@ from ehrbench.core.progress import Progress
 from ehrbench.core.target import Target
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.folds import OuterFold, Split
-from ehrbench.spine.latency import LatencyLimit
+from ehrbench.spine.latency import AnswerLimit
 from ehrbench.spine.procedure import Decided, Tested, decide, test
 from ehrbench.spine.race import Race
 from ehrbench.spine.space import Space
@@ -43,6 +43,13 @@ class Contender:
     space_settings: Mapping[str, Any]
     n_trials: int
     portfolio: Sequence[Mapping[str, Any]] = ()  # settings that the first trials try, see ``Study``
+
+    def outside(self) -> dict[str, Any]:
+        """The model's own settings that its space cannot suggest: a first trial draws others instead."""
+        own = self.builder.defaults()
+        asked = [p.name for p in self.space.parameters if p.name in own and p.applies(own)]
+        held = self.space.within(own)
+        return {name: own[name] for name in asked if name not in held}
 
 
 @dataclass(frozen=True)
@@ -93,7 +100,7 @@ class Search:
     backend: Backend
     settings: Mapping[str, Any] = field(default_factory=dict)  # of sampler and pruner, for the digest
     ordered: bool = False  # see core.task.Task
-    latency: LatencyLimit | None = None
+    latency: AnswerLimit | None = None
 
     def study(self, model: str, fold: OuterFold) -> Study:
         """Open one study; StudyMismatch when it exists with other data, folds, space, metric or trainer."""

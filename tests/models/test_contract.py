@@ -265,7 +265,7 @@ def test_configuration_is_complete(name: str) -> None:
     text = (FOLDER / f"{name}.yaml").read_text()
     config = configuration(name)
     assert text.startswith(f"# @package model.{name.rpartition('/')[2]}\n")
-    assert set(config) == {"view", "n_trials", "build", "space"}
+    assert set(config) - {"portfolio"} == {"view", "n_trials", "build", "space"}
     assert config["view"] in VIEWS
     accepted = inspect.signature(model_class(name)).parameters.values()
     settings = {p.name for p in accepted if p.kind is not p.VAR_KEYWORD} - {"target", "featurizer"}
@@ -276,6 +276,18 @@ def test_configuration_is_complete(name: str) -> None:
         build(name, "binary")
         given &= settings
     assert given == settings
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "portfolio" in configuration(name)])
+def test_a_portfolio_lies_within_the_space_and_tries_nothing_twice(name: str) -> None:
+    space = read_space(configuration(name)["space"], f"model.{name}.space")
+    starts = [space.within(configuration(name)["build"])]
+    for one in configuration(name)["portfolio"]:
+        assert space.within(one) == one
+        assert {p.name for p in space.parameters if p.applies(one)} == set(one)
+        assert one not in starts
+        starts.append(one)
+    assert 1 < len(starts) < 8
 
 
 @every_model
@@ -289,6 +301,14 @@ def test_whole_space_can_be_built(name: str, kind: Kind) -> None:
         build(name, kind, **space.suggest(study.ask()))
     for end in ("low", "high"):
         build(name, kind, **{key: spec[end] for key, spec in raw.items() if end in spec})
+
+
+@every_model
+def test_the_first_trial_is_the_model_s_own(name: str) -> None:
+    """Every default lies in the shipped space, so that no part of a study's first trial is drawn."""
+    own, space = configuration(name)["build"], read_space(configuration(name)["space"], name)
+    asked = {p.name for p in space.parameters if p.name in own and p.applies(own)}
+    assert asked <= space.within(own).keys()
 
 
 @every_model
