@@ -28,6 +28,7 @@ from tests.serve.mortality import mortality_bundle
 
 #: Of the bare path's throughput, by CPU.
 LEAST = 0.6
+ROUNDS = 4
 
 
 def bare_ms(bundle: Bundle, seconds: float) -> float:
@@ -69,14 +70,22 @@ def main() -> None:
         url = f"http://127.0.0.1:{connection.port}"
         kind = kind.replace("*", "plain")
         load(url, example, kind, options.clients, 1)  # warm
-        bare, before = bare_ms(bundle, 3), cpu_s(connection)
-        found = load(url, example, kind, options.clients, options.seconds)
-        server = 1000 * (cpu_s(connection) - before) / found.n_requests
-        waits = "   ".join(f"p{share * 100:g} {found.quantile(share):.1f} ms" for share in (0.5, 0.95, 0.99))
-        print(f"{options.clients} clients: {found.n_requests / found.seconds:.0f} a second   {waits}")
+        parts, bares, spent = [], [], 0.0
+        for _ in range(ROUNDS):  # in turn, so that a machine that others use slows both alike
+            bares.append(bare_ms(bundle, 1.5))
+            before = cpu_s(connection)
+            parts.append(load(url, example, kind, options.clients, options.seconds / ROUNDS))
+            spent += cpu_s(connection) - before
+        n_requests, errors = sum(p.n_requests for p in parts), sum(p.errors.total() for p in parts)
+        server, bare = 1000 * spent / n_requests, sum(bares) / ROUNDS
+        for part in parts:
+            waits = "   ".join(
+                f"p{share * 100:g} {part.quantile(share):.1f} ms" for share in (0.5, 0.95, 0.99)
+            )
+            print(f"{options.clients} clients: {part.n_requests / part.seconds:.0f} a second   {waits}")
         print(f"CPU a request: {server:.2f} ms in the server, {bare:.2f} ms of the bare path")
-        print(f"throughput by CPU: {bare / server:.0%} of the bare path's; errors: {found.errors.total()}")
-    sys.exit(0 if bare / server >= LEAST and not found.errors else f"less than {LEAST:.0%}, or errors")
+        print(f"throughput by CPU: {bare / server:.0%} of the bare path's; errors: {errors}")
+    sys.exit(0 if bare / server >= LEAST and not errors else f"less than {LEAST:.0%}, or errors")
 
 
 if __name__ == "__main__":

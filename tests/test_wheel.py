@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
 import subprocess
 import sys
 import sysconfig
+import urllib.request
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +76,34 @@ def test_an_installed_wheel_searches_in_an_empty_folder(installed: Path, tmp_pat
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 121
     assert (tmp_path / "runs" / "table-smoke" / "report.html").is_file()
     assert '"git_commit": "unknown"' in (bundle / "manifest.json").read_text()
+    answer = posted(installed, tmp_path, bundle.parent, b"age,ward\n81,icu\n40,ward\n")
+    probabilities = [one["probability"]["died"] for one in answer["predictions"]]
+    assert len(probabilities) == 2
+    assert probabilities[0] > probabilities[1]
+
+
+def posted(installed: Path, folder: Path, run: Path, body: bytes) -> dict[str, Any]:
+    """What a server of the run's bundle, started as in the README, answers to a CSV."""
+    command = [str(installed / "ehrbench"), "serve", "--bundle", str(run), "--port", "0"]
+    server = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert server.stdout is not None
+        said: dict[str, Any] = {}
+        for line in server.stdout:
+            said |= {event["event"]: event for event in [json.loads(line)]}
+            if "ready" in said:
+                break
+        request = urllib.request.Request(
+            f"{said['listening']['url']}/predict", body, {"Content-Type": "text/csv"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    finally:
+        server.terminate()
+        server.communicate(timeout=60)
 
 
 def test_a_folder_of_ones_own_adds_to_the_installed_configuration(installed: Path, tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ class FileArtifacts(ArtifactStore):
         folders: str | Path | None = None,
     ) -> None:
         self.url = str(url)
-        self._files, self._root = _open("ARTIFACTS_URL", self.url, options or {})
+        self._files, self._root = file_system("ARTIFACTS_URL", self.url, options or {})
         self._local = "file" in _protocols(self._files)
         self._folders = FileArtifacts(folders, options) if folders else None
 
@@ -128,8 +128,11 @@ class FileArtifacts(ArtifactStore):
         return StorageError(f"{place}: cannot be {verb} ({said}) — check {which}, rights and space")
 
 
-def _open(key: str, url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    """fsspec's file system and the path in it; ``options`` are S3's and mean nothing elsewhere."""
+def file_system(key: str, url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
+    """fsspec's file system and the path in it; ``options`` are S3's and mean nothing elsewhere.
+
+    Raises ConfigError, naming ``key``, for an address that no package here can open.
+    """
     if not is_address(url):  # in which fsspec would take "::" for a chain of file systems
         return fsspec.filesystem("file"), str(Path(url).absolute())
     remote = url.startswith(("s3://", "s3a://"))

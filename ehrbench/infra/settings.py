@@ -25,6 +25,7 @@ PLACES = ("optuna_tls_ca", "artifacts_url", "checkpoints_dir", "logs_dir", "ehrb
 ADDRESSES = {
     "artifacts_url": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "checkpoints_dir": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "logs_dir": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "aws_endpoint_url": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
     "mlflow_tracking_uri": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
 }

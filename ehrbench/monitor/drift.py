@@ -84,7 +84,7 @@ class Drift:
 
 
 @dataclass(frozen=True, eq=False)
-class Column:
+class BinnedColumn:
     """Bins of one column or probability, and where I items fell, each of a record (``record``)."""
 
     name: str
@@ -97,30 +97,31 @@ class Column:
         """(B + 1,) training counts of the bins, and of values not known."""
         return np.array([*self.bins.counts, self.bins.missing])
 
-    def counts(self, start: int, stop: int) -> IntArray:
-        """The same of the records from start to stop."""
-        mine = (self.record >= start) & (self.record < stop)
-        return np.bincount(self.place[mine], minlength=len(self.bins.counts) + 1)
+    def upto(self, records: IntArray) -> IntArray:
+        """(R, B + 1) the same of the first records, as many as each of ``records`` (R,) says, ascending."""
+        n_bins, part = len(self.bins.counts) + 1, np.searchsorted(records, self.record, side="right")
+        counts = np.bincount(part * n_bins + self.place, minlength=(len(records) + 1) * n_bins)
+        return counts.reshape(-1, n_bins)[:-1].cumsum(axis=0)
 
 
-def described(profile: Profile, observed: Observed) -> list[Column]:
+def described(profile: Profile, observed: Observed) -> list[BinnedColumn]:
     """What ``Task.describe`` said of each record, as far as it still does."""
     found, every = [], np.arange(len(observed))
     for k, (name, bins) in enumerate(profile.variables.items()):
         place = observed.places[:, k]
         there = place != ABSENT
         whole = np.where(place == UNKNOWN, len(bins.counts), place)
-        found.append(Column(name, bins, whole[there].astype(np.int64), every[there]))
+        found.append(BinnedColumn(name, bins, whole[there].astype(np.int64), every[there]))
     return found
 
 
-def probabilities(profile: Profile, observed: Observed, classes: tuple[str, ...]) -> list[Column]:
+def probabilities(profile: Profile, observed: Observed, classes: tuple[str, ...]) -> list[BinnedColumn]:
     """Each class's probability, of units."""
     found = []
     for c, name in enumerate(classes):
         if (bins := profile.probabilities.get(name)) is not None and bins.edges:
             place = np.searchsorted(np.asarray(bins.edges), observed.p[:, c], side="right")
-            found.append(Column(f"probability of {name}", bins, place, observed.record))
+            found.append(BinnedColumn(f"probability of {name}", bins, place, observed.record))
     return found
 
 
@@ -144,9 +145,9 @@ def drift(profile: Profile, observed: Observed, n_patients: int, alpha: float = 
     newest: dict[tuple[str, bool], Shift] = {}
     latest = {look.scale: look for look in looks}  # ascending
     patient = np.unique(observed.patient, return_inverse=True)[1].ravel()
-    edges = np.array([[look.start, look.stop] for look in looks])
-    upto = _upto(compared, np.unique(edges))
-    place = np.searchsorted(np.unique(edges), edges)
+    edges, place = np.unique([[look.start, look.stop] for look in looks], return_inverse=True)
+    place = place.reshape(-1, 2)
+    upto = np.concatenate([column.upto(edges) for column in compared], axis=1)
     counts = upto[place[:, 1]] - upto[place[:, 0]]  # (L, T)
     for look, n in zip(looks, counts, strict=True):
         share = len(np.unique(patient[look.start : look.stop])) / look.n
@@ -192,15 +193,6 @@ def _looks(observed: Observed) -> Iterator[_Look]:
         scale += 1
 
 
-def _upto(compared: list[Column], records: IntArray) -> IntArray:
-    """(R, T) how many items of the first ``records`` fell into each bin of each column."""
-    made = [
-        np.stack([column.counts(a, b) for a, b in pairwise([0, *records.tolist()])]).cumsum(axis=0)
-        for column in compared
-    ]
-    return np.concatenate(made, axis=1)
-
-
 @dataclass(frozen=True, eq=False)
 class _Cuts:
     """K cuts over the T bins of all columns: those beyond, and those beyond or not; what training had."""
@@ -212,7 +204,7 @@ class _Cuts:
     names: tuple[tuple[str, bool, str], ...]
 
     @staticmethod
-    def of(compared: list[Column], profile: Profile, n_patients: int) -> _Cuts:
+    def of(compared: list[BinnedColumn], profile: Profile, n_patients: int) -> _Cuts:
         blocks: tuple[list[BoolArray], list[BoolArray]] = [], []
         hits, total, names = [], [], []
         for column in compared:
@@ -240,17 +232,16 @@ class _Cuts:
             pooled = (k0 + k1) / (n0 + n1)
             error = np.sqrt(pooled * (1 - pooled) * (1 / n0 + 1 / n1))
             far = np.abs(k1 / n1 - k0 / n0) > NEAR * error
-        p = np.ones(len(k1))
-        for k in np.flatnonzero(far & (n1 > 0)):
-            tail = hypergeom(n0[k] + n1[k], k0[k] + k1[k], n1[k])
-            p[k] = min(1.0, 2 * min(tail.cdf(k1[k]), tail.sf(k1[k] - 1)))
+        p, tested = np.ones(len(k1)), np.flatnonzero(far & (n1 > 0))
+        k, of = k1[tested], ((n0 + n1)[tested], (k0 + k1)[tested], n1[tested])
+        p[tested] = np.minimum(1, 2 * np.minimum(hypergeom.cdf(k, *of), hypergeom.sf(k - 1, *of)))
         if not len(p) or p.min() * len(p) > level:
             return []
         corrected = holm(p.tolist())
         return [(k, q) for k, q in enumerate(corrected) if q is not None and q <= level]
 
     def said(self, k: int, counts: IntArray) -> tuple[str, bool, str, float, float]:
-        """Column, whether of missing values, the cut, and the shares."""
+        """BinnedColumn, whether of missing values, the cut, and the shares."""
         now = float((self.beyond_it @ counts)[k] / (self.compared @ counts)[k])
         then = float(self.hits[:, k].mean() / self.total[k])
         return *self.names[k], then, now

@@ -12,7 +12,7 @@ import numpy as np
 
 from ehrbench.core.errors import EhrbenchError
 from ehrbench.core.profile import Profile
-from ehrbench.monitor.drift import Column, described, labels
+from ehrbench.monitor.drift import BinnedColumn, described, labels
 from ehrbench.monitor.observed import Observed
 
 UNKNOWN_LABEL = "not known"
@@ -41,9 +41,9 @@ def evidently_report(profile: Profile, observed: Observed) -> str:
     return str(Report([DataDriftPreset()]).run(*both).get_html_str(as_iframe=False))
 
 
-def _labels(column: Column) -> list[str]:
+def _labels(column: BinnedColumn) -> list[str]:
     return [*labels(column.bins), UNKNOWN_LABEL]
 
 
-def _training(column: Column) -> np.ndarray:
+def _training(column: BinnedColumn) -> np.ndarray:
     return np.repeat(_labels(column), column.reference)

@@ -21,7 +21,7 @@ from scipy.stats import rankdata
 
 from ehrbench.core.target import Target
 from ehrbench.core.types import FloatArray
-from ehrbench.monitor.labelled import Figure, uncalibrated
+from ehrbench.monitor.labelled import Estimate, uncalibrated
 
 N_DRAWS = 500
 #: Units drawn at once, the latest; and the fewest that say anything.
@@ -34,13 +34,13 @@ Z = 1.96
 class Expected:
     """auroc: with a 95 % interval of what outcomes will show; or why there is none. n: units."""
 
-    auroc: Figure
+    auroc: Estimate
     n: int
     calibration: str
 
 
 def expected_auroc(
-    p: FloatArray, calibration: dict[str, Figure], source: str, *, several: bool, seed: int
+    p: FloatArray, calibration: dict[str, Estimate], source: str, *, several: bool, seed: int
 ) -> Expected:
     """Of the latest units' probabilities p (U,) of one class.
 
@@ -50,7 +50,7 @@ def expected_auroc(
     p = p[-MOST:]
     refused = _refused(p, calibration, source, several)
     if refused:
-        return Expected(Figure(None, why=refused), len(p), source)
+        return Expected(Estimate(None, why=refused), len(p), source)
     rng = np.random.default_rng(seed)
     a, b = (_drawn(calibration[name], rng) for name in ("calibration_intercept", "calibration_slope"))
     x = Target("binary", ("outcome",)).scores(p[:, None])[:, 0]
@@ -64,12 +64,12 @@ def expected_auroc(
     defined = values[np.isfinite(values)]
     if len(defined) < 0.95 * N_DRAWS:
         why = "so few outcomes are expected that AUROC may not exist"
-        return Expected(Figure(None, why=why), len(p), source)
+        return Expected(Estimate(None, why=why), len(p), source)
     low, high = np.quantile(defined, [0.025, 0.975]).tolist()
-    return Expected(Figure(float(defined.mean()), low, high), len(p), source)
+    return Expected(Estimate(float(defined.mean()), low, high), len(p), source)
 
 
-def _refused(p: FloatArray, calibration: dict[str, Figure], source: str, several: bool) -> str:
+def _refused(p: FloatArray, calibration: dict[str, Estimate], source: str, several: bool) -> str:
     if several:
         return "records own several units, whose outcomes hang together"
     if len(p) < LEAST:
@@ -81,7 +81,7 @@ def _refused(p: FloatArray, calibration: dict[str, Figure], source: str, several
     return ""
 
 
-def _drawn(figure: Figure, rng: np.random.Generator) -> FloatArray:
+def _drawn(figure: Estimate, rng: np.random.Generator) -> FloatArray:
     assert figure.value is not None
     assert figure.low is not None
     assert figure.high is not None

@@ -41,7 +41,7 @@ PROMISES = {
 
 
 @dataclass(frozen=True)
-class Figure:
+class Estimate:
     """A value with its interval; None, None where there is none, and ``why``."""
 
     value: float | None
@@ -75,7 +75,7 @@ class Units:
         return min(int(self.y.sum()), int((1 - self.y).sum())) >= FEWEST
 
 
-def figures(units: Units, level: float = 0.95) -> dict[str, Figure]:
+def figures(units: Units, level: float = 0.95) -> dict[str, Estimate]:
     """Every figure of ``PROMISES``, with intervals of this level."""
     patient = np.unique(units.patient, return_inverse=True)[1].ravel()
     z = float(ndtri((1 + level) / 2))
@@ -89,23 +89,23 @@ def figures(units: Units, level: float = 0.95) -> dict[str, Figure]:
     }
 
 
-def promised(manifest_metrics: dict[str, Any]) -> dict[str, Figure]:
+def promised(manifest_metrics: dict[str, Any]) -> dict[str, Estimate]:
     """The same figures as the bundle's manifest has them, under its search's protocol."""
     found = {}
     for name, (metric, turned) in PROMISES.items():
         said = manifest_metrics.get(metric, {})
         if (mean := said.get("mean")) is None:
-            found[name] = Figure(None, why="the bundle's manifest does not say")
+            found[name] = Estimate(None, why="the bundle's manifest does not say")
             continue
         interval = said.get("interval") or {}
         low, high = interval.get("low"), interval.get("high")
         if turned:
             mean, low, high = 1 - mean, *(None if end is None else 1 - end for end in (high, low))
-        found[name] = Figure(mean, low, high)
+        found[name] = Estimate(mean, low, high)
     return found
 
 
-def uncalibrated(found: dict[str, Figure]) -> str:
+def uncalibrated(found: dict[str, Estimate]) -> str:
     """Why calibration has failed by these figures, beyond chance; "" where it has not."""
     limits = {"calibration_intercept": INTERCEPT, "calibration_slope": SLOPE}
     for name, (least, most) in limits.items():
@@ -115,22 +115,22 @@ def uncalibrated(found: dict[str, Figure]) -> str:
     return ""
 
 
-def _auroc(units: Units, patient: np.ndarray, level: float) -> Figure:
+def _auroc(units: Units, patient: np.ndarray, level: float) -> Estimate:
     y, p = units.y[:, None], units.p[:, None]
     try:
         (value,), ((variance,),) = mean_placed([placed(y, p[None], patient)])
     except UndefinedMetric as error:
-        return Figure(None, why=str(error))
+        return Estimate(None, why=str(error))
     if not 0 < value < 1:
-        return Figure(float(value), why="no unit is ranked wrongly, so nothing is known of the doubt")
+        return Estimate(float(value), why="no unit is ranked wrongly, so nothing is known of the doubt")
     folds, target = [FoldData(y, p, patient)], Target("binary", ("outcome",))
     fewest = scarcest(folds, target) or 0
     few = few_variance(folds, target) if fewest < metrics.load("auroc").fewest_events else None
     ends = logit_t(float(value), float(variance) if few is None else few, max(fewest - 1, 1), level)
-    return Figure(float(value), *ends)
+    return Estimate(float(value), *ends)
 
 
-def _recalibration(units: Units, patient: np.ndarray, z: float) -> dict[str, Figure]:
+def _recalibration(units: Units, patient: np.ndarray, z: float) -> dict[str, Estimate]:
     """Intercept and slope of logit P(y = 1) = a + b logit p, each with its sandwich variance over
     patients."""
     target = Target("binary", ("outcome",))
@@ -143,7 +143,7 @@ def _recalibration(units: Units, patient: np.ndarray, z: float) -> dict[str, Fig
         try:
             value = metrics.load(name)(units.y[:, None], units.p[:, None], target=target)
         except UndefinedMetric as error:
-            found[name] = Figure(None, why=str(error))
+            found[name] = Estimate(None, why=str(error))
             continue
         if name == "calibration_slope":  # its intercept, for the residuals
             inner = metrics.load("calibration_intercept")
@@ -156,17 +156,17 @@ def _recalibration(units: Units, patient: np.ndarray, z: float) -> dict[str, Fig
         scores = design * (units.y - risk)[:, None]
         by_patient = np.stack([np.bincount(patient, column) for column in scores.T], axis=1)
         spread = float(np.sqrt((bread @ (by_patient.T @ by_patient) @ bread)[-1, -1]))
-        found[name] = Figure(value, value - z * spread, value + z * spread)
+        found[name] = Estimate(value, value - z * spread, value + z * spread)
     return found
 
 
-def _share(hit: BoolArray, patient: np.ndarray, z: float) -> Figure:
+def _share(hit: BoolArray, patient: np.ndarray, z: float) -> Estimate:
     """A share with Wilson's interval (1927), of as many units as its variance by patients is worth."""
     if not len(hit):
-        return Figure(None, why="there is no such unit")
+        return Estimate(None, why="there is no such unit")
     value, n = float(hit.mean()), float(len(hit))
     variance = float((np.bincount(patient, hit - value) ** 2).sum()) / n**2
     n = min(n, value * (1 - value) / variance) if variance > 0 else float(len(np.unique(patient)))
     middle, half = value + z**2 / (2 * n), z * np.sqrt(value * (1 - value) / n + z**2 / (4 * n**2))
     low, high = (float(np.clip(end / (1 + z**2 / n), 0, 1)) for end in (middle - half, middle + half))
-    return Figure(value, low, high)
+    return Estimate(value, low, high)

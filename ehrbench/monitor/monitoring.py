@@ -14,13 +14,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from scipy.special import ndtri
 
 from ehrbench.core.bundle import Manifest
 from ehrbench.core.profile import Profile
 from ehrbench.core.target import Target
-from ehrbench.monitor.drift import ALPHA, LEAST, Column, Drift, described, drift, labels, probabilities
-from ehrbench.monitor.expected import expected_auroc
-from ehrbench.monitor.labelled import Figure, Units, figures, promised, uncalibrated
+from ehrbench.monitor.drift import ALPHA, LEAST, BinnedColumn, Drift, described, drift, labels, probabilities
+from ehrbench.monitor.expected import Z, expected_auroc
+from ehrbench.monitor.labelled import Estimate, Units, figures, promised, uncalibrated
 from ehrbench.monitor.observed import Observed
 
 #: Units with an outcome at the first look at labels; doubled for each look after.
@@ -116,7 +117,7 @@ def compared(watched: Watched, observed: Observed, n: int) -> list[dict[str, Any
     )
 
 
-def _row(column: Column) -> dict[str, Any] | None:
+def _row(column: BinnedColumn) -> dict[str, Any] | None:
     then, now = column.reference, np.bincount(column.place, minlength=len(column.reference))
     if not now.sum() or not then.sum():
         return None
@@ -158,11 +159,11 @@ def _expected(
     watched: Watched,
     observed: Observed,
     c: int,
-    live: Mapping[str, Figure] | None,
-    promise: Mapping[str, Figure],
+    live: Mapping[str, Estimate] | None,
+    promise: Mapping[str, Estimate],
 ) -> Any:
     names = ("calibration_intercept", "calibration_slope")
-    known = {name: promise[name] if _alone(watched.manifest.target) else Figure(None) for name in names}
+    known = {name: promise[name] if _alone(watched.manifest.target) else Estimate(None) for name in names}
     source = "by the bundle's manifest"
     if live is not None and all(live[name].low is not None for name in names):
         both = all(figure.low is not None for figure in known.values())
@@ -172,7 +173,7 @@ def _expected(
     return expected_auroc(observed.p[:, c], known, source, several=several, seed=watched.manifest.seed)
 
 
-def _pooled(promise: Figure, live: Figure) -> Figure:
+def _pooled(promise: Estimate, live: Estimate) -> Estimate:
     """The two weighed by their precision; the live one alone where they contradict each other."""
     parts = [(f.value, f.low, f.high) for f in (promise, live) if f.low is not None and f.high is not None]
     if len(parts) < 2 or live.beyond(*parts[0][1:]):
@@ -180,7 +181,7 @@ def _pooled(promise: Figure, live: Figure) -> Figure:
     value = np.array([part[0] for part in parts], dtype=np.float64)
     half = np.array([(high - low) / 2 for _, low, high in parts])
     middle, spread = float(np.average(value, weights=half**-2.0)), float((half**-2.0).sum() ** -0.5)
-    return Figure(middle, middle - spread, middle + spread)
+    return Estimate(middle, middle - spread, middle + spread)
 
 
 def _windows(observed: Observed, c: int) -> list[dict[str, Any]]:
@@ -219,7 +220,7 @@ def _of_drift(found: Drift) -> Iterator[Alarm]:
         yield Alarm("missingness" if shift.missing else "drift", shift.column, what)
 
 
-def _of_labels(watched: Watched, observed: Observed, promise: Mapping[str, Figure]) -> Iterator[Alarm]:
+def _of_labels(watched: Watched, observed: Observed, promise: Mapping[str, Estimate]) -> Iterator[Alarm]:
     """What the newest look at outcomes found."""
     order = np.argsort(observed.told, kind="stable")
     order = order[observed.told[order] >= 0]
@@ -241,19 +242,23 @@ def _of_labels(watched: Watched, observed: Observed, promise: Mapping[str, Figur
         if not _alone(target):
             continue
         for kind, figure, worse in (("discrimination", "auroc", -1), ("false_alarms", "false_alarms", 1)):
-            if _beyond(found[figure], promise[figure], worse):
+            if _beyond(found[figure], promise[figure], worse, level):
                 what = f"{figure.replace('_', ' ')} {_said(found[figure])}, promised {_said(promise[figure])}"
                 yield Alarm(kind, name, what + doubt)
 
 
-def _beyond(live: Figure, promise: Figure, worse: int) -> bool:
-    """Whether the intervals part, and the live one lies on the worse side."""
-    if live.low is None or live.high is None or promise.low is None or promise.high is None:
+def _beyond(live: Estimate, promise: Estimate, worse: int, level: float) -> bool:
+    """Whether live is worse by more than both doubts together; live: with its interval at 1 − ``level``."""
+    ends = live.value, live.low, live.high, promise.value, promise.low, promise.high
+    if any(end is None for end in ends):
         return False
-    return live.high < promise.low if worse < 0 else live.low > promise.high
+    value, low, high, wanted, least, most = (float(end or 0.0) for end in ends)
+    doubts = (high - value, wanted - least) if worse < 0 else (value - low, most - wanted)
+    wider = float(ndtri(1 - level / 2)) / Z  # the promise's is one of 95 %
+    return bool(worse * (value - wanted) > np.hypot(doubts[0], doubts[1] * wider))
 
 
-def _said(figure: Figure) -> str:
+def _said(figure: Estimate) -> str:
     return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
 
 

@@ -29,27 +29,34 @@ TRAIN, TEST = "train", "test"
 #: A column that ranks the outcome better than this, alone, betrays it.
 BETRAYING = 0.995
 
-#: Bytes of memory that a byte of text takes while it is read, and bytes of text in a byte of a packed file.
-_TIMES, _PACKED = 6, 8
+#: Bytes of memory that a byte of text takes while it is read, and a row besides (its id, group and digest);
+#: bytes of text in a byte of a packed file, and in a line of it.
+_TIMES, _A_ROW, _PACKED, _LINE = 6, 400, 8, 50
 #: Of less memory no word is said.
 _MENTIONED = 2 << 30
 
 
 def reading(files: Sequence[str | None], otherwise: str) -> str:
     """What the step that reads these files is called: with the memory it takes, where that is much."""
-    size = sum(_text_size(Path(file).expanduser()) for file in files if file)
-    if size * _TIMES < _MENTIONED:
+    size = sum(_memory(Path(file).expanduser()) for file in files if file)
+    if size < _MENTIONED:
         return otherwise
     free = _free_memory()
     told = f", {free / 1e9:.0f} GB are free" if free else ""
-    return f"{otherwise}: about {size * _TIMES / 1e9:.0f} GB of memory{told}"
+    return f"{otherwise}: about {size / 1e9:.0f} GB of memory{told}"
 
 
-def _text_size(path: Path) -> int:
+def _memory(path: Path) -> float:
+    """Bytes that reading a file, or the files of a folder, takes; rows are as long as the first ones."""
     if path.is_dir():
-        return sum(_text_size(one) for one in path.iterdir() if one.is_file())
-    packed = path.suffix.lower() not in (".csv", ".tsv", ".txt")
-    return path.stat().st_size * (_PACKED if packed else 1) if path.is_file() else 0
+        return sum(_memory(one) for one in path.iterdir() if one.is_file())
+    if not path.is_file():
+        return 0
+    if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
+        return path.stat().st_size * _PACKED * (_TIMES + _A_ROW / _LINE)
+    with path.open("rb") as file:
+        head = file.read(1 << 16)
+    return path.stat().st_size * (_TIMES + _A_ROW * head.count(b"\n") / max(len(head), 1))
 
 
 def _free_memory() -> int | None:

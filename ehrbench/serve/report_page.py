@@ -20,6 +20,7 @@ def report_page(found: Mapping[str, Any]) -> str:
     """The page of ``/monitoring`` with these figures, which loads nothing."""
     text = PAGE.read_text(encoding="utf-8")
     data = json.dumps(found, allow_nan=False).replace("<", "\\u003c")  # no end of a script inside it
+    text = text.replace('<link rel="icon" href="/pages/icon.svg">', "")
     text = text.replace("</main>", f'</main>\n<script type="application/json" id="found">{data}</script>')
     for tag, (name, around) in _PARTS.items():
         part = around.format((PAGES / name).read_text(encoding="utf-8"))

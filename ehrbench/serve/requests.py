@@ -8,10 +8,8 @@ import math
 import re
 import time
 import traceback
-import uuid
 from datetime import UTC, datetime
 
-from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,16 +21,21 @@ from ehrbench.serve.service import Service
 log = logging.getLogger("ehrbench.serve")
 HEADER = "X-Request-ID"
 CLIENT_LEFT = 499  # nginx's word for it: nobody is there to be answered
+_HEADER = HEADER.lower().encode()
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 #: Pages load nothing from elsewhere and are not framed: a patient's file stays between browser and server.
-_SECURITY = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
-    " img-src 'self' data:; connect-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+_SECURITY = [
+    (name.lower().encode(), value.encode())
+    for name, value in {
+        "Cache-Control": "no-store",
+        "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self';"
+        " img-src 'self' data:; connect-src 'self'; form-action 'none'; frame-ancestors 'none';"
+        " base-uri 'none'",
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+    }.items()
+]
 
 
 class RequestMiddleware:
@@ -43,7 +46,7 @@ class RequestMiddleware:
     """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
-        self.app, self.instruments = app, service.instruments
+        self.app, self.instruments, self.tokens = app, service.instruments, service.tokens
         rate = service.settings.rate
         self.limit = RateLimit(rate) if rate else None
 
@@ -52,8 +55,8 @@ class RequestMiddleware:
             await self.app(scope, receive, send)
             return
         started, status = time.perf_counter(), 0
-        given = dict(scope["headers"]).get(HEADER.lower().encode(), b"").decode("latin-1")
-        request_id = given if _SAFE_ID.fullmatch(given) else uuid.uuid4().hex
+        given = dict(scope["headers"]).get(_HEADER, b"").decode("latin-1")
+        request_id = given if _SAFE_ID.fullmatch(given) else self.tokens.fresh(16)
         state = scope.setdefault("state", {})
         state["request_id"] = request_id
 
@@ -61,10 +64,8 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[HEADER] = request_id
-                for name, value in _SECURITY.items():
-                    headers[name] = value
+                own = (_HEADER, request_id.encode("latin-1"))
+                message = {**message, "headers": [*message["headers"], own, *_SECURITY]}
             await send(message)
 
         failure: dict[str, object] = {}

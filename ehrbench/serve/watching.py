@@ -45,7 +45,7 @@ By = Annotated[
 ]
 
 
-class Watch:
+class StoreWatch:
     """Looks at each deployed version, and what the last look found. One for each app."""
 
     def __init__(self, service: Service) -> None:
@@ -150,9 +150,9 @@ def watched(deployment: Deployment) -> Any:
     return Watched(bundle.digest, bundle.manifest, bundle.profile, len(bundle.training_groups))
 
 
-def add_watching(app: FastAPI) -> Watch:
+def add_watching(app: FastAPI) -> StoreWatch:
     """The endpoints above, and the gauges."""
-    watch = Watch(app.state.service)
+    watch = StoreWatch(app.state.service)
     watch.service.instruments.registry.register(watch)
 
     @app.get("/monitoring", responses={**problems(404, 422, 503), 200: {"model": dict[str, Any]}})
@@ -180,7 +180,7 @@ def add_watching(app: FastAPI) -> Watch:
     return watch
 
 
-async def _by_evidently(watch: Watch, deployment: Deployment, n: int) -> str:
+async def _by_evidently(watch: StoreWatch, deployment: Deployment, n: int) -> str:
     from ehrbench.monitor.evidently_report import NotInstalled, evidently_report
 
     profile = deployment.bundle.profile

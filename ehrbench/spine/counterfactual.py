@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,21 +116,27 @@ def _half(trials: Sequence[Recorded], chosen: TicketRow) -> list[Recorded]:
 
 
 def fold_again(
-    search: Search, fold: OuterFold, progress: Progress, trials: Trials = None, *, other_test: bool
+    search: Search,
+    fold: OuterFold,
+    progress: Progress,
+    trials: Trials = None,
+    *,
+    other_test: bool,
+    models: Collection[str] | None = None,
 ) -> dict[str, str]:
     """``fingerprint`` of an outer fold, run from nothing; other_test: on other test records than its own.
 
     search: with an empty backend, or one shared with workers who do the same; {} where one of these is not
-    done yet, and will say.
+    done yet, and will say. models: those that this worker takes, whose sampler is one worker's; None: all.
     """
     dataset = without_test(search.dataset, fold, search.seed) if other_test else search.dataset
     twin = replace(search, dataset=dataset)
     for model in reversed(list(twin.contenders)):  # what one leaves behind for the next meets another
         study = twin.study(model, fold)
-        if trials is None:
-            study.run(progress)
-        else:
+        if trials is not None:
             retrain(study, trials[model], progress)
+        elif models is None or model in models:
+            study.run(progress)
     if not all(twin.study(model, fold).spent() for model in twin.contenders):
         return {}
     return fingerprint(twin, twin.decide(fold), trials)

@@ -35,7 +35,7 @@ class AnswerLimit:
         """FitError for a trial that answers too slowly; measured where it is not known."""
         if trial_ms(ledger, key, ticket) is None:
             found = self.time_ms(model, records, n_folds if self.averaged else 1)
-            ledger.put_result(key.study_name, _name(key, ticket), repr(found).encode())
+            keep_ms(ledger, key, ticket, found)
         found = trial_ms(ledger, key, ticket) or 0.0
         if found > self.limit_ms:
             raise FitError(
@@ -58,6 +58,11 @@ def trial_ms(ledger: Ledger, key: StudyKey, ticket: int) -> float | None:
     """What was measured for a trial; None where nothing was."""
     content = ledger.result(key.study_name, _name(key, ticket))
     return None if content is None else float(content)
+
+
+def keep_ms(ledger: Ledger, key: StudyKey, ticket: int, took_ms: float) -> None:
+    """What was measured for a trial, for whoever asks; the first stays."""
+    ledger.put_result(key.study_name, _name(key, ticket), repr(took_ms).encode())
 
 
 def _name(key: StudyKey, ticket: int) -> str:

@@ -16,14 +16,16 @@ import numpy as np
 from ehrbench.core.errors import FitError
 from ehrbench.core.ledger import Ticket
 from ehrbench.core.progress import Progress, Step
+from ehrbench.spine.latency import keep_ms, trial_ms
 from ehrbench.spine.study import Study
 from ehrbench.spine.trial import fit_folds
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """One trial as the ledger has it. folds: those that counted; state: how it ended.
+    """One trial as the ledger has it.
 
+    folds: those that counted; state: how it ended; took_ms: of an answer, where that was timed.
     kept: it is trained again. Not so a copy of another trial's fits, a failed trial, nor what is left out.
     """
 
@@ -31,6 +33,7 @@ class Recorded:
     params: Mapping[str, Any]
     folds: tuple[int, ...]
     state: str
+    took_ms: float | None = None
     kept: bool = True
 
     def left_out(self) -> Self:
@@ -52,7 +55,9 @@ def recorded(study: Study) -> list[Recorded]:
     found = []
     for row in study.setting.ledger.tickets(study.key):
         fits = row.counted
-        one = Recorded(row.number, dict(row.params or {}), tuple(fit.fold for fit in fits), row.state)
+        took_ms = trial_ms(study.setting.ledger, study.key, row.number)
+        folds = tuple(fit.fold for fit in fits)
+        one = Recorded(row.number, dict(row.params or {}), folds, row.state, took_ms)
         copied = any(fit.seed != study.setting.fit_seed(row.number, fit.fold) for fit in fits)
         found.append(one.left_out() if copied or row.state == "failed" else one)
     return found
@@ -73,6 +78,8 @@ def _retrain_one(study: Study, ticket: Ticket, one: Recorded, bar: Step) -> None
         if not one.kept:
             ledger.fail(ticket, "not trained again", retry=False)
             return
+        if one.took_ms is not None:  # times do not repeat
+            keep_ms(ledger, study.key, one.number, one.took_ms)
         scores: dict[int, float] = {}
         together = setting.builder(dict(one.params)).trains_together
         folds = range(len(setting.fold.inner)) if together else one.folds[::-1]

@@ -44,6 +44,13 @@ class Contender:
     n_trials: int
     portfolio: Sequence[Mapping[str, Any]] = ()  # settings that the first trials try, see ``Study``
 
+    def outside(self) -> dict[str, Any]:
+        """The model's own settings that its space cannot suggest: a first trial draws others instead."""
+        own = self.builder.defaults()
+        asked = [p.name for p in self.space.parameters if p.name in own and p.applies(own)]
+        held = self.space.within(own)
+        return {name: own[name] for name in asked if name not in held}
+
 
 @dataclass(frozen=True)
 class Backend:

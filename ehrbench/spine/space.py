@@ -47,6 +47,11 @@ class Parameter:
         assert self.low is not None
         return int(self.low) if self.type == "int" else self.low
 
+    def nearest(self, value: Any) -> Any:
+        """``value``, or the lowest one in place of the 0 of a logarithmic scale."""
+        is_zero = isinstance(value, int | float) and not isinstance(value, bool) and value == 0
+        return self.first if self.log and is_zero else value
+
     def holds(self, value: Any) -> bool:
         """Whether a search could suggest ``value``."""
         if self.type == "categorical":
@@ -77,10 +82,12 @@ class Space:
     parameters: tuple[Parameter, ...]
 
     def within(self, values: Mapping[str, Any]) -> dict[str, Value]:
-        """Those of ``values`` that this space could suggest, by name."""
-        return {
-            p.name: values[p.name] for p in self.parameters if p.name in values and p.holds(values[p.name])
-        }
+        """Those of ``values`` that this space could suggest, by name.
+
+        0 has no place on a logarithmic scale (no penalty, no smoothing): there the lowest stands for it.
+        """
+        own = {p.name: p.nearest(values[p.name]) for p in self.parameters if p.name in values}
+        return {p.name: own[p.name] for p in self.parameters if p.name in own and p.holds(own[p.name])}
 
     def suggest(self, trial: optuna.trial.BaseTrial) -> dict[str, Value]:
         """Ask the trial for every parameter that applies."""

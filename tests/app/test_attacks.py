@@ -75,9 +75,11 @@ def searched(clinic, models, features=(), publisher="ehrbench.publishers.own_tab
     return clinic / "runs" / "attacked"
 
 
-def test_what_outlives_a_fit_is_caught_and_a_clean_model_beside_it_is_not(clinic):
+def test_what_outlives_a_fit_is_caught_and_a_clean_model_beside_it_is_not(clinic, monkeypatch):
     run = searched(clinic, ("Plain", *FIT_LEAKS))
     certify_run(run, Again(), SILENT)  # the access log is as it should be
+    shares = [["Plain", *FIT_LEAKS[:3]], [*FIT_LEAKS[3:]], []]  # as if several workers had searched it
+    monkeypatch.setattr(certifying, "_shares", lambda decided: shares)
     with pytest.raises(NotClean, match=r"the same code gives another .* something outlives a fit") as caught:
         certify_run(run, Again(counterfactual=True, folds=[1]), SILENT)
     changed = " ".join(caught.value.changed)
@@ -141,6 +143,16 @@ def test_a_clean_run_passes_all_of_it(clinic, capsys, monkeypatch):
     certificate = json.loads((run / "certificate.json").read_text())
     assert {name: len(d) for name, d in certificate["judged"]["1"].items()} == {"Plain": 64, "ensemble": 64}
     assert_excused_by_a_reason_alone(RunFolder.open(run), monkeypatch)
+    assert_a_flipped_outcome_is_called_so(clinic / "stays.csv", run)
+
+
+def assert_a_flipped_outcome_is_called_so(table, run):
+    """It moves the folds as well, which are stratified: those are not what is wrong."""
+    text = table.read_text()
+    assert text.endswith(",1\n")
+    table.write_text(text[:-2] + "0\n")
+    with pytest.raises(NotClean, match=r"attacked: the data are not those that were searched.* an outcome"):
+        certify_run(run, Again(), SILENT)
 
 
 def assert_excused_by_a_reason_alone(run, monkeypatch):
@@ -148,7 +160,7 @@ def assert_excused_by_a_reason_alone(run, monkeypatch):
     decided = decided_by_run(run, wired.search, wired.search.split.outer[1])
 
     def excuse():
-        return certifying._excuse(run, wired, decided)[0]
+        return certifying._excuse(run, wired, decided)
 
     assert excuse() is None
     tickets = SqlLedger.tickets

@@ -105,10 +105,11 @@ def test_a_server_that_fails_for_good_is_said(s3: S3Server, monkeypatch: pytest.
 
 
 def test_a_whole_search_keeps_its_artifacts_there(s3: S3Server, tmp_path: Path) -> None:
-    """Predictions under ARTIFACTS_URL, models under CHECKPOINTS_DIR, and nothing of them on the disk."""
+    """Predictions under ARTIFACTS_URL, models under CHECKPOINTS_DIR, logs under LOGS_DIR."""
     PhysioNet2012(Mortality()).simulate(tmp_path / "data", 200, seed=1)
-    s3.objects["models"] = {}
+    s3.objects |= {"models": {}, "logs": {}}
     places = {"ARTIFACTS_URL": "s3://bucket/artifacts", "CHECKPOINTS_DIR": "s3://models/checkpoints"}
+    places["LOGS_DIR"] = "s3://logs/of"
     environment = {**os.environ, **s3.environment, **places, "EHRBENCH_DATA": str(tmp_path / "data")}
 
     def run(*command: str, exit_code: int = 0) -> str:
@@ -119,8 +120,10 @@ def test_a_whole_search_keeps_its_artifacts_there(s3: S3Server, tmp_path: Path) 
         assert done.returncode == exit_code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
-    search = ["protocol=smoke", "models=[logistic]", "tracker=none", "report.explained=0"]
+    search = ["protocol=smoke", "models=[logistic]", "tracker=none", "report.explained=0", "workers=2"]
     run(str(ROOT / "experiments" / "search.py"), *search)
+    log = tmp_path / "runs" / "mortality-smoke" / "worker-1.log"
+    assert s3.objects["logs"] == {"of/mortality-smoke/worker-1.log": log.read_bytes()}
     summary = json.loads((tmp_path / "runs" / "mortality-smoke" / "summary.json").read_text())
     n_fits = sum(study["fits"] for study in summary["studies"].values())
     artifacts, models = s3.objects["bucket"], s3.objects["models"]

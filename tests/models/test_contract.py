@@ -304,6 +304,14 @@ def test_whole_space_can_be_built(name: str, kind: Kind) -> None:
 
 
 @every_model
+def test_the_first_trial_is_the_model_s_own(name: str) -> None:
+    """Every default lies in the shipped space, so that no part of a study's first trial is drawn."""
+    own, space = configuration(name)["build"], read_space(configuration(name)["space"], name)
+    asked = {p.name for p in space.parameters if p.name in own and p.applies(own)}
+    assert asked <= space.within(own).keys()
+
+
+@every_model
 def test_out_of_range_settings_name_their_key(name: str) -> None:
     for key, value in configuration(name)["build"].items():
         if key in ("_target_", "precision"):

@@ -8,10 +8,10 @@ from scipy.special import expit, logit
 from scipy.stats import mannwhitneyu
 
 from ehrbench.monitor.expected import expected_auroc
-from ehrbench.monitor.labelled import Figure, figures
+from ehrbench.monitor.labelled import Estimate, figures
 from tests.monitor.test_labelled import units
 
-KNOWN = {"calibration_intercept": Figure(0.0, -0.02, 0.02), "calibration_slope": Figure(1.0, 0.98, 1.02)}
+KNOWN = {"calibration_intercept": Estimate(0.0, -0.02, 0.02), "calibration_slope": Estimate(1.0, 0.98, 1.02)}
 
 
 def later(rng: np.random.Generator, p: np.ndarray, slope: float = 1.0) -> float:
@@ -46,14 +46,24 @@ def test_it_is_the_auroc_of_calibrated_probabilities() -> None:
 @pytest.mark.parametrize(
     ("calibration", "several", "n", "why"),
     [
-        ({**KNOWN, "calibration_slope": Figure(0.5, 0.4, 0.6)}, False, 500, "calibration has failed (known)"),
-        ({**KNOWN, "calibration_intercept": Figure(0.9, 0.7, 1.1)}, False, 500, "calibration has failed"),
-        ({**KNOWN, "calibration_slope": Figure(None)}, False, 500, "nothing says how well it is calibrated"),
+        (
+            {**KNOWN, "calibration_slope": Estimate(0.5, 0.4, 0.6)},
+            False,
+            500,
+            "calibration has failed (known)",
+        ),
+        ({**KNOWN, "calibration_intercept": Estimate(0.9, 0.7, 1.1)}, False, 500, "calibration has failed"),
+        (
+            {**KNOWN, "calibration_slope": Estimate(None)},
+            False,
+            500,
+            "nothing says how well it is calibrated",
+        ),
         (KNOWN, True, 500, "several units"),
         (KNOWN, False, 99, "fewer than 100 predictions"),
     ],
 )
-def test_it_is_refused(calibration: dict[str, Figure], several: bool, n: int, why: str) -> None:
+def test_it_is_refused(calibration: dict[str, Estimate], several: bool, n: int, why: str) -> None:
     p = expit(np.random.default_rng(0).normal(-1, 1, n))
     found = expected_auroc(p, calibration, "known", several=several, seed=1)
     assert found.auroc.value is None

@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 
 from ehrbench import metrics
 from ehrbench.core.target import Target
-from ehrbench.monitor.labelled import Figure, Units, figures, promised, uncalibrated
+from ehrbench.monitor.labelled import Estimate, Units, figures, promised, uncalibrated
 from ehrbench.statistics.fold_data import FoldData
 from ehrbench.statistics.intervals import group_bootstraps
 
@@ -67,7 +67,7 @@ def test_what_was_promised_is_the_manifests_with_shares_turned() -> None:
         "ppv": {"undefined": "nobody is called"},
     }
     found = promised(said)
-    assert found["auroc"] == Figure(0.8, 0.78, 0.82)
+    assert found["auroc"] == Estimate(0.8, 0.78, 0.82)
     assert found["false_alarms"].low == pytest.approx(0.07)
     assert found["false_alarms"].high == pytest.approx(0.12)
     assert found["false_calls"].value is None

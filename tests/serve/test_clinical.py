@@ -16,6 +16,7 @@ from fhir.resources.R4B.bundle import Bundle as FhirBundle
 from fhir.resources.R4B.capabilitystatement import CapabilityStatement
 from fhir.resources.R4B.operationoutcome import OperationOutcome
 from fhir.resources.R4B.riskassessment import RiskAssessment
+from hypothesis import given, settings, strategies
 
 from ehrbench.core.errors import ConfigError
 from ehrbench.serve import ServeSettings
@@ -168,6 +169,45 @@ def test_what_has_no_mapping_or_no_place_is_refused_by_name(path, value, field, 
         read_bundle(changed(path, value), Mortality(), {"mortality": CODES})
     assert (refused.value.status, refused.value.field) == (422, field)
     assert problem in refused.value.problem
+
+
+TEXT = strategies.text(max_size=8)
+JSON = strategies.recursive(
+    strategies.none() | strategies.booleans() | strategies.floats(allow_nan=False) | TEXT,
+    lambda inner: strategies.lists(inner, max_size=3) | strategies.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(content: Any) -> list[tuple[Any, Any]]:
+    """Every (container, key) of a JSON value."""
+    keys = (
+        list(content)
+        if isinstance(content, dict)
+        else range(len(content))
+        if isinstance(content, list)
+        else []
+    )
+    return [(content, key) for key in keys] + [found for key in keys for found in places(content[key])]
+
+
+@given(strategies.data())
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+def test_whatever_stands_anywhere_is_read_or_refused(data: strategies.DataObject) -> None:
+    answers = {
+        "resourceType": "QuestionnaireResponse",
+        "item": [{"linkId": "a", "answer": [{"valueInteger": 1}]}],
+    }
+    stays = data.draw(strategies.booleans())
+    content = bundle(PATIENT, STAY, blood_pressure(), GLUCOSE) if stays else bundle(PATIENT, answers)
+    container, key = data.draw(strategies.sampled_from(places(content)))
+    container[key] = data.draw(JSON)
+    refused = None
+    try:
+        read_bundle(content, Mortality(), {"mortality": CODES} if stays else {})
+    except Problem as problem:
+        refused = problem
+    assert refused is None or (refused.status == 422 and refused.field)
 
 
 def test_two_patients_or_none_are_refused() -> None:

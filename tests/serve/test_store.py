@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
@@ -28,6 +28,7 @@ from ehrbench.serve.limits import ServeSettings, StoreSettings
 from ehrbench.serve.problems import Problem
 from ehrbench.serve.service import Service
 from ehrbench.serve.store import PredictionStore
+from ehrbench.serve.tokens import Tokens
 from tests.infra.servers import MariaDb, wait_until
 from tests.serve.conftest import RECORD, running
 
@@ -304,9 +305,8 @@ def test_keys_that_are_none(text: str, message: str) -> None:
 def test_a_row_that_no_database_takes_does_not_hold_up_the_others(
     any_bundles: dict[str, Path], sqlite: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tokens: Callable[[int], str] = lambda n: "0" * 16  # noqa: E731 — the same key twice
     with keeping(any_bundles["binary"], sqlite) as (client, store):
-        monkeypatch.setattr("ehrbench.serve.service.secrets.token_hex", tokens)
+        monkeypatch.setattr(Tokens, "fresh", lambda tokens, n_bytes: "00" * n_bytes)  # the same key twice
         posted(client, RECORD)
         wait_until(lambda: store.written == 1, 30)
         posted(client, RECORD)

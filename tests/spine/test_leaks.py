@@ -10,6 +10,7 @@ import itertools
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import optuna
@@ -24,9 +25,10 @@ from ehrbench.ensemble._base import Calibrator, Combiner
 from ehrbench.models.lightgbm import LightGBM
 from ehrbench.spine import procedure
 from ehrbench.spine.certificate import NotClean
-from ehrbench.spine.counterfactual import Excuse, counterfactual, fold_again
+from ehrbench.spine.counterfactual import Excuse, counterfactual, fingerprint, fold_again
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.pruning import RacePruner
+from ehrbench.spine.retraining import recorded
 from ehrbench.spine.space import Space
 from ehrbench.spine.study import Study
 from ehrbench.spine.thresholds import ThresholdRule
@@ -104,6 +106,21 @@ def test_pruned_and_copied_trials_are_retrained_as_they_were(tmp_path):
     found = run_counterfactual(tmp_path, *settings, excuse=TWO_WORKERS)
     assert not found["repeated"]
     assert 2 <= found["trials"][0] <= 7
+
+
+@pytest.mark.parametrize("retrained", [False, True])
+def test_workers_share_a_fold_that_is_run_again(retrained, tmp_path):
+    """Whoever is the last has the marks."""
+    real, twin = (wired(tmp_path / name).search for name in ("real", "twin"))
+    fold = real.split.outer[0]
+    for model in real.contenders:
+        real.study(model, fold).run(SILENT)
+    decided = real.decide(fold)
+    trials = {chosen.name: recorded(chosen.study) for chosen in decided.chosen} if retrained else None
+    again = partial(fold_again, replace(real, backend=twin.backend), fold, SILENT, trials, other_test=True)
+    if not retrained:
+        assert again(models=["lightgbm"]) == {}
+    assert again(models=["logistic"]) == fingerprint(real, decided, trials)
 
 
 def first_fits_are_others(monkeypatch) -> None:

@@ -74,3 +74,16 @@ def test_a_default_on_a_step_is_held(value):
     space = read_space({"x": {"type": "float", "low": 0.0, "high": 1.0, "step": 0.1}}, "s")
     assert space.within({"x": value}) == {"x": value}
     assert space.within({"x": value + 0.05}) == {}
+
+
+@pytest.mark.parametrize(("kind", "low"), [("float", 1e-3), ("int", 2)])
+def test_nothing_at_all_is_the_lowest_of_a_logarithmic_scale(kind, low):
+    """A penalty of 0 would else be drawn at random in the trial that tries the model's own settings."""
+    log = {"type": kind, "low": low, "high": 50, "log": True}
+    space = read_space({"x": log, "y": {**log, "log": False}}, "s")
+    found = space.within({"x": 0, "y": 0})
+    assert found == {"x": low}
+    assert type(found["x"]) is type(low)
+    assert space.within({"x": 0.0}) == {"x": low}
+    assert space.within({"x": False}) == {}
+    assert space.within({"x": 1e-5}) == {}

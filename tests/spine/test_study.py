@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from ehrbench.app.composed.checking import check
+from ehrbench.app.search import searching
 from ehrbench.app.wired.backend import open_ledger
 from ehrbench.app.wired.wiring import Wired, wire
 from ehrbench.core.errors import ConfigError, FitError, StudyMismatch
@@ -230,6 +231,15 @@ def test_a_beaten_trials_models_go_at_once(tmp_path):
     assert held.pop(best.number) == {fit.model for fit in best.fits}
     assert len(held) == 4
     assert not any(held.values())
+
+
+def test_own_settings_that_the_space_does_not_hold_are_named(tmp_path, capsys):
+    contenders = wired(tmp_path, "model.logistic.build.C=5", "n_trials=1").search.contenders
+    assert contenders["logistic"].outside() == {"C": 5}
+    config = tiny_config("beats", tmp_path, "models=[logistic]", "model.logistic.build.C=5", "n_trials=1")
+    searching.search(config)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "logistic: its own C=5 is not in its space, so that the first trial draws another" in said
 
 
 def test_what_another_search_has_chosen_is_not_forgotten(tmp_path):

@@ -385,3 +385,12 @@ def test_much_memory_is_told_before_a_file_is_read(tmp_path: Path) -> None:
     assert reading([str(tmp_path)], "Looking").startswith("Looking: about 12 GB of memory")
     path.write_text("x,y\n")
     assert reading([str(path)], "Looking") == "Looking"
+
+
+def test_ten_million_rows_are_told_however_short_they_are(tmp_path: Path) -> None:
+    """Three million of three columns were seen to take 1.3 GB; by the text alone it were 0.2."""
+    path = tmp_path / "narrow.csv"
+    path.write_text("x,ward,died\n" + "0.12,icu,1\n" * 10_000)
+    with path.open("r+b") as file:
+        file.truncate(134_000_000)
+    assert re.match(r"Looking: about [56] GB of memory", reading([str(path)], "Looking"))

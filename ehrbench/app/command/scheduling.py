@@ -8,11 +8,9 @@ schedule. It searches under a name of its own (data have changed since the last)
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -25,8 +23,6 @@ from ehrbench.app.composed.pipeline_settings import Schedule, pipeline_settings
 from ehrbench.core.errors import StorageError
 from ehrbench.core.files import write_json
 
-#: Environment variable of the key that /monitoring asks for.
-KEY = "MONITORING_KEY"
 TIMEOUT_S = 10.0
 
 
@@ -106,29 +102,28 @@ def ask(url: str | None) -> Proposal:
     """What the monitor at ``url`` proposes; nothing, and a word of it, where it does not answer."""
     if url is None:
         return Proposal()
-    key = os.environ.get(KEY)
-    headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
     try:
-        with urllib.request.urlopen(
-            urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S
-        ) as answer:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
             content = json.load(answer)
         said, version = content["proposal"], str(content["version"])
         return Proposal(
             version, bool(said["retrain"]), tuple(map(str, said["reasons"])), int(said["outcomes"])
         )
-    except urllib.error.HTTPError as error:
-        why = f"answers {error.code}" + (f": set {KEY}" if error.code in (401, 403) else "")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        why = f"says nothing that proposes ({getattr(error, 'reason', error)})"
-    _say(f"{url} {why}; the calendar goes on")
+        _say(f"{url} proposes nothing ({getattr(error, 'reason', error)}); the calendar goes on")
     return Proposal()
 
 
 def _run(arguments: Sequence[str], study_name: str) -> bool:
     """Whether the round came to its end: deployed, or refused by the gate, which trying again changes not."""
     words = [sys.executable, "-m", "ehrbench.app.command.cli", "pipeline", "run"]
-    code = subprocess.run([*words, *arguments, f"study_name={study_name}"]).returncode
+    with subprocess.Popen([*words, *arguments, f"study_name={study_name}"]) as begun:
+        try:
+            code = begun.wait()
+        except KeyboardInterrupt:  # told to stop, as by a container's end: it gives its trial back first
+            begun.terminate()
+            begun.wait()
+            raise
     _say(f"{study_name}: ended with {code}")
     return code in (0, 1)
 

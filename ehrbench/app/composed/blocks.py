@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.places import home, is_address
-from ehrbench.registry.limits import Limits
+from ehrbench.registry.gate_limits import Limits
 
 
 def _set_name(name: Any) -> Any:
@@ -215,7 +215,7 @@ class Settings(BaseModel):
     metric: str
     study_name: Name | None
     runs_dir: Place
-    logs_dir: Place | None = None
+    logs_dir: PlaceOrAddress | None = None
     seed: Seed
     refit: Literal["inner", "full"]
     workers: Annotated[int, Field(ge=1, le=256)] | None

@@ -83,6 +83,7 @@ def check(config: Mapping[str, Any], placed: Callable[[Path], Path] = Path.absol
             raise ConfigError(f"task.{key}", "unknown key", "--cfg job shows all keys")
     refuse_password("storage.artifacts", storage.artifacts, ADDRESSES["artifacts_url"])
     refuse_password("storage.checkpoints", storage.checkpoints or "", ADDRESSES["checkpoints_dir"])
+    refuse_password("logs_dir", settings.logs_dir or "", ADDRESSES["logs_dir"])
     place_mlflow(settings, "tracker.mlflow.uri", placed)
     return settings
 

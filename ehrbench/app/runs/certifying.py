@@ -77,6 +77,11 @@ def certify_run(folder: Path, again: Again, progress: Progress) -> None:
         if file_digest(run / name) != expected:
             raise NotClean(f"{run / CERTIFICATE}: speaks of another {name}")
     wired = wire_run(run, progress)
+    if written.get("data_digest") != wired.search.dataset.digest:
+        raise NotClean(
+            f"{run.name}: the data are not those that were searched: an outcome, a content, a group or an id is "
+            "another — put their files back, or search again"
+        )
     found = certify(wired.search)
     if "judged" in written:  # earlier versions said of them what they say of a file
         found["judged"] = _judged(run, wired.search)
@@ -144,8 +149,8 @@ def _ask_bundle_again(run: RunFolder, wired: Wired) -> None:
 
 def _fold_again(run: RunFolder, wired: Wired, decided: Decided) -> None:
     search, fold = wired.search, decided.fold
-    excuse, workers = _excuse(run, wired, decided)
-    again = partial(run_again, wired.settings, search.study_name, fold.name, workers)
+    excuse, shares = _excuse(run, wired, decided), _shares(decided)
+    again = partial(run_again, wired.settings, search.study_name, fold.name, shares)
     found = counterfactual(search, fold, decided, again, excuse)
     compared, (some, every) = f"{found['compared']} fitted states and choices", found["trials"]
     line = f"  fold {fold.name:>3}: {compared} unchanged by other test records, in a process of its own"
@@ -155,32 +160,40 @@ def _fold_again(run: RunFolder, wired: Wired, decided: Decided) -> None:
     print(line)
 
 
-def _excuse(run: RunFolder, wired: Wired, decided: Decided) -> tuple[Excuse | None, int]:
-    """Why the recorded fold need not repeat itself to the last bit here, None where it must; how many workers
-    it had here."""
+def _shares(decided: Decided) -> list[list[str]]:
+    """The fold's models, parted among as many processes as it had workers, by the time that they took."""
+    rows = {c.name: c.study.setting.ledger.tickets(c.study.key) for c in decided.chosen}
+    took = {name: sum(fit.duration_s for row in of for fit in row.fits) for name, of in rows.items()}
+    workers = {row.worker for of in rows.values() for row in of}
+    shares: list[list[str]] = [[] for _ in range(min(len(workers), os.cpu_count() or 1))]
+    for name in sorted(took, key=lambda name: -took[name]):
+        min(shares, key=lambda share: sum(took[one] for one in share)).append(name)
+    return shares
+
+
+def _excuse(run: RunFolder, wired: Wired, decided: Decided) -> Excuse | None:
+    """Why the recorded fold need not repeat itself to the last bit here; None where it must."""
     code = json.loads((run / SUMMARY).read_text(encoding="utf-8"))["code"]
     rows = [row for c in decided.chosen for row in wired.search.backend.ledger.tickets(c.study.key)]
-    names = {row.worker or "" for row in rows}
-    hosts = {name.rpartition(":")[0] for name in names}
-    workers = min(len(names), os.cpu_count() or 1)
+    hosts = {(row.worker or "").rpartition(":")[0] for row in rows}
     if hosts != {socket.gethostname()}:
-        return Excuse(f"it ran on another machine, {min(hosts)}", same_bits=False), workers
+        return Excuse(f"it ran on another machine, {min(hosts)}", same_bits=False)
     if code["versions"] != versions():
-        return Excuse("it ran with other versions of packages", same_bits=False), workers
+        return Excuse("it ran with other versions of packages", same_bits=False)
     if visible_gpus(wired.settings.trainer.accelerator):
-        return Excuse("it ran on a GPU", same_bits=False), 1
+        return Excuse("it ran on a GPU", same_bits=False)
     if wired.settings.search.latency_ms is not None:
-        return Excuse("its trials were timed, and times do not repeat", same_bits=True), workers
+        return Excuse("its trials were timed, and times do not repeat", same_bits=True)
     if any(row.state == "failed" and row.attempt > 1 for row in rows):
-        return Excuse("one of its trials was given up after several tries", same_bits=True), workers
+        return Excuse("one of its trials was given up after several tries", same_bits=True)
     for chosen in decided.chosen:
         spans = sorted(
             (row.started or 0.0, row.finished or 0.0) for row in rows if row.study == chosen.study.key
         )
         if any(later[0] < earlier[1] for earlier, later in pairwise(spans)):
             why = f"several workers ran study {chosen.study.key} at a time, and its sampler saw their order"
-            return Excuse(why, same_bits=True), workers
-    return None, 1
+            return Excuse(why, same_bits=True)
+    return None
 
 
 def _read(run: RunFolder) -> dict[str, Any]:

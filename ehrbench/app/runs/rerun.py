@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,18 +26,24 @@ _MARKS = "marks.json"
 
 
 def run_again(
-    settings: Settings, study_name: str, fold: str, workers: int, trials: Trials, *, other_test: bool
+    settings: Settings,
+    study_name: str,
+    fold: str,
+    shares: Sequence[Sequence[str]],
+    trials: Trials,
+    *,
+    other_test: bool,
 ) -> dict[str, str]:
     """Name -> digest of all that the outer fold fits and chooses, by processes of their own.
 
-    settings: of a finished run. workers: processes that share the trials, where these are given: asking a
-    sampler is for one alone. other_test: on other outer-test records (``spine.counterfactual.without_test``).
+    settings: of a finished run. shares: the models that each process searches; they share all ``trials`` where
+    these are given. other_test: on other outer-test records (``spine.counterfactual.without_test``).
     Raises OutsideLooked where a fit looks at what it was not handed.
     """
     with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:
         shared = Path(folder) / "shared"
         shared.mkdir()
-        request = {
+        common = {
             "config": recorded(_elsewhere(settings, shared)),
             "study_name": study_name,
             "fold": fold,
@@ -49,14 +55,15 @@ def run_again(
         def one(number: int) -> dict[str, str]:
             place = Path(folder) / str(number)
             place.mkdir()
+            request = {**common, "models": list(shares[number])}
             marks: dict[str, str] = json.loads(
                 (run_apart(__name__, request, place) / _MARKS).read_text(encoding="utf-8")
             )
             return marks
 
-        n = 1 if trials is None else workers
-        with ThreadPoolExecutor(n) as pool:
-            return next(marks for marks in list(pool.map(one, range(n))) if marks)
+        busy = [number for number, share in enumerate(shares) if share or trials is not None]
+        with ThreadPoolExecutor(len(busy)) as pool:
+            return next(marks for marks in list(pool.map(one, busy)) if marks)
 
 
 def _elsewhere(settings: Settings, place: Path) -> Settings:
@@ -94,7 +101,8 @@ def _work(place: Path) -> None:
     named = [request["shared"], *_named_files([request["config"]["model"], settings.task.views])]
     looked = confine(place, named)
     try:
-        marks = fold_again(wired.search, fold, progress, trials, other_test=request["other_test"])
+        how = {"other_test": request["other_test"], "models": request["models"]}
+        marks = fold_again(wired.search, fold, progress, trials, **how)
         write_json(place / "answer" / _MARKS, marks)
     finally:  # also where a model has swallowed the refusal
         answer(place, looked, f"outer fold {fold.name}: a fit")

@@ -15,6 +15,7 @@ from ehrbench.app.runs import certifying, outputs, tables
 from ehrbench.app.runs.sealing import seal
 from ehrbench.app.runs.slicing import write_slices
 from ehrbench.app.search.joining import joining
+from ehrbench.app.search.logs import logs_of
 from ehrbench.app.search.opening import made_folder, open_search
 from ehrbench.app.search.trackers import finish, tracked
 from ehrbench.app.search.workers import LocalWorkers
@@ -108,10 +109,13 @@ def _search(settings: Settings, run: RunFolder, *, inner: bool) -> float:
     console.print(_banner(wired))
     gpus = visible_gpus(settings.trainer.accelerator)
     n_workers = settings.workers or max(1, len(gpus))
-    logs = Path(settings.logs_dir) / run.name if settings.logs_dir else run.path
     try:
         with tracked(wired) as trackings:
-            with joining(settings) as arguments, LocalWorkers(n_workers - 1, arguments, logs, gpus):
+            with (
+                joining(settings) as arguments,
+                logs_of(settings, run) as logs,
+                LocalWorkers(n_workers - 1, arguments, logs, gpus),
+            ):
                 wired.search.spend(progress)
             summary, results = _conclude(wired, run, progress)
             finish(trackings, run)
@@ -145,7 +149,13 @@ def _banner(wired: Wired) -> Text:
         Text.assemble((search.study_name, "bold"), head),
         Text(f"{len(records):,} records of sets {', '.join(wired.cohort.sets)}; trials a study: {budget}"),
     ]
-    lines += [Text.assemble(("note ", "yellow"), note) for note in wired.cohort.notes]
+    notes = list(wired.cohort.notes)
+    for name, contender in search.contenders.items():
+        notes += [
+            f"{name}: its own {key}={value} is not in its space, so that the first trial draws another"
+            for key, value in contender.outside().items()
+        ]
+    lines += [Text.assemble(("note ", "yellow"), note) for note in notes]
     if wired.cohort.skipped:
         skipped = (f"Rows skipped: {len(wired.cohort.skipped):,}", "yellow")
         lines.append(Text.assemble(skipped, f"; {SKIPPED} will list them"))

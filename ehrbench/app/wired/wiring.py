@@ -13,8 +13,8 @@ from ehrbench.app.wired.answering import answer_ms
 from ehrbench.app.wired.backend import make_sampler, open_artifacts, open_backend
 from ehrbench.app.wired.building import ModelBuilder, build_publisher, build_task
 from ehrbench.app.wired.data_versions import recorded_versions
-from ehrbench.app.wired.sources import sources
 from ehrbench.app.wired.splitting import read_and_split
+from ehrbench.app.wired.study_code import sources
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress

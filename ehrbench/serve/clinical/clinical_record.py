@@ -121,7 +121,7 @@ def _stay(
     reference = f"Encounter/{encounter['id']}" if isinstance(encounter.get("id"), str) else None
     record = ClinicalRecord(RawInput("", {}), subject, reference)
     for where, observation in found.get("Observation", []):
-        if observation.get("status") not in FINAL:
+        if str(observation.get("status")) not in FINAL:
             record.left_out["without a final result"] += 1
             continue
         for meant, value in _values(where, observation, codes):

@@ -69,7 +69,7 @@ function course(windows, promised) {
         drawn("circle", { cx: x(i), cy: y(w.auroc.value), r: 4, class: w.complete ? "point" : "point open" }));
     if (i % every === 0) all.append(drawn("text", { x: x(i), y: tall + 16, "text-anchor": "middle" }, day(w.since).slice(5, 10)), drawn("text", { x: x(i), y: tall + 30, "text-anchor": "middle" }, percent(w.told)));
   });
-  return element("div", { class: "scroll" }, all);
+  return element("div", {}, all, element("p", { class: "small faint" }, "Below: day, and the share of predictions with an outcome. An open circle has fewer than 80 %, which may be others than the rest. Shaded: what the bundle promised."));
 }
 
 function outcomes(name, of, promised) {
@@ -80,8 +80,7 @@ function outcomes(name, of, promised) {
   node.append(expected.value === null
     ? element("p", { class: "small" }, `None is estimated: ${expected.why}.`)
     : element("p", { class: "small" }, `${said(expected, false)}, from the calibrated probabilities of the latest ${count(of.expected.n)} predictions; calibration ${of.expected.calibration}.`));
-  node.append(element("h3", {}, "AUROC by time"), course(of.windows, of.promised?.auroc),
-    element("p", { class: "small faint" }, "Below: day, and the share of predictions with an outcome. An open circle has fewer than 80 %, which may be others than the rest. Shaded: what the bundle promised."));
+  node.append(element("h3", {}, "AUROC by time"), course(of.windows, of.promised?.auroc));
   return node;
 }
 
@@ -133,7 +132,6 @@ async function look() {
 
 if (byId("found")) {  // a report: nothing is asked of a server
   byId("nav").remove();
-  document.querySelector("link[rel=icon]").remove();
   draw(JSON.parse(byId("found").textContent));
 } else {
   look();
