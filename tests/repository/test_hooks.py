@@ -42,9 +42,9 @@ def test_every_linter_of_ci_is_a_hook(hooks: dict[str, dict[str, Any]]) -> None:
 
 def test_what_a_hook_runs_is_there(hooks: dict[str, dict[str, Any]]) -> None:
     for hook in hooks.values():
-        program, *words = hook["entry"].split()
+        program = hook["entry"].split()[0]
         assert Path(sys.executable).with_name(Path(program).name).exists(), program
-        assert all((ROOT / word).exists() for word in words if word.startswith("tests/"))
+        assert "pytest" not in hook["entry"], "a commit waits seconds, not for tests"
 
 
 def test_a_badly_formed_file_is_stopped_and_mended(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_lock_holds_a_torch_that_a_local_cpu_wheel_can_satisfy(lock: dict[str, A
     assert torch["version"].startswith("2.13.")
     lines = list(script("locked").constraints(lock, "cpu"))
     assert f"torch=={torch['version']}+cpu" in lines
-    assert not [line for line in lines if line.startswith(("nvidia-", "cuda-", "triton"))]
+    assert not [line for line in lines if line.startswith(("nvidia-", "cuda-", "triton="))]
 
 
 def test_lock_gives_one_constraint_a_package_on_every_supported_machine(lock: dict[str, Any]) -> None:
@@ -70,6 +70,10 @@ def test_lock_is_what_this_environment_has(lock: dict[str, Any], pyproject: dict
             )
 
 
+#: What a server uses where somebody has put it, in an environment of its own: it pins plotly < 6, DVC plotly 7.
+ELSEWHERE = {"evidently"}
+
+
 def imports(folder: str) -> set[str]:
     """Top-level names of third-party modules imported anywhere in the Python files of a folder."""
     names = set()
@@ -94,4 +98,5 @@ def test_every_import_is_a_declared_dependency(pyproject: dict[str, Any], folder
         for name in imports(folder)
         if not {canonicalize_name(d) for d in owners.get(name, [name])} & known
     }
+    undeclared -= ELSEWHERE
     assert undeclared == set(), "declare them in pyproject.toml, then run scripts/lock.py"
