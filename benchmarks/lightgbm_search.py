@@ -69,7 +69,7 @@ def main() -> None:
     ]
     with tempfile.TemporaryDirectory() as runs, initialize_config_dir(str(CONF)):
         config = resolved(compose("config", overrides=spell_out([*given, f"runs_dir={runs}"])))
-        wired = wire(config, check(config), "lightgbm-search", SILENT)
+        wired = wire(check(config), "lightgbm-search", SILENT)
         wired.search.dataset.cohort.records.rows(Statistics().key, Statistics().rows)  # both have the table
         took: dict[str, float] = {}
         for name, work in (

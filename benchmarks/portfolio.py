@@ -39,7 +39,7 @@ def best_after(data: Path, model: str, n_trials: int, seed: int, portfolio: bool
             f"search.portfolio={str(portfolio).lower()}",
         ]
         config = resolved(compose("config", overrides=spell_out(given)))
-        search = wire(config, check(config), "portfolio", SILENT).search
+        search = wire(check(config), "portfolio", SILENT).search
         search.spend(SILENT)
         study = search.study(model, search.split.outer[0])
         rows = search.backend.ledger.tickets(study.key)

@@ -40,7 +40,7 @@ def cost(data: Path, model: str, patients: int, folds: int) -> float:
             "search.portfolio=false",
         ]
         config = resolved(compose("config", overrides=spell_out(given)))
-        search = wire(config, check(config), "slopes", SILENT).search
+        search = wire(check(config), "slopes", SILENT).search
         began = time.process_time()
         search.spend(SILENT)
         search.conclude(SILENT)

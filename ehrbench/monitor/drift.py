@@ -97,10 +97,11 @@ class BinnedColumn:
         """(B + 1,) training counts of the bins, and of values not known."""
         return np.array([*self.bins.counts, self.bins.missing])
 
-    def counts(self, start: int, stop: int) -> IntArray:
-        """The same of the records from start to stop."""
-        mine = (self.record >= start) & (self.record < stop)
-        return np.bincount(self.place[mine], minlength=len(self.bins.counts) + 1)
+    def upto(self, records: IntArray) -> IntArray:
+        """(R, B + 1) the same of the first records, as many as each of ``records`` (R,) says, ascending."""
+        n_bins, part = len(self.bins.counts) + 1, np.searchsorted(records, self.record, side="right")
+        counts = np.bincount(part * n_bins + self.place, minlength=(len(records) + 1) * n_bins)
+        return counts.reshape(-1, n_bins)[:-1].cumsum(axis=0)
 
 
 def described(profile: Profile, observed: Observed) -> list[BinnedColumn]:
@@ -144,9 +145,9 @@ def drift(profile: Profile, observed: Observed, n_patients: int, alpha: float = 
     newest: dict[tuple[str, bool], Shift] = {}
     latest = {look.scale: look for look in looks}  # ascending
     patient = np.unique(observed.patient, return_inverse=True)[1].ravel()
-    edges = np.array([[look.start, look.stop] for look in looks])
-    upto = _upto(compared, np.unique(edges))
-    place = np.searchsorted(np.unique(edges), edges)
+    edges, place = np.unique([[look.start, look.stop] for look in looks], return_inverse=True)
+    place = place.reshape(-1, 2)
+    upto = np.concatenate([column.upto(edges) for column in compared], axis=1)
     counts = upto[place[:, 1]] - upto[place[:, 0]]  # (L, T)
     for look, n in zip(looks, counts, strict=True):
         share = len(np.unique(patient[look.start : look.stop])) / look.n
@@ -192,15 +193,6 @@ def _looks(observed: Observed) -> Iterator[_Look]:
         scale += 1
 
 
-def _upto(compared: list[BinnedColumn], records: IntArray) -> IntArray:
-    """(R, T) how many items of the first ``records`` fell into each bin of each column."""
-    made = [
-        np.stack([column.counts(a, b) for a, b in pairwise([0, *records.tolist()])]).cumsum(axis=0)
-        for column in compared
-    ]
-    return np.concatenate(made, axis=1)
-
-
 @dataclass(frozen=True, eq=False)
 class _Cuts:
     """K cuts over the T bins of all columns: those beyond, and those beyond or not; what training had."""
@@ -240,10 +232,9 @@ class _Cuts:
             pooled = (k0 + k1) / (n0 + n1)
             error = np.sqrt(pooled * (1 - pooled) * (1 / n0 + 1 / n1))
             far = np.abs(k1 / n1 - k0 / n0) > NEAR * error
-        p = np.ones(len(k1))
-        for k in np.flatnonzero(far & (n1 > 0)):
-            tail = hypergeom(n0[k] + n1[k], k0[k] + k1[k], n1[k])
-            p[k] = min(1.0, 2 * min(tail.cdf(k1[k]), tail.sf(k1[k] - 1)))
+        p, tested = np.ones(len(k1)), np.flatnonzero(far & (n1 > 0))
+        k, of = k1[tested], ((n0 + n1)[tested], (k0 + k1)[tested], n1[tested])
+        p[tested] = np.minimum(1, 2 * np.minimum(hypergeom.cdf(k, *of), hypergeom.sf(k - 1, *of)))
         if not len(p) or p.min() * len(p) > level:
             return []
         corrected = holm(p.tolist())

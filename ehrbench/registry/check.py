@@ -20,7 +20,7 @@ from ehrbench.core.metric import Metric
 from ehrbench.core.target import Target
 from ehrbench.core.types import BoolArray, FloatArray, IntArray
 from ehrbench.registry.evidence import Evidence
-from ehrbench.registry.limits import CalibrationLimit, Limits, MetricLimit, MisreadLimit, SubgroupLimit
+from ehrbench.registry.gate_limits import CalibrationLimit, Limits, MetricLimit, MisreadLimit, SubgroupLimit
 from ehrbench.registry.release import CHALLENGER, CHAMPION
 from ehrbench.statistics.comparison import Difference, compare, holm
 from ehrbench.statistics.evaluation import evaluate

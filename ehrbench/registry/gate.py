@@ -18,7 +18,7 @@ from ehrbench.core.bundle import PARITY
 from ehrbench.core.errors import BundleError
 from ehrbench.registry.check import Check, judged_metric, on_predictions
 from ehrbench.registry.evidence import Evidence
-from ehrbench.registry.limits import LatencyLimit, Limits
+from ehrbench.registry.gate_limits import LatencyLimit, Limits
 from ehrbench.registry.release import AGAINST, APPROVED, GATE, REFUSED
 from ehrbench.runtime.bundle import Bundle
 

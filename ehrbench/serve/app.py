@@ -26,11 +26,11 @@ from fastapi.staticfiles import StaticFiles
 
 from ehrbench.serve.answers import ModelAnswer, PredictAnswer, model_answer, predict_answer
 from ehrbench.serve.asked import Alias, Explain, TheService, problems
+from ehrbench.serve.bodies import read_inputs
 from ehrbench.serve.clinical.cds_hooks import add_cds_hooks
 from ehrbench.serve.clinical.code_map import CodeMap
 from ehrbench.serve.clinical.fhir import add_fhir
 from ehrbench.serve.deployments import CHAMPION
-from ehrbench.serve.inputs import read_inputs
 from ehrbench.serve.keeping import add_keeping, keeps
 from ehrbench.serve.keys import ApiKeys
 from ehrbench.serve.limits import ServeSettings

@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from ehrbench.core.errors import StorageError
 from ehrbench.serve.answers import KeepsAnswer
 from ehrbench.serve.asked import Reader, TheService, Writer, problems
+from ehrbench.serve.bodies import json_object, read_body, refuse_packed
 from ehrbench.serve.feedback import FeedbackAnswer, FeedbackRequest, ForgottenAnswer, KeptAnswer
-from ehrbench.serve.inputs import json_object, read_body, refuse_packed
 from ehrbench.serve.problems import Problem
 from ehrbench.serve.service import Service
 from ehrbench.tasks.names import LONGEST

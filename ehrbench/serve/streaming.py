@@ -28,8 +28,8 @@ from ehrbench.core.task import RawInput, Task
 from ehrbench.runtime import Bundle
 from ehrbench.serve.answers import UnitAnswer, unit_answers
 from ehrbench.serve.asked import Alias, TheService, problems
+from ehrbench.serve.bodies import json_object, refuse_packed
 from ehrbench.serve.deployments import Deployment
-from ehrbench.serve.inputs import json_object, refuse_packed
 from ehrbench.serve.lines import RowSplitter
 from ehrbench.serve.problems import BODY, Problem, problem_detail
 from ehrbench.serve.service import Service

@@ -19,7 +19,7 @@ from ehrbench.core.records import Records
 
 
 @dataclass(frozen=True)
-class LatencyLimit:
+class AnswerLimit:
     """limit_ms: of one record's answer. averaged: whether a trial answers by all its inner folds' models.
 
     time_ms: milliseconds of CPU that so many models of this kind take for one of the records.

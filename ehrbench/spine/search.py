@@ -24,7 +24,7 @@ from ehrbench.core.progress import Progress
 from ehrbench.core.target import Target
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.folds import OuterFold, Split
-from ehrbench.spine.latency import LatencyLimit
+from ehrbench.spine.latency import AnswerLimit
 from ehrbench.spine.procedure import Decided, Tested, decide, test
 from ehrbench.spine.race import Race
 from ehrbench.spine.space import Space
@@ -100,7 +100,7 @@ class Search:
     backend: Backend
     settings: Mapping[str, Any] = field(default_factory=dict)  # of sampler and pruner, for the digest
     ordered: bool = False  # see core.task.Task
-    latency: LatencyLimit | None = None
+    latency: AnswerLimit | None = None
 
     def study(self, model: str, fold: OuterFold) -> Study:
         """Open one study; StudyMismatch when it exists with other data, folds, space, metric or trainer."""

@@ -29,7 +29,7 @@ from ehrbench.core.target import Target
 from ehrbench.core.types import BoolArray, FloatArray
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.folds import OuterFold, halves
-from ehrbench.spine.latency import LatencyLimit
+from ehrbench.spine.latency import AnswerLimit
 from ehrbench.spine.race import Race
 from ehrbench.spine.thresholds import ThresholdRule
 
@@ -114,7 +114,7 @@ class TrialSetting:
     race: Race | None
     ledger: Ledger
     seed: int
-    latency: LatencyLimit | None = None
+    latency: AnswerLimit | None = None
 
     def fit_seed(self, ticket: int, inner: int) -> int:
         """Seed of one Fit; not of its study's name, so that equal searches under two names agree."""

@@ -228,7 +228,7 @@ def test_a_monitor_is_asked_and_one_that_says_nothing_ends_nothing(monitor, caps
 
 def test_a_schedule_runs_a_round_of_its_own_name_and_not_the_next_at_once(table, runs, monkeypatch, capfd):
     monkeypatch.chdir(runs)  # no .env
-    arguments = [*SMALL, f"data.file={table}", f"runs_dir={runs}", "tracker=none"]
+    arguments = [*SMALL, f"data.file={table}", f"runs_dir={runs}", "tracker=none", "study_name=weekly"]
     given = config(table, runs, "study_name=weekly", "tracker=none")
     schedule(given, arguments, once=True)
     assert "ended with 0" in capfd.readouterr().err

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from ehrbench.app.search.searching import search
-from ehrbench.app.wired import sources
+from ehrbench.app.wired import study_code
 from ehrbench.app.wired.provenance import uncommitted
 from ehrbench.core import plugins
 from tests.spine.composing import tiny_config
@@ -28,7 +28,7 @@ def package(tmp_path, monkeypatch):
         subprocess.run([*git, *words], check=True)
     (folder / "changed.py").write_text("B = 2\n")
     monkeypatch.syspath_prepend(str(folder.parent))
-    sources._folders.cache_clear()  # another test's ward lay elsewhere
+    study_code._folders.cache_clear()  # another test's ward lay elsewhere
     return folder
 
 

@@ -265,7 +265,7 @@ def test_configuration_is_complete(name: str) -> None:
     text = (FOLDER / f"{name}.yaml").read_text()
     config = configuration(name)
     assert text.startswith(f"# @package model.{name.rpartition('/')[2]}\n")
-    assert set(config) == {"view", "n_trials", "build", "space"}
+    assert set(config) - {"portfolio"} == {"view", "n_trials", "build", "space"}
     assert config["view"] in VIEWS
     accepted = inspect.signature(model_class(name)).parameters.values()
     settings = {p.name for p in accepted if p.kind is not p.VAR_KEYWORD} - {"target", "featurizer"}
@@ -276,6 +276,18 @@ def test_configuration_is_complete(name: str) -> None:
         build(name, "binary")
         given &= settings
     assert given == settings
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "portfolio" in configuration(name)])
+def test_a_portfolio_lies_within_the_space_and_tries_nothing_twice(name: str) -> None:
+    space = read_space(configuration(name)["space"], f"model.{name}.space")
+    starts = [space.within(configuration(name)["build"])]
+    for one in configuration(name)["portfolio"]:
+        assert space.within(one) == one
+        assert {p.name for p in space.parameters if p.applies(one)} == set(one)
+        assert one not in starts
+        starts.append(one)
+    assert 1 < len(starts) < 8
 
 
 @every_model

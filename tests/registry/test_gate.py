@@ -19,7 +19,7 @@ from ehrbench.core.target import Target
 from ehrbench.registry.check import judged_metric
 from ehrbench.registry.evidence import Evidence, on_unseen, unseen_by
 from ehrbench.registry.gate import Verdict, judge
-from ehrbench.registry.limits import Limits
+from ehrbench.registry.gate_limits import Limits
 from ehrbench.registry.release import CHALLENGER, CHAMPION
 from ehrbench.runtime.bundle import Bundle
 from ehrbench.statistics.fold_data import FoldPredictions

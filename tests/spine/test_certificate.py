@@ -15,7 +15,7 @@ from ehrbench.app.runs.certifying import Again, certify_run
 from ehrbench.app.runs.finished import ledger_of
 from ehrbench.app.runs.sealing import seal
 from ehrbench.app.search.searching import search as run_search
-from ehrbench.app.wired.sources import sources
+from ehrbench.app.wired.study_code import sources
 from ehrbench.core.errors import BundleError, StorageError, StudyMismatch
 from ehrbench.core.progress import SILENT
 from ehrbench.core.run_folder import RunFolder

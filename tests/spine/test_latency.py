@@ -10,7 +10,7 @@ from ehrbench.app.search import searching
 from ehrbench.core.errors import ConfigError, FitError
 from ehrbench.core.progress import SILENT
 from ehrbench.runtime.bundle import Bundle
-from ehrbench.spine.latency import LatencyLimit, trial_ms
+from ehrbench.spine.latency import AnswerLimit, trial_ms
 from tests.spine.composing import tiny_config, wired
 
 
@@ -22,7 +22,7 @@ def limited(folder, limit_ms, *overrides, refit="inner"):
         return n_models * (model.n_estimators / 10 if hasattr(model, "n_estimators") else 2.0)
 
     search = wired(folder, *overrides).search
-    return replace(search, latency=LatencyLimit(limit_ms, refit == "inner", time_ms))
+    return replace(search, latency=AnswerLimit(limit_ms, refit == "inner", time_ms))
 
 
 def rows(search, model):
@@ -68,7 +68,7 @@ def test_where_no_trial_answers_in_time_the_model_and_its_time_are_named(tmp_pat
 
 
 def test_sets_that_answer_in_time_are_as_large_as_they_can_be():
-    limit = LatencyLimit(10.0, True, lambda model, records, n_models: 0.0)
+    limit = AnswerLimit(10.0, True, lambda model, records, n_models: 0.0)
     assert limit.affordable({"a": 4, "b": 5, "c": 6}) == [("a", "b"), ("a", "c")]
     assert limit.affordable({"a": 4, "b": 9}) == [("a",), ("b",)]
     assert limit.affordable({"a": 1, "b": 2}) == [("a", "b")]
@@ -76,13 +76,13 @@ def test_sets_that_answer_in_time_are_as_large_as_they_can_be():
 
 def test_a_bundle_holds_the_ensemble_s_members_alone_and_the_page_shows_times(tmp_path, monkeypatch):
     few = ("n_trials=2", "protocol=smoke", "study_name=study", "search.latency_ms=5000", "pruner=none")
-    affordable = LatencyLimit.affordable
+    affordable = AnswerLimit.affordable
 
     def one_alone(self, took_ms):
         assert all(0 < ms < 5000 for ms in took_ms.values())  # as the bundle's runners were timed
         return affordable(replace(self, limit_ms=1.01 * max(took_ms.values())), took_ms)
 
-    monkeypatch.setattr(LatencyLimit, "affordable", one_alone)
+    monkeypatch.setattr(AnswerLimit, "affordable", one_alone)
     searching.search(tiny_config("beats", tmp_path, *few))
     run = tmp_path / "study"
     summary = json.loads((run / "summary.json").read_text())

@@ -300,7 +300,5 @@ def test_a_portfolio_of_settings_that_are_none_is_refused(tmp_path):
         ConfigError, match=r"model\.logistic\.portfolio\.0\.depth: the model has no such setting"
     ):
         wired(tmp_path, "++model.logistic.portfolio=[{depth: 3}]")
-    with pytest.raises(
-        ConfigError, match=r"model\.logistic\.portfolio: \{'C': 0\.5\} is no list of settings"
-    ):
+    with pytest.raises(ConfigError, match=r"model\.logistic\.portfolio: \{'C': 0\.5\} is not a list"):
         wired(tmp_path, "++model.logistic.portfolio={C: 0.5}")

@@ -117,7 +117,13 @@ def ask(url: str | None) -> Proposal:
 def _run(arguments: Sequence[str], study_name: str) -> bool:
     """Whether the round came to its end: deployed, or refused by the gate, which trying again changes not."""
     words = [sys.executable, "-m", "ehrbench.app.command.cli", "pipeline", "run"]
-    code = subprocess.run([*words, *arguments, f"study_name={study_name}"]).returncode
+    with subprocess.Popen([*words, *arguments, f"study_name={study_name}"]) as begun:
+        try:
+            code = begun.wait()
+        except KeyboardInterrupt:  # told to stop, as by a container's end: it gives its trial back first
+            begun.terminate()
+            begun.wait()
+            raise
     _say(f"{study_name}: ended with {code}")
     return code in (0, 1)
 

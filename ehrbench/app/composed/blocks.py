@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.places import home, is_address
-from ehrbench.registry.limits import Limits
+from ehrbench.registry.gate_limits import Limits
 
 
 def _set_name(name: Any) -> Any:

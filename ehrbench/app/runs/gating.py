@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ehrbench.app.composed.blocks import GateData, Gating
 from ehrbench.app.composed.checking import checked
-from ehrbench.app.runs.bundled import made_by
+from ehrbench.app.runs.made_by import made_by
 from ehrbench.app.composed.conf import CONF
 from ehrbench.app.runs.scoring import publisher_of
 from ehrbench.core.bundle import file_digest

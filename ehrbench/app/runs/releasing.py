@@ -107,7 +107,7 @@ def register(
 
 def named(bundle: Bundle, problem: str | None, kind: str | None, features: str) -> ReleaseName:
     """The name asked for; what is not said of it is the bundle's own, as far as a name may hold it."""
-    from ehrbench.app.runs.bundled import made_by
+    from ehrbench.app.runs.made_by import made_by
 
     def own(text: str) -> str:
         return re.sub(r"[^\w+-]", "-", text, flags=re.ASCII)

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ehrbench import metrics
-from ehrbench.app.runs.bundled import made_by
+from ehrbench.app.runs.made_by import made_by
 from ehrbench.app.wired.building import build_publisher
 from ehrbench.app.composed.blocks import BatchPrediction, Evaluation, GateData, Scored
 from ehrbench.app.composed.checking import checked

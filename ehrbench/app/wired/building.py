@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ehrbench.app.composed.blocks import Construction, ModelBlock
-from ehrbench.app.wired.sources import sources
+from ehrbench.app.wired.study_code import sources
 from ehrbench.core import plugins
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.featurizer import Featurizer

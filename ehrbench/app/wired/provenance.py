@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from ehrbench import __version__
-from ehrbench.app.wired.sources import files_of
+from ehrbench.app.wired.study_code import files_of
 from ehrbench.core import plugins
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.digest import digest

@@ -13,15 +13,15 @@ from ehrbench.app.wired.answering import answer_ms
 from ehrbench.app.wired.backend import make_sampler, open_artifacts, open_backend
 from ehrbench.app.wired.building import ModelBuilder, build_publisher, build_task
 from ehrbench.app.wired.data_versions import recorded_versions
-from ehrbench.app.wired.sources import sources
 from ehrbench.app.wired.splitting import read_and_split
+from ehrbench.app.wired.study_code import sources
 from ehrbench.core.errors import ConfigError
 from ehrbench.core.metric import Metric
 from ehrbench.core.progress import Progress
 from ehrbench.core.task import Cohort, Publisher, Task
 from ehrbench.ensemble import Ensemble
 from ehrbench.spine.dataset import Dataset
-from ehrbench.spine.latency import LatencyLimit
+from ehrbench.spine.latency import AnswerLimit
 from ehrbench.spine.race import Race
 from ehrbench.spine.search import Contender, Search
 from ehrbench.spine.space import read_space
@@ -160,6 +160,6 @@ def _portfolio(block: ModelBlock, builder: ModelBuilder) -> tuple[Mapping[str, A
     return tuple(block.portfolio)
 
 
-def _latency(settings: Settings) -> LatencyLimit | None:
+def _latency(settings: Settings) -> AnswerLimit | None:
     limit = settings.search.latency_ms
-    return None if limit is None else LatencyLimit(limit, settings.refit == "inner", answer_ms)
+    return None if limit is None else AnswerLimit(limit, settings.refit == "inner", answer_ms)

@@ -17,9 +17,9 @@ from fastapi import FastAPI, Request, Response
 
 from ehrbench.serve.answers import INTENDED_USE, SIMULATED, UnitAnswer, unit_answers
 from ehrbench.serve.asked import TheService
+from ehrbench.serve.bodies import json_object, read_body, refuse_packed
 from ehrbench.serve.clinical.clinical_record import ClinicalRecord, read_bundle
 from ehrbench.serve.clinical.code_map import CodeMap
-from ehrbench.serve.inputs import json_object, read_body, refuse_packed
 from ehrbench.serve.problems import Problem
 from ehrbench.serve.served import Served
 from ehrbench.serve.service import Service

@@ -1,4 +1,4 @@
-"""Inputs: one request's body to raw inputs, strictly and within limits.
+"""Bodies: one request's body to raw inputs, strictly and within limits.
 
 What a record may hold is the task's business (``Task.parse``); here only the envelope is read.
 """

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import ehrbench
-from ehrbench.app.wired import sources as module
-from ehrbench.app.wired.sources import NO_SOURCE, bare, sources
+from ehrbench.app.wired import study_code as module
+from ehrbench.app.wired.study_code import NO_SOURCE, bare, sources
 
 
 def test_comments_docstrings_and_layout_do_not_count():

@@ -1,4 +1,4 @@
-"""Sources: the code that a study uses, module by module, so that it never mixes two versions of a model.
+"""Study code: what a study uses, module by module, so that it never mixes two versions of a model.
 
 What counts is what its model, featurizer, task and metric import, and what these import in turn, as far as it
 is ehrbench's own or a plugin's: a new network beside them is no other study. Comments, docstrings and layout
