@@ -35,7 +35,7 @@ else
     # A search refuses what cannot be before it reads data; a download takes longer, so ask before it, too.
     config="$("$bin/python" experiments/search.py +experiment=quickstart "$@" --cfg job --resolve)"
     "$bin/python" -c 'import sys; from omegaconf import OmegaConf; from ehrbench.app.composed import checking, entry; from ehrbench.app.wired import wiring
-entry.guarded(lambda c: wiring.plan(c, checking.check(c)), OmegaConf.create(sys.stdin.read()))' <<<"$config"
+entry.guarded(lambda c: wiring.plan(checking.check(c)), OmegaConf.create(sys.stdin.read()))' <<<"$config"
     task="$(override task mortality "$@")"
     say "Data: the publisher's files, to data/"
     EHRBENCH_DATA=data
