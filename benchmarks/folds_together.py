@@ -9,10 +9,10 @@ alone          one fold after another by the same networks, as ``trainer.togethe
 loader         one after another as most people write it: a DataLoader of tensors, a loop, AdamW, clipping
 twenty         twenty trials of other learning rates, a hundred fits as one, against twenty times ``alone``
 
-Times are seconds of wall a trial, featurizing left out; ratios are what counts. ``steps/s`` is of members'
-steps. ``floor`` is the least that a step can take: the bytes of weights, moments, averages and inputs, and
-the products of the forward and backward passes of matrices, at this card's rates as measured by one copy
-and one product.
+Times are seconds of wall (of CPU, where there is no GPU) a trial, featurizing left out; ratios are what
+counts. ``steps/s`` is of members' steps. ``floor`` is the least that a step can take: the bytes of weights,
+moments, averages and inputs, and the products of the forward and backward passes of matrices, at this card's
+rates as measured by one copy and one product.
 """
 
 from __future__ import annotations
@@ -48,12 +48,13 @@ Folds = Sequence[tuple[Records, Records]]
 
 
 def seconds(work: Callable[..., object], *given: object) -> float:
-    """Of wall, all kernels awaited."""
+    """Of wall, all kernels awaited; of CPU where there is no GPU, whatever else the machine does."""
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     _wait()
-    began = time.perf_counter()
+    began = clock()
     work(*given)
     _wait()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def _wait() -> None:

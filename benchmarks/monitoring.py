@@ -34,6 +34,12 @@ from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 
 DEATH = Target("binary", ("death",))
+#: Title, the column that drifts, and whether it is its absence.
+SCENARIOS = (
+    ("undisturbed", None, False),
+    ("older patients", "Age", False),
+    ("without lactate", "Lactate.count", True),
+)
 
 
 def stays(root: Path | None) -> Table:
@@ -56,11 +62,7 @@ def replay(all_of_them: Table, training: IntArray, later: IntArray) -> Drift:
 
 def drifts(all_of_them: Table, n_replays: int) -> None:
     n = len(all_of_them)
-    for title, name, missing in (
-        ("undisturbed", None, False),
-        ("older patients", "Age", False),
-        ("without lactate", "Lactate.count", True),
-    ):
+    for title, name, missing in SCENARIOS:
         flagged, named, looks, soonest = 0, 0, 0, []
         for seed in range(n_replays):
             rng = np.random.default_rng(seed)

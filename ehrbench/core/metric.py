@@ -42,7 +42,7 @@ class Metric(ABC):
     #: subgroups of different risk or size without any unfairness.
     depends_on_mix: ClassVar[bool] = False
     #: With fewer patients of either label than this a bootstrap's 95 % interval holds the truth less often
-    #: than 94 times in 100 (``docs/statistics.md``). Of one class it gets another; of means pages mark it.
+    #: than 93 times in 100 (``docs/statistics.md``). Of one class it gets another; of means pages mark it.
     fewest_events: ClassVar[int] = 0
     #: Each class against the rest has a value of its own, of which that of several classes is the mean.
     by_class: ClassVar[bool] = False

@@ -22,12 +22,12 @@ from ehrbench.serve.answers import HealthAnswer, State
 from ehrbench.serve.bodies import packed
 from ehrbench.serve.challenge import Tally
 from ehrbench.serve.deployments import CHAMPION, Deployment, Deployments
+from ehrbench.serve.fresh_names import FreshNames
 from ehrbench.serve.instruments import Instruments
 from ehrbench.serve.keys import ApiKeys
 from ehrbench.serve.limits import ServeSettings
 from ehrbench.serve.problems import Problem
 from ehrbench.serve.served import Served, sources_of
-from ehrbench.serve.tokens import Tokens
 
 if TYPE_CHECKING:  # a server that keeps nothing has no database
     from ehrbench.serve.store import PredictionStore
@@ -49,7 +49,7 @@ class Service:
     ) -> None:
         self.settings, self.store, self.keys = settings, store, keys or ApiKeys({})
         self.deployments = Deployments(place, settings)
-        self.instruments, self.tokens = Instruments(), Tokens()
+        self.instruments, self.tokens = Instruments(), FreshNames()
         self.state: State = "loading"
         self.problem: str | None = None
         #: Called once when the bundle turns out not to be servable; ``run.serve`` stops the server then.

@@ -128,6 +128,7 @@ class StoreWatch:
         yield live
 
 
+_PAGE = {"text/html": {"schema": {"type": "string"}}}
 #: Gauges that have one number a version.
 _SINGLE: tuple[tuple[str, str, Any], ...] = (
     ("monitored_records", "Records of the last look", lambda one: one["records"]),
@@ -155,7 +156,9 @@ def add_watching(app: FastAPI) -> StoreWatch:
     watch = StoreWatch(app.state.service)
     watch.service.instruments.registry.register(watch)
 
-    @app.get("/monitoring", responses={**problems(404, 422, 503), 200: {"model": dict[str, Any]}})
+    @app.get(
+        "/monitoring", responses={**problems(404, 422, 503), 200: {"model": dict[str, Any], "content": _PAGE}}
+    )
     async def monitored(
         request: Request, service: TheService, model: Alias = None, n: Latest = 1000
     ) -> Response:
@@ -166,7 +169,7 @@ def add_watching(app: FastAPI) -> StoreWatch:
         kept_at_all(service)
         return JSONResponse(await watch.look(service.deployment(model or CHAMPION), n))
 
-    @app.get("/report", response_class=HTMLResponse, responses=problems(404, 422, 503))
+    @app.get("/report", responses={**problems(404, 422, 503), 200: {"content": _PAGE}})
     async def report(
         service: TheService, model: Alias = None, n: Latest = 1000, by: By = "ehrbench"
     ) -> HTMLResponse:

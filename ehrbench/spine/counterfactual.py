@@ -36,14 +36,14 @@ from ehrbench.spine.certificate import NotClean
 from ehrbench.spine.dataset import Dataset
 from ehrbench.spine.folds import OuterFold
 from ehrbench.spine.procedure import Decided
-from ehrbench.spine.retraining import Recorded, recorded, retrain
+from ehrbench.spine.retraining import PastTrial, recorded, retrain
 from ehrbench.spine.search import Search
 
 #: Marks that a message names; there are hundreds of them in a large search.
 _NAMED = 5
 
 #: Model -> the trials that are retrained; None: the fold is searched again, its sampler asked.
-Trials = Mapping[str, Sequence[Recorded]] | None
+Trials = Mapping[str, Sequence[PastTrial]] | None
 
 
 class RunsAgain(Protocol):
@@ -104,7 +104,7 @@ def counterfactual(
     }
 
 
-def _half(trials: Sequence[Recorded], chosen: TicketRow) -> list[Recorded]:
+def _half(trials: Sequence[PastTrial], chosen: TicketRow) -> list[PastTrial]:
     """Those with half of the fits, the chosen one first, then by number; of the others only the number."""
     order = sorted(trials, key=lambda one: (one.number != chosen.number, one.number))
     left = sum(len(one.folds) for one in trials if one.kept) / 2

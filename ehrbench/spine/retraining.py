@@ -22,7 +22,7 @@ from ehrbench.spine.trial import fit_folds
 
 
 @dataclass(frozen=True)
-class Recorded:
+class PastTrial:
     """One trial as the ledger has it.
 
     folds: those that counted; state: how it ended; took_ms: of an answer, where that was timed.
@@ -50,20 +50,20 @@ class Recorded:
         return cls(**{**content, "folds": tuple(content["folds"])})
 
 
-def recorded(study: Study) -> list[Recorded]:
+def recorded(study: Study) -> list[PastTrial]:
     """Every trial of a study that is spent, by number."""
     found = []
     for row in study.setting.ledger.tickets(study.key):
         fits = row.counted
         took_ms = trial_ms(study.setting.ledger, study.key, row.number)
         folds = tuple(fit.fold for fit in fits)
-        one = Recorded(row.number, dict(row.params or {}), folds, row.state, took_ms)
+        one = PastTrial(row.number, dict(row.params or {}), folds, row.state, took_ms)
         copied = any(fit.seed != study.setting.fit_seed(row.number, fit.fold) for fit in fits)
         found.append(one.left_out() if copied or row.state == "failed" else one)
     return found
 
 
-def retrain(study: Study, trials: Sequence[Recorded], progress: Progress) -> None:
+def retrain(study: Study, trials: Sequence[PastTrial], progress: Progress) -> None:
     """Train trials that no other worker has taken yet, in an empty ledger of the same study."""
     ledger, of_number = study.setting.ledger, {one.number: one for one in trials}
     with progress.step(f"{study.key.model} again", sum(len(one.folds) for one in trials)) as bar:
@@ -71,7 +71,7 @@ def retrain(study: Study, trials: Sequence[Recorded], progress: Progress) -> Non
             _retrain_one(study, ticket, of_number[ticket.number], bar)
 
 
-def _retrain_one(study: Study, ticket: Ticket, one: Recorded, bar: Step) -> None:
+def _retrain_one(study: Study, ticket: Ticket, one: PastTrial, bar: Step) -> None:
     setting, ledger = study.setting, study.setting.ledger
     with study.hold_lease(ticket) as lease:
         ticket = ledger.start(ticket, one.params, setting.fit_seed(one.number, 0), train=False)

@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from ehrbench.app.command.cli import main
 from ehrbench.app.command.simulating_traffic import AT_ONCE, PATTERNS, arrivals, order
+from ehrbench.app.composed.conf import task_file
 from ehrbench.core.bundle import CONFIG, write_checksums
 from ehrbench.infra.database import Database
 from ehrbench.publishers.physionet2012 import PhysioNet2012
@@ -28,8 +30,10 @@ from tests.serve.mortality import mortality_bundle
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Whose configuration says where its task's outcomes are read."""
     made = mortality_bundle(tmp_path_factory.mktemp("traffic"))[0]
-    publisher = {"_target_": "ehrbench.publishers.physionet2012.PhysioNet2012", "cache": False}
-    (made / CONFIG).write_text(json.dumps({"task": {"name": "mortality", "publisher": publisher}}))
+    block = OmegaConf.create({"metric": "auroc", "task": OmegaConf.load(task_file("mortality"))})
+    del block.task.defaults
+    block.task.publisher.cache = False
+    (made / CONFIG).write_text(OmegaConf.to_yaml(block, resolve=True))
     write_checksums(made)
     return made
 

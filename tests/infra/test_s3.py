@@ -12,13 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from ehrbench.core.errors import StorageError
+from ehrbench.app.composed.checking import check
+from ehrbench.app.search.logs import logs_of
+from ehrbench.core.errors import ConfigError, StorageError
+from ehrbench.core.run_folder import RunFolder
 from ehrbench.infra.artifacts import FileArtifacts
 from ehrbench.infra.settings import Environment
 from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
 from tests.infra.s3 import S3Server
 from tests.infra.servers import absent
+from tests.spine.composing import tiny_config
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.server
@@ -102,6 +106,24 @@ def test_a_server_that_fails_for_good_is_said(s3: S3Server, monkeypatch: pytest.
     s3.fault = (500, "InternalError")
     with pytest.raises(StorageError, match=r"cannot be read .* — check ARTIFACTS_URL, AWS_"):
         store(s3).get(digest)
+
+
+def test_a_log_that_cannot_be_sent_stays_and_costs_no_search(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (s3.environment | {"AWS_MAX_ATTEMPTS": "1"}).items():
+        monkeypatch.setenv(name, value)
+    settings = check(tiny_config("beats", tmp_path, "logs_dir=s3://no-such-bucket/x"))
+    log = tmp_path / "worker-1.log"
+    with logs_of(settings, RunFolder(tmp_path, "s")) as folder:
+        assert folder == tmp_path
+        log.write_text("a line")
+    said = capsys.readouterr().err
+    assert said.startswith("logs_dir: s3://no-such-bucket/x cannot be written (")
+    assert f"see {log}" in said
+    assert log.read_text() == "a line"
+    with pytest.raises(ConfigError, match="logs_dir: holds a user or password"):
+        check(tiny_config("beats", tmp_path, "logs_dir=s3://me:secret@bucket/x"))
 
 
 def test_a_whole_search_keeps_its_artifacts_there(s3: S3Server, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.serve.conftest import running
 from tests.serve.test_store import KEY, KEYS
 
 schemathesis = pytest.importorskip("schemathesis")
-OPERATIONS = 12
+OPERATIONS = 14
 #: Whatever Hypothesis finds, it finds again.
 FEW = settings(
     max_examples=10,

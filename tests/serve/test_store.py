@@ -22,13 +22,13 @@ from ehrbench.core.task import RawInput
 from ehrbench.infra.database import Database
 from ehrbench.serve.feedback import labels_of
 from ehrbench.serve.forgetting import sweep
+from ehrbench.serve.fresh_names import FreshNames
 from ehrbench.serve.kept_tables import audit, inputs, outcomes, predictions, utc_now
 from ehrbench.serve.keys import ApiKeys
 from ehrbench.serve.limits import ServeSettings, StoreSettings
 from ehrbench.serve.problems import Problem
 from ehrbench.serve.service import Service
 from ehrbench.serve.store import PredictionStore
-from ehrbench.serve.tokens import Tokens
 from tests.infra.servers import MariaDb, wait_until
 from tests.serve.conftest import RECORD, running
 
@@ -306,7 +306,7 @@ def test_a_row_that_no_database_takes_does_not_hold_up_the_others(
     any_bundles: dict[str, Path], sqlite: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with keeping(any_bundles["binary"], sqlite) as (client, store):
-        monkeypatch.setattr(Tokens, "fresh", lambda tokens, n_bytes: "00" * n_bytes)  # the same key twice
+        monkeypatch.setattr(FreshNames, "fresh", lambda names, n_bytes: "00" * n_bytes)  # the same key twice
         posted(client, RECORD)
         wait_until(lambda: store.written == 1, 30)
         posted(client, RECORD)

@@ -89,7 +89,7 @@ def _work(place: Path) -> None:
     from ehrbench.app.composed.console import terminal
     from ehrbench.app.wired.wiring import wire
     from ehrbench.spine.counterfactual import fold_again
-    from ehrbench.spine.retraining import Recorded
+    from ehrbench.spine.retraining import PastTrial
 
     request = asked(place)
     settings, (_, progress) = check(request["config"]), terminal()
@@ -97,7 +97,7 @@ def _work(place: Path) -> None:
     (fold,) = (fold for fold in wired.search.split.outer if fold.name == request["fold"])
     trials = request["trials"]
     if trials is not None:
-        trials = {model: [Recorded.from_json(one) for one in of] for model, of in trials.items()}
+        trials = {model: [PastTrial.from_json(one) for one in of] for model, of in trials.items()}
     named = [request["shared"], *_named_files([request["config"]["model"], settings.task.views])]
     looked = confine(place, named)
     try:

@@ -45,7 +45,7 @@ def _drawn(
     frame, width = ((120, 12, 10, 46), NARROW) if for_phone else ((300, 205, 10, 46), 860)
     plot = Plot(title, around(ends), (0, top), width, 60 + _LINE * top, frame)
     plot.axes(f"{metric.title}, outer test", "", y_ticks=())
-    rows = _Rows(plot, colour, lines, top)
+    rows = _ForestRows(plot, colour, lines, top)
     if overall.get("mean") is not None:
         x, upper, lower = plot.at_x(overall["mean"]), plot.margins[2], plot.height - plot.margins[3]
         plot.raw(f'<path class="line reference" d="M{x:.1f} {upper:.1f}V{lower:.1f}"/>')
@@ -81,7 +81,7 @@ def _interval(value: Value) -> tuple[float, float]:
 
 
 @dataclass
-class _Rows:
+class _ForestRows:
     """Rows of a plot from its top on: names, numbers, and an interval beside them, or below on a phone.
 
     lines: of words that a row takes, 1 or 2; top: where the next row begins, in lines from the foot.

@@ -1,4 +1,4 @@
-"""Tokens: names that nobody can guess, of requests and predictions.
+"""FreshNames: names that nobody can guess, of requests and predictions.
 
 Drawn from the system's source in blocks: on some machines asking it costs more than all else of a short name.
 """
@@ -11,7 +11,7 @@ import threading
 _BLOCK = 4096
 
 
-class Tokens:
+class FreshNames:
     """Safe to share between threads; each byte is used once."""
 
     def __init__(self) -> None:
