@@ -55,7 +55,7 @@ class MlflowTracker:
 
     def catch_up(self, search: TrackedSearch) -> None:
         if self._client is None:
-            self._client = connected(self._uri)
+            self._client = self._connect()
         if not self._experiment_id:
             self._experiment_id = experiment_of(self._client, self._experiment, self._store)
             self._look(search)
@@ -65,6 +65,9 @@ class MlflowTracker:
         for trial in search.trials(self._shown):
             self._bring(search, trial)
         self._bring(search, whole)
+
+    def _connect(self) -> Any:
+        return connected(self._uri)
 
     # --- runs --------------------------------------------------------------------------------------------
 
