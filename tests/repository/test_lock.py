@@ -70,7 +70,7 @@ def test_lock_is_what_this_environment_has(lock: dict[str, Any], pyproject: dict
             )
 
 
-#: What a server uses where somebody has put it, in an environment of its own: it pins plotly < 6, DVC plotly 7.
+#: What a server uses in an environment of its own: it pins plotly < 6, DVC plotly 7.
 ELSEWHERE = {"evidently"}
 
 

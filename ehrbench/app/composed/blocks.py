@@ -126,7 +126,7 @@ class Report(_Block):
 
 class SearchBlock(_Block):
     latency_ms: Annotated[float, Field(gt=0)] | None = None
-    portfolio: bool = True
+    portfolio: bool = False
 
 
 class Sampler(_Block):

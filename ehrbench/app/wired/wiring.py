@@ -143,7 +143,9 @@ def _contender(name: str, block: ModelBlock, task: Task, settings: Settings) -> 
             raise ConfigError(
                 key, "the model has no such setting", f"see model.{name}.build for those it has"
             )
-    portfolio = _portfolio(block, builder) if settings.search.portfolio and space.parameters else ()
+    portfolio = _portfolio(block, builder)
+    if not (settings.search.portfolio and space.parameters):
+        portfolio = ()
     return Contender(builder, space, block.space or {}, block.n_trials or settings.n_trials, portfolio)
 
 
