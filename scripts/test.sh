@@ -30,6 +30,7 @@ fi
 # Of the whole suite most lines are run (97 % with the publishers' files); a part of it covers a part.
 floor=()
 if [ $# = 0 ]; then floor=(--cov-fail-under=94); fi
-# Two at a time, file by file, since tests of a file share what is dear to make; for a debugger: -n 0.
-python -m pytest -n 2 --dist loadfile --cov=ehrbench --cov-report=term:skip-covered --durations=10 \
+# Three at a time on two cores, since many wait for servers and leases; file by file, since tests of a file share what
+# is dear to make; for a debugger: -n 0.
+python -m pytest -n 3 --dist loadfile --cov=ehrbench --cov-report=term:skip-covered --durations=10 \
     ${floor[@]+"${floor[@]}"} "$@"

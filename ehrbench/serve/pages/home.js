@@ -207,6 +207,7 @@ async function describe() {
   keeps = facts.keeps;
   kind = facts.target.kind;
   byId("keeps").textContent = keptInWords(keeps);
+  if (keeps.predictions) byId("monitoring").href = "/monitoring";
   byId("monitoring").hidden = !keeps.predictions;
   byId("input-title").textContent = "One " + facts.words.record;
   byId("title").textContent = "ehrbench · " + words(facts.task);
