@@ -45,7 +45,7 @@ def test_the_risk_at_the_last_hour_is_the_reported_prediction(mortality):
         }
     content = read(mortality)
     assert content["course"]["hours"][-1] == len(content["course"]["outcomes"]["with"]["mean"])
-    # of the twenty drawn one died: the clearest right and wrong answers, and the ordinary one, may be the same
+    # of the twenty drawn one died: the clearest right and wrong answers and the ordinary one may be the same
     assert 2 <= len({one["record"] for one in content["examples"]}) == len(content["examples"]) <= 4
     assert {one["outcome"] for one in content["examples"]} == {True, False}
     for one in content["examples"]:
