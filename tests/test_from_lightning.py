@@ -6,7 +6,6 @@ holds the network as ``self.network``.
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,20 +19,15 @@ from ehrbench.models.mlp import MLP
 from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.runtime import Bundle
 from ehrbench.tasks.mortality import Mortality
+from tests.repository.conftest import script as module_of
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "from_lightning.py"
 KEYS = ["--task", "mortality", "--model", "mlp", "--prefix", "network.", "data.sets=[a]"]
 WIDTH = "model.mlp.build.width=16"
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    found = importlib.util.spec_from_file_location("from_lightning", SCRIPT)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
-    return module
+    return module_of("from_lightning")
 
 
 @pytest.fixture(scope="module")

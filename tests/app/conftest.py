@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ehrbench.app.runs.releasing import open_registry
 from ehrbench.app.search.searching import search
 from ehrbench.publishers.physionet2012 import PhysioNet2012
 from ehrbench.tasks.mortality import Mortality
@@ -27,3 +28,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = ("protocol=holdout", "protocol.inner_folds=2", "models=[logistic,lightgbm,mlp]", "n_trials=1")
     search(tiny_config("beats", folder, *small, "report.explained=0", "model.mlp.build.max_epochs=2"))
     return folder / "tiny-beats-holdout"
+
+
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables, whose making takes longer than any test that fills them."""
+    folder = tmp_path_factory.mktemp("empty")
+    open_registry(None, folder)
+    return folder / "mlflow.db"

@@ -53,9 +53,9 @@ def repository(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def schema() -> Any:
     """NVIDIA's own, of the client's package, without what its other modules need."""
-    text_format = pytest.importorskip("google.protobuf.text_format")
-    if (spec := importlib.util.find_spec("tritonclient")) is None:
-        pytest.skip("tritonclient is not installed: pip install tritonclient")
+    text_format = importlib.import_module("google.protobuf.text_format")
+    spec = importlib.util.find_spec("tritonclient")
+    assert spec is not None, "tritonclient is not installed: run scripts/environment.sh --dev"
     place = Path(next(iter(spec.submodule_search_locations or []))) / "grpc" / "model_config_pb2.py"
     found = importlib.util.spec_from_file_location("ehrbench_tests_model_config_pb2", place)
     assert found is not None

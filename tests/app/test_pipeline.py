@@ -50,14 +50,6 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables, whose making takes longer than a test that fills them."""
-    folder = tmp_path_factory.mktemp("empty")
-    open_registry(None, folder)
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
 def runs(empty: Path, tmp_path: Path) -> Path:
     shutil.copy(empty, tmp_path)

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from ehrbench.app.command.cli import main
-from ehrbench.app.runs.releasing import open_registry
 from ehrbench.app.search.searching import search
 from ehrbench.runtime.bundle import Bundle
 from ehrbench.serve.deployments import DeploymentPlan
@@ -43,14 +42,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config = tiny_config("beats", folder, protocol, f"study_name={name}", *small, *more)
         search(config)
     return folder
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables, whose making takes longer than any test that fills them."""
-    folder = tmp_path_factory.mktemp("empty")
-    open_registry(None, folder)
-    return folder / "mlflow.db"
 
 
 @pytest.fixture

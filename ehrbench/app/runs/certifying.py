@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from ehrbench.app.runs.finished import decided_by_run, ledger_of, wire_run
-from ehrbench.app.wired.gpus import visible_gpus
 from ehrbench.app.runs.outputs import write_search_bundle
-from ehrbench.app.wired.provenance import versions
 from ehrbench.app.runs.rejudging import judge_again, some_of
 from ehrbench.app.runs.rereading import read_exchanged
 from ehrbench.app.runs.rerun import run_again
 from ehrbench.app.runs.sealing import check_entered, check_seal, check_spent
 from ehrbench.app.runs.tables import read_judged
+from ehrbench.app.wired.gpus import visible_gpus
+from ehrbench.app.wired.provenance import versions
 from ehrbench.app.wired.wiring import Wired
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.digest import digest
@@ -79,8 +79,8 @@ def certify_run(folder: Path, again: Again, progress: Progress) -> None:
     wired = wire_run(run, progress)
     if written.get("data_digest") != wired.search.dataset.digest:
         raise NotClean(
-            f"{run.name}: the data are not those that were searched: an outcome, a content, a group or an id is "
-            "another — put their files back, or search again"
+            f"{run.name}: the data are not those that were searched: an outcome, a content, a group or an id "
+            "is another — put their files back, or search again"
         )
     found = certify(wired.search)
     if "judged" in written:  # earlier versions said of them what they say of a file
@@ -156,7 +156,8 @@ def _fold_again(run: RunFolder, wired: Wired, decided: Decided) -> None:
     line = f"  fold {fold.name:>3}: {compared} unchanged by other test records, in a process of its own"
     if excuse is not None:
         how = "between two runs again" if found["repeated"] else "with the recorded ones"
-        line += f"\n            ({some} of {every} trials, retrained as recorded and compared {how}: {excuse.why})"
+        tried = f"{some} of {every} trials, retrained as recorded and compared {how}"
+        line += f"\n            ({tried}: {excuse.why})"
     print(line)
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from ehrbench.app.wired.backend import open_ledger
 from ehrbench.app.composed.blocks import Settings
 from ehrbench.app.composed.checking import check, read_written
+from ehrbench.app.wired.backend import open_ledger
 from ehrbench.app.wired.provenance import git_commit
 from ehrbench.app.wired.wiring import Wired, wire
 from ehrbench.core.errors import EhrbenchError, StorageError, StudyMismatch

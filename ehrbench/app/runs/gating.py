@@ -20,8 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ehrbench.app.composed.blocks import GateData, Gating
 from ehrbench.app.composed.checking import checked
-from ehrbench.app.runs.made_by import made_by
 from ehrbench.app.composed.conf import CONF
+from ehrbench.app.runs.made_by import made_by
 from ehrbench.app.runs.scoring import publisher_of
 from ehrbench.core.bundle import file_digest
 from ehrbench.core.errors import BundleError, ConfigError, check_once

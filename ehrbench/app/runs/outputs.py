@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from ehrbench import metrics
 from ehrbench.app.composed.checking import written
 from ehrbench.app.wired.provenance import Uncommitted, git_commit, plugin_sources, versions
@@ -258,4 +259,6 @@ def write_search_bundle(
         metrics=dict(metrics),
         versions=versions(),
     )
-    write_bundle(directory, decided, manifest, written(wired.settings), task, search.refit, Bundle.load, progress)
+    write_bundle(
+        directory, decided, manifest, written(wired.settings), task, search.refit, Bundle.load, progress
+    )

@@ -103,7 +103,9 @@ def _compared(wired: Wired, plain: Bundle, int8: Bundle) -> dict[str, Any]:
     for k, index in asked:
         records = search.dataset.open(fold, "calibrate", index)
         said = [_said(one, records.without_labels(), k) for one in (plain, int8)]
-        values.append([{m: metric(records.labels, p, target=search.target) for m, p in s.items()} for s in said])
+        values.append(
+            [{m: metric(records.labels, p, target=search.target) for m, p in s.items()} for s in said]
+        )
     mean = [{m: float(np.mean([v[i][m] for v in values])) for m in values[0][i]} for i in (0, 1)]
     some = search.dataset.open(fold, "calibrate", fold.train[:TIMED]).without_labels()
     return {

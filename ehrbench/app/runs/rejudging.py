@@ -1,4 +1,6 @@
-"""Outer tests predicted again, in a process that knows nothing of them: ``python -m ehrbench.app.runs.rejudging``.
+"""Outer tests predicted again, in a process that knows nothing of them.
+
+``python -m ehrbench.app.runs.rejudging`` is that process.
 
 What a page says of a model must be what its exported form says of records alone. So the procedure of an outer
 fold is exported as a bundle is, and a process that has fitted nothing, and can open no file but the bundle,

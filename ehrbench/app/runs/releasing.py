@@ -76,9 +76,7 @@ def open_registry(uri: str | None, runs_dir: Path) -> Registry:
     return MlflowRegistry(client, address, None if store is None else artifacts_of(store))
 
 
-def register(
-    registry: Registry, run: Path, problem: str | None, kind: str | None, features: str
-) -> Release:
+def register(registry: Registry, run: Path, problem: str | None, kind: str | None, features: str) -> Release:
     """Keep a run's bundle, or a bundle alone, as the next version, the challenger.
 
     problem, kind: of its name; None: the bundle's own task, and its model or ``ensemble``. Raises BundleError

@@ -57,7 +57,7 @@ def read_exchanged(wired: Wired, fold: OuterFold, progress: Progress) -> int | N
 
 
 def _donors(wired: Wired, fold: OuterFold) -> IntArray:
-    """(N,) whose content each record gets, of its own set: any training record's, one of a few tested ones'."""
+    """(N,) whose content each record gets: of its own set any training record's, or one of a few tested."""
     rng = np.random.default_rng(derive_seed(wired.search.seed, "exchanged", fold.name))
     tested = np.zeros(len(wired.cohort.records), dtype=bool)
     tested[fold.test] = True

@@ -1,8 +1,8 @@
-"""A fold run again, in processes of their own that have fitted nothing before: ``python -m ehrbench.app.runs.rerun``.
+"""A fold run again, in processes of their own that have fitted nothing before.
 
-They read the data as the search did, keep themselves in an empty storage that they share, and are refused every
-other file once the data are read: a fit that goes back to the source, or to what another fold has left, is told
-by name.
+``python -m ehrbench.app.runs.rerun`` is one of them. They read the data as the search did, keep themselves in
+an empty storage that they share, and are refused every other file once the data are read: a fit that goes
+back to the source, or to what another fold has left, is told by name.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def run_again(
 ) -> dict[str, str]:
     """Name -> digest of all that the outer fold fits and chooses, by processes of their own.
 
-    settings: of a finished run. shares: the models that each process searches; they share all ``trials`` where
-    these are given. other_test: on other outer-test records (``spine.counterfactual.without_test``).
+    settings: of a finished run. shares: the models that each process searches; they share all ``trials``
+    where these are given. other_test: on other outer-test records (``spine.counterfactual.without_test``).
     Raises OutsideLooked where a fit looks at what it was not handed.
     """
     with tempfile.TemporaryDirectory(prefix="ehrbench-") as folder:

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.text import Text
 
 from ehrbench import metrics
-from ehrbench.app.runs.made_by import made_by
-from ehrbench.app.wired.building import build_publisher
 from ehrbench.app.composed.blocks import BatchPrediction, Evaluation, GateData, Scored
 from ehrbench.app.composed.checking import checked
 from ehrbench.app.composed.console import leaderboard, plain_console, shown, terminal
+from ehrbench.app.runs.made_by import made_by
 from ehrbench.app.runs.outputs import positives
+from ehrbench.app.wired.building import build_publisher
 from ehrbench.core.errors import BundleError, ConfigError, DataError, check_once
 from ehrbench.core.files import replacing, write_json
 from ehrbench.core.records import Records

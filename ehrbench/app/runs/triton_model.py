@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from ehrbench.core.errors import EhrbenchError
 from ehrbench.core.task import RawInput
 from ehrbench.runtime import Bundle
