@@ -50,6 +50,19 @@ class VennAbers:
         found = [ends[np.searchsorted(edges, one, side="right")] for edges, ends, one in columns]
         return np.stack(found, axis=1)
 
+    def around(self, p: FloatArray) -> FloatArray:
+        """``intervals``, stretched to each probability that lies outside: the theorem's with some to spare.
+
+        A smooth calibrator and the steps of isotonic regression may disagree by more than the ends do, and
+        nobody can use a probability together with an interval that leaves it out.
+
+        >>> made = VennAbers((np.zeros(0),), (np.array([[0.05, 0.06]]),))
+        >>> made.intervals(np.array([[0.04]])).tolist(), made.around(np.array([[0.04]])).tolist()
+        ([[[0.05, 0.06]]], [[[0.04, 0.06]]])
+        """
+        low, high = np.moveaxis(self.intervals(p), -1, 0)
+        return np.stack([np.minimum(low, p), np.maximum(high, p)], axis=-1)
+
     def to_json(self) -> dict[str, Any]:
         return {"edges": [e.tolist() for e in self.edges], "ends": [e.tolist() for e in self.ends]}
 

@@ -45,7 +45,8 @@ class UnitAnswer(BaseModel):
     interval: dict[str, tuple[float, float]] | None = Field(
         None,
         description="Class to the ends of its probability's Venn-Abers interval: what came of training"
-        " records of about this probability, were this one a negative, and were it a positive",
+        " records of about this probability, were this one a negative, and were it a positive; stretched to"
+        " the probability where it lies outside",
     )
     label_set: list[str] | None = Field(
         None,
@@ -223,7 +224,7 @@ def _doubts(served: Served) -> list[dict[str, Any]]:
     bundle, p = served.bundle, served.prediction.probabilities
     classes = bundle.manifest.target.classes
     if isinstance(bundle.uncertainty, VennAbers):
-        ends = bundle.uncertainty.intervals(p).tolist()
+        ends = bundle.uncertainty.around(p).tolist()
         return [{"interval": dict(zip(classes, row, strict=True))} for row in ends]
     if isinstance(bundle.uncertainty, LabelSets):
         held = bundle.uncertainty.sets(p).tolist()

@@ -67,8 +67,10 @@ def test_other_targets_and_several_units(any_bundles: dict[str, Path], kind: str
             assert "interval" not in row
         else:
             assert isinstance(doubt, VennAbers)
-            for name, ends in zip(classes, doubt.intervals(p[None])[0], strict=True):
-                assert row["interval"][name] == pytest.approx(ends.tolist(), abs=1e-12)
+            for name, ends in zip(classes, doubt.around(p[None])[0], strict=True):
+                low, high = row["interval"][name]
+                assert [low, high] == pytest.approx(ends.tolist(), abs=1e-12)
+                assert low <= row["probability"][name] <= high
 
 
 def test_explain_members(client: httpx.Client, any_bundles: dict[str, Path]) -> None:
